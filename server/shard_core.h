@@ -1,0 +1,77 @@
+// One shard of a server: the rules of pull, push and scan (docs/protocol.md), without socket, thread or clock.
+//
+// Its owner feeds it configurations, messages and ticks, and sends what it puts into the Outbox.
+// Thread-safety: none; it lives on its owner's event loop. Ownership: it owns the rows of its partitions; frames of
+//   messages it must keep (parked pulls, staged slices, gradients of a clock that is not complete) by reference.
+// Shapes, units: keys [n] hashed, ascending; values [n, dim] row-major; budgets in bytes.
+// Errors: every request is answered: with its reply, or with a pb::Refusal of which nothing was applied. Anything may
+//   come from the wire; sizes are checked before memory is taken for them.
+// Which partitions it holds, it reads from the configuration: those whose primary is the server that lists `self` among
+//   its shards, and whose number modulo that server's shard count is the shard's place in the list.
+// Algorithms: stale-synchronous parallel (Ho et al., NIPS 2013). BSP keeps the rows' values of before the last applied
+//   clock, so that a lane taken over in the middle of a clock computes what its dead holder would have.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/result.h"
+#include "common/net/message.h"
+#include "common/runtime/clock.h"
+
+namespace sheaf {
+
+struct ShardOptions {
+  size_t request_budget_bytes = size_t{256} << 20;   // parked pulls, staged slices, gradients kept for BSP
+  size_t key_list_budget_bytes = size_t{64} << 20;   // remembered key lists
+  uint32_t retry_after_ms = 50;                      // told to clients when the budget is full
+  Duration staging_idle = std::chrono::seconds(60);  // slices whose sender went silent are dropped after it
+  Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
+};
+
+// What the shard's owner reports to the scheduler, and people see.
+struct ShardStats {
+  uint64_t seen_generation = 0;
+  uint64_t memory_bytes = 0;                 // of rows and their indexes
+  uint64_t rows = 0;
+  uint64_t pushes_applied = 0;
+  uint64_t pushes_deduplicated = 0;
+  uint64_t pulls_answered = 0;
+  uint64_t overloaded = 0;
+  uint64_t refused = 0;                      // NOT_YET and OVERLOADED not counted
+  size_t parked_pulls = 0;
+  size_t staged_pushes = 0;
+  size_t request_bytes = 0;                  // used of request_budget_bytes
+  std::vector<pb::PassLedger> ledgers;       // over this shard's partitions; ascending (job, pass)
+  std::vector<std::string> waiting;          // "lane 0 waits for lane 1 at clock 41 of job 3", at most 8
+};
+
+class ShardCore {
+ public:
+  ShardCore(PeerId self, ShardOptions options);
+  ~ShardCore();
+  ShardCore(const ShardCore&) = delete;
+  ShardCore& operator=(const ShardCore&) = delete;
+
+  // Takes a newer configuration; an older or equal one changes nothing. Parked pulls that the change decides are
+  // answered. An error names what of the configuration cannot be used; the rest is in force.
+  Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
+  void OnMessage(PeerId from, Message message, TimePoint now, Outbox& out);
+  // Drops what nobody came back for. Call about once a second.
+  void OnTick(TimePoint now, Outbox& out);
+
+  ShardStats stats() const;
+  uint64_t generation() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Adds the shards of one server up: sums, and the least and greatest count of each ledger.
+ShardStats MergeStats(const std::vector<ShardStats>& shards);
+
+}  // namespace sheaf
