@@ -1,0 +1,17 @@
+#include "cli/complain.h"
+
+#include <cstdio>
+
+namespace sheaf::cli {
+
+int Complain(int exit_code, const std::string& text) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "sheaf: %s\n", text.c_str());
+  return exit_code;
+}
+
+int Complain(const Error& error) {
+  return Complain(error.code == ErrorCode::kCancelled ? kExitInterrupted : ExitCodeOf(error.code), error.message);
+}
+
+}  // namespace sheaf::cli
