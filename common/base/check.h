@@ -11,6 +11,7 @@ namespace sheaf {
 // Prints file:line, the condition and the text to stderr with a stack, then aborts.
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition, const std::string& text);
 
+inline std::string CheckText() { return {}; }
 template <typename... Parts>
 std::string CheckText(const Parts&... parts) {
   std::ostringstream text;

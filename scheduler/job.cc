@@ -1,0 +1,423 @@
+#include "scheduler/job.h"
+
+#include <algorithm>
+
+#include "common/base/random.h"
+#include "compute/eval/eval_counts.h"
+#include "compute/features/weighting.h"
+#include "compute/model/model.h"
+#include "scheduler/job_plan.h"
+
+namespace sheaf {
+namespace {
+
+constexpr uint64_t kForever = ~uint64_t{0};
+
+// Table ids are unique in the cluster: a job's are derived from its id.
+uint32_t TableNumber(JobId job, uint32_t which) { return static_cast<uint32_t>(job.value * 4 + which); }
+
+const pb::PassLedger* FindLedger(const pb::ServerReport& report, JobId job, uint32_t pass) {
+  for (const pb::PassLedger& ledger : report.ledger()) {
+    if (ledger.job() == job.value && ledger.pass() == pass) return &ledger;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Job::Job(JobId id, pb::JobSpec spec, JobOptions options, TimePoint now)
+    : id_(id), spec_(std::move(spec)), options_(options), submitted_(now) {
+  brief_.set_job(id_.value);
+  *brief_.mutable_spec() = spec_;
+  detail_ = "waits for its turn";
+}
+
+void Job::Advance(Membership& members, TimePoint now) {
+  if (ended() || !may_begin_) return;
+  if (phase_ == pb::WAITING) {
+    const size_t servers = members.CountAlive(pb::SERVER), workers = members.CountAlive(pb::WORKER);
+    const uint32_t need = std::max(1U, spec_.train().workers());
+    if (servers < options_.min_servers || workers < need) {
+      detail_ = servers < options_.min_servers
+                    ? "waits for servers: " + std::to_string(servers) + " of " + std::to_string(options_.min_servers)
+                    : "waits for workers: " + std::to_string(workers) + " of " + std::to_string(need);
+      return;
+    }
+    bsp_lanes_ = spec_.train().workers() > 0 ? spec_.train().workers() : static_cast<uint32_t>(workers);
+    began_ = now;
+    phase_ = pb::PLANNING;
+  }
+  if (phase_ == pb::PLANNING) {
+    StartPlanning(members, now);
+    return;
+  }
+  if (step_ == Step::kSettle) {
+    std::string disagreement;
+    if (!ServersAgree(members, disagreement)) {
+      detail_ = disagreement;
+      if (now - settle_since_ > options_.settle_limit) {
+        Fail(ErrorCode::kInternal, "the servers do not agree after " +
+             std::to_string(static_cast<int>(ToSeconds(options_.settle_limit))) + " s: " + disagreement, now);
+      }
+      return;
+    }
+    if (confirm_) duplicates_ += CountDuplicates(members, confirm_pass_);
+    confirm_ = false;
+    if (pass_index_ == passes_.size()) {
+      Finish(now);
+      return;
+    }
+    step_ = Step::kWork;
+    detail_.clear();
+    pass_began_ = now;
+  }
+  if (IsBsp() && pass().kind == pb::TRAIN) {
+    std::vector<NodeId> workers;
+    for (Node* worker : members.Alive(pb::WORKER)) {
+      if (!worker->worker_report.leaving()) workers.push_back(worker->id);
+    }
+    book_->AssignLanes(workers);
+  }
+  detail_ = members.CountAlive(pb::WORKER) == 0 ? "waits for a worker: none is alive" : "";
+}
+
+void Job::StartPlanning(Membership& members, TimePoint) {
+  const Node* planner = members.Find(planner_);
+  if (planner != nullptr && planner->alive()) return;
+  const auto workers = members.Alive(pb::WORKER);
+  planner_ = workers.empty() ? NodeId() : workers.front()->id;
+  detail_ = workers.empty() ? "waits for a worker to look at the data" : workers.front()->name + " looks at the data";
+}
+
+void Job::TakePlan(Node& worker, const Buffer& bytes, TimePoint now) {
+  pb::DataPlan plan;
+  if (!plan.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return Fail(ErrorCode::kDataLoss, worker.name + " sent a data plan that cannot be read", now);
+  }
+  if (plan.job() != id_.value) return;
+  if (const auto used = UsePlan(plan); !used) {
+    return Fail(used.error().code, used.error().message, now);
+  }
+  MakeTables();
+  phase_ = pb::RUNNING;
+  StartPass(now);
+}
+
+Status Job::UsePlan(const pb::DataPlan& plan) {
+  SHEAF_ASSIGN_OR_RETURN(auto splits, RangesOfPlan(spec_, plan));
+  for (uint32_t split = 0; split < 3; ++split) {
+    split_rows_[split] = splits[split].rows;
+    split_ranges_[split] = std::move(splits[split].ranges);
+  }
+  if (StatisticsDim(spec_.data()) > 0) passes_.push_back({pb::STATISTICS, 0});
+  for (uint32_t epoch = 1; epoch <= spec_.train().epochs(); ++epoch) {
+    passes_.push_back({pb::TRAIN, epoch});
+    if (split_rows_[kValidSplit] > 0 && spec_.train().evaluate_each_epoch()) passes_.push_back({pb::VALIDATE, epoch});
+  }
+  if (split_rows_[kTestSplit] > 0) passes_.push_back({pb::TEST, 0});
+  brief_.set_train_rows(split_rows_[kTrainSplit]);
+  return {};
+}
+
+void Job::MakeTables() {
+  const auto model = MakeModel(spec_.model());
+  SHEAF_CHECK(model.has_value(), "a job with a bad model was admitted");
+  const auto add = [&](uint32_t which, const char* name, uint32_t dim) -> pb::TableSpec& {
+    pb::TableSpec& table = tables_.emplace_back();
+    table.set_id(TableNumber(id_, which));
+    table.set_job(id_.value);
+    table.set_name(name);
+    table.set_dim(dim);
+    table.set_seed(MixPair(spec_.train().seed(), which));
+    *table.mutable_optimizer() = spec_.optimizer();
+    return table;
+  };
+  pb::TableSpec& weights = add(0, "weights", static_cast<uint32_t>((*model)->row_dim()));
+  if (spec_.model().kind() == pb::ModelSpec::FACTORIZATION_MACHINE) {
+    weights.set_init_stddev(spec_.model().init_stddev());
+    weights.set_init_zero_columns(1);
+  }
+  brief_.set_weight_table(weights.id());
+  if ((*model)->bias_dim() > 0) {
+    pb::TableSpec& bias = add(1, "bias", static_cast<uint32_t>((*model)->bias_dim()));
+    bias.set_dense_elements(bias.dim());
+    // A bias is not held back: regularization is for features.
+    bias.mutable_optimizer()->clear_l1();
+    bias.mutable_optimizer()->clear_l2();
+    bias.mutable_optimizer()->clear_weight_decay();
+    brief_.set_bias_table(bias.id());
+  }
+  if (const uint32_t dim = StatisticsDim(spec_.data()); dim > 0) {
+    pb::TableSpec& statistics = add(2, "statistics", dim);
+    statistics.set_update(pb::TableSpec::SUM);
+    brief_.set_statistics_table(statistics.id());
+  }
+  config_dirty_ = true;
+}
+
+uint32_t Job::SplitOf(pb::PassKind kind) const {
+  return kind == pb::VALIDATE ? kValidSplit : kind == pb::TEST ? kTestSplit : kTrainSplit;
+}
+
+// Makes the roster and the lease book of the pass at pass_index_; work starts when the servers have settled.
+void Job::StartPass(TimePoint now) {
+  step_ = Step::kSettle;
+  settle_since_ = now;
+  config_dirty_ = true;
+  roster_.Clear();
+  lane_of_.clear();
+  lane_clock_.clear();
+  next_lane_ = 0;
+  max_clock_ = 0;
+  eval_counts_.Clear();
+  brief_.set_phase_pass(pass_index_);
+  if (pass_index_ == passes_.size()) {
+    book_.reset();
+    return;
+  }
+  const uint32_t split = SplitOf(pass().kind);
+  const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
+  book_ = std::make_unique<LeaseBook>(
+      is_static ? LeaseBook::Policy::kStatic : LeaseBook::Policy::kDynamic, split_ranges_[split], RangeOrder(split),
+      is_static ? bsp_lanes_ : 0, is_static ? std::vector<NodeId>{} : split_holders_[split]);
+  if (!Updates(pass().kind)) return;
+  roster_.set_job(id_.value);
+  roster_.set_pass(pass_index_);
+  roster_.set_mode(pass().kind == pb::TRAIN ? spec_.consistency().mode() : pb::ConsistencySpec::ASP);
+  roster_.set_staleness(spec_.consistency().staleness());
+  double scale = 1;
+  for (uint32_t epoch = 1; epoch < pass().epoch; ++epoch) scale *= spec_.optimizer().learning_rate_decay();
+  roster_.set_learning_rate_scale(scale);
+  if (is_static) {
+    for (uint32_t lane = 0; lane < bsp_lanes_; ++lane) {
+      pb::Lane* entry = roster_.add_lane();
+      entry->set_lane(lane);
+      entry->set_start_clock(0);
+      entry->set_end_clock(book_->LaneEnd(LaneId(lane)));
+    }
+  }
+}
+
+std::vector<uint32_t> Job::RangeOrder(uint32_t split) const {
+  bool first_walk = true;
+  for (uint32_t earlier = 0; earlier < pass_index_; ++earlier) first_walk &= SplitOf(passes_[earlier].kind) != split;
+  if (!Updates(pass().kind)) first_walk = true;  // nothing is learnt from: file order reads best
+  return PassOrder(spec_, split_ranges_[split], pass_index_, first_walk);
+}
+
+void Job::EndPass(TimePoint now) {
+  const Pass done = pass();
+  split_holders_[SplitOf(done.kind)] = book_->LastHolders();
+  work_done_ += split_rows_[SplitOf(done.kind)];
+  bad_rows_ += done.kind == pb::TRAIN && done.epoch > 1 ? 0 : book_->bad_rows();
+  confirm_ = Updates(done.kind);
+  confirm_pass_ = pass_index_;
+  confirm_examples_ = book_->examples();
+  if (done.kind == pb::TRAIN) {
+    train_examples_ += book_->examples();
+    train_time_ += now - pass_began_;
+    epoch_loss_.push_back(book_->examples() == 0 ? 0 : book_->loss_sum() / static_cast<double>(book_->examples()));
+  } else if (!Updates(done.kind)) {
+    pb::EvalResult& result = results_.emplace_back();
+    result.set_kind(done.kind);
+    result.set_epoch(done.epoch);
+    ComputeMetrics(eval_counts_, spec_.model(), result);
+  }
+  ++pass_index_;
+  StartPass(now);
+}
+
+bool Job::ServersAgree(Membership& members, std::string& disagreement) const {
+  for (const Node* server : members.Alive(pb::SERVER)) {
+    const pb::ServerReport& report = server->server_report;
+    if (config_dirty_ || report.seen_generation() < published_generation_) {
+      disagreement = "waits for " + server->name + " to take configuration " + std::to_string(published_generation_);
+      return false;
+    }
+    if (!confirm_ || server->partitions == 0) continue;
+    const pb::PassLedger* ledger = FindLedger(report, id_, confirm_pass_);
+    if (ledger == nullptr) {
+      disagreement = server->name + " has not reported pass " + std::to_string(confirm_pass_);
+      return false;
+    }
+    if (ledger->min_examples() != confirm_examples_ || ledger->max_examples() != confirm_examples_) {
+      disagreement = server->name + " counted " + std::to_string(ledger->min_examples()) + ".." +
+                     std::to_string(ledger->max_examples()) + " examples in pass " + std::to_string(confirm_pass_) +
+                     ", the leases come to " + std::to_string(confirm_examples_);
+      return false;
+    }
+  }
+  return true;
+}
+
+uint64_t Job::CountDuplicates(const Membership& members, uint32_t pass) const {
+  uint64_t count = 0;
+  for (const auto& [id, node] : members.nodes()) {
+    if (!node.alive() || node.role != pb::SERVER) continue;
+    if (const pb::PassLedger* ledger = FindLedger(node.server_report, id_, pass)) count += ledger->duplicates();
+  }
+  return count;
+}
+
+void Job::OnConfigPublished(uint64_t generation) {
+  if (!config_dirty_) return;
+  config_dirty_ = false;
+  published_generation_ = generation;
+}
+
+LaneId Job::JoinLane(NodeId worker) {
+  const auto known = lane_of_.find(worker);
+  if (known != lane_of_.end()) return known->second;
+  const LaneId lane(next_lane_++);
+  lane_of_[worker] = lane;
+  pb::Lane* entry = roster_.add_lane();
+  entry->set_lane(lane.value);
+  // Ahead of the others, so that nobody waits for a newcomer to catch up.
+  const bool first = roster_.lane_size() == 1;
+  entry->set_start_clock(first ? max_clock_ : max_clock_ + roster_.staleness());
+  entry->set_end_clock(kForever);
+  lane_clock_[lane] = entry->start_clock();
+  config_dirty_ = true;
+  return lane;
+}
+
+void Job::LeaveLane(NodeId worker) {
+  const auto known = lane_of_.find(worker);
+  if (known == lane_of_.end()) return;
+  auto* lanes = roster_.mutable_lane();
+  for (int i = 0; i < lanes->size(); ++i) {
+    if (lanes->Get(i).lane() == known->second.value) {
+      lanes->DeleteSubrange(i, 1);
+      break;
+    }
+  }
+  lane_clock_.erase(known->second);
+  lane_of_.erase(known);
+  config_dirty_ = true;
+}
+
+void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const Buffer& plan, TimePoint now) {
+  if (ended()) return;
+  if (report.has_failure() && report.failure().job() == id_.value) {
+    const uint32_t code = report.failure().code();
+    return Fail(code == 0 ? ErrorCode::kInternal : static_cast<ErrorCode>(code),
+                worker.name + ": " + report.failure().text(), now);
+  }
+  if (phase_ == pb::PLANNING) {
+    if (report.has_plan() && worker.id == planner_) TakePlan(worker, plan, now);
+    return;
+  }
+  if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
+  for (const pb::LaneState& lane : report.lane()) {
+    if (lane.job() != id_.value) continue;
+    max_clock_ = std::max(max_clock_, lane.clock());
+    const auto it = lane_clock_.find(LaneId(lane.lane()));
+    if (it != lane_clock_.end()) it->second = std::max(it->second, lane.clock());
+  }
+  for (const pb::LeaseState& lease : report.lease()) {
+    if (lease.job() != id_.value || lease.pass() != pass_index_) continue;
+    if (book_->Update(worker.id, lease) && lease.has_eval()) MergeCounts(lease.eval(), eval_counts_);
+  }
+  if (lane_of_.contains(worker.id) && book_->Held(worker.id).empty() && book_->NothingFor(worker.id)) {
+    LeaveLane(worker.id);  // a lane without work would hold the others back for ever
+  }
+  if (book_->all_done()) EndPass(now);
+}
+
+void Job::OnWorkerGone(NodeId worker, bool died) {
+  if (ended()) return;
+  workers_lost_ += died && phase_ != pb::WAITING;
+  if (planner_ == worker) planner_ = NodeId();
+  for (auto& holders : split_holders_) std::replace(holders.begin(), holders.end(), worker, NodeId());
+  if (phase_ != pb::RUNNING || book_ == nullptr) return;
+  book_->Release(worker);
+  LeaveLane(worker);
+}
+
+bool Job::HasWorkFor(const Node& worker) const {
+  if (ended()) return false;
+  if (phase_ == pb::PLANNING) return worker.id == planner_;
+  return phase_ == pb::RUNNING && step_ == Step::kWork && book_->Held(worker.id).empty() &&
+         !book_->NothingFor(worker.id);
+}
+
+void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint) {
+  if (ended()) return;
+  if (phase_ == pb::PLANNING && worker.id == planner_) {
+    orders.mutable_plan()->set_job(id_.value);
+    *orders.mutable_plan()->mutable_spec() = spec_;
+    return;
+  }
+  if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
+  const pb::WorkerReport& report = worker.worker_report;
+  if (!report.leaving()) {
+    const size_t held = book_->Held(worker.id).size();
+    if (held < options_.leases_ahead) {
+      book_->Grant(worker.id, static_cast<uint32_t>(options_.leases_ahead - held), next_lease_);
+    }
+  }
+  const std::vector<RangeId> held = book_->Held(worker.id);
+  if (held.empty()) return;
+  const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
+  const LaneId own_lane = is_static || !Updates(pass().kind) ? LaneId() : JoinLane(worker.id);
+  uint64_t own_start = 0;
+  for (const pb::Lane& lane : roster_.lane()) {
+    if (lane.lane() == own_lane.value) own_start = lane.start_clock();
+  }
+  for (RangeId id : held) {
+    const LeaseBook::Range& range = book_->range(id);
+    pb::LeaseGrant& grant = *orders.add_lease();
+    grant.set_job(id_.value);
+    grant.set_pass(pass_index_);
+    grant.set_range(id.value);
+    grant.set_lease(range.lease);
+    grant.set_lane(is_static ? range.lane.value : own_lane.value);
+    grant.set_lane_start(is_static ? 0 : own_start);
+    grant.set_first_clock(range.first_clock);
+    grant.set_first_batch(range.first_batch);
+    *grant.mutable_rows() = range.plan.rows;
+    grant.set_kind(pass().kind);
+    grant.set_order(range.order);
+  }
+  *orders.add_job() = brief_;
+}
+
+void Job::AddToConfig(pb::ClusterConfig& config) const {
+  for (const pb::TableSpec& table : tables_) *config.add_table() = table;
+  if (phase_ == pb::RUNNING && roster_.has_job()) *config.add_roster() = roster_;
+}
+
+void Job::Fail(ErrorCode code, std::string text, TimePoint now) {
+  if (ended()) return;
+  phase_ = pb::FAILED;
+  error_code_ = code;
+  detail_ = std::move(text);
+  ended_at_ = now;
+  DropTables();
+}
+
+void Job::Cancel(std::string reason, TimePoint now) {
+  if (ended()) return;
+  phase_ = pb::CANCELLED;
+  error_code_ = ErrorCode::kCancelled;
+  detail_ = reason.empty() ? "cancelled" : std::move(reason);
+  ended_at_ = now;
+  DropTables();
+}
+
+void Job::DropTables() {
+  tables_.clear();
+  roster_.Clear();
+  book_.reset();
+  config_dirty_ = true;
+}
+
+void Job::Finish(TimePoint now) {
+  phase_ = pb::FINISHED;
+  detail_.clear();
+  ended_at_ = now;
+  roster_.Clear();
+  config_dirty_ = true;
+}
+
+}  // namespace sheaf

@@ -1,0 +1,135 @@
+// One job's life: wait for machines, plan the data, run the passes, account for every example, end.
+//
+//   WAITING --servers and workers are in--> PLANNING --a worker sent the plan--> RUNNING --last pass--> FINISHED
+//       any of them --Cancel()--> CANCELLED        any of them --Fail()--> FAILED
+//
+// Within RUNNING, for each pass (statistics, training, validation, test):
+//   settle: the configuration with the pass's roster is out; every server has applied it and has counted, in each of its
+//           partitions, exactly the examples of the pass before; then
+//   work:   ranges are leased until all are done.
+//
+// A state machine without I/O, owned by SchedulerCore and called on its thread only.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/buffer.h"
+#include "common/base/result.h"
+#include "common/runtime/clock.h"
+#include "proto/control.pb.h"
+#include "scheduler/lease_book.h"
+#include "scheduler/membership.h"
+
+namespace sheaf {
+
+struct JobOptions {
+  uint32_t min_servers = 1;
+  Duration settle_limit = std::chrono::seconds(30);   // for servers to apply and to agree; then the job fails
+  uint32_t leases_ahead = 2;                          // ranges a worker may hold
+};
+
+class Job {
+ public:
+  Job(JobId id, pb::JobSpec spec, JobOptions options, TimePoint now);
+
+  // Lets it hold machines; called once it is this job's turn.
+  void Begin() { may_begin_ = true; }
+  // Moves on as far as it can. Sets config_dirty() if its tables or roster changed.
+  void Advance(Membership& members, TimePoint now);
+  // The configuration that holds its latest changes has this generation.
+  void OnConfigPublished(uint64_t generation);
+
+  void OnWorkerReport(Node& worker, const pb::WorkerReport& report, const Buffer& plan, TimePoint now);
+  void OnWorkerGone(NodeId worker, bool died);
+  // Leases more to the worker if it asks, and adds all that it holds to its orders.
+  void FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint now);
+  // True if an idle worker would be given something now.
+  bool HasWorkFor(const Node& worker) const;
+
+  void Fail(ErrorCode code, std::string text, TimePoint now);
+  void Cancel(std::string reason, TimePoint now);
+  // Its tables leave the servers.
+  void DropTables();
+
+  JobId id() const { return id_; }
+  bool ended() const { return phase_ >= pb::FINISHED; }
+  bool holds_tables() const { return !tables_.empty(); }
+  bool config_dirty() const { return config_dirty_; }
+  void AddToConfig(pb::ClusterConfig& config) const;
+  pb::JobStatus Describe(const Membership& members, TimePoint now) const;
+
+ private:
+  struct Pass {
+    pb::PassKind kind = pb::PASS_UNKNOWN;
+    uint32_t epoch = 0;                    // 1-based; 0: statistics, test
+  };
+
+  void StartPlanning(Membership& members, TimePoint now);
+  void TakePlan(Node& worker, const Buffer& bytes, TimePoint now);
+  Status UsePlan(const pb::DataPlan& plan);
+  void MakeTables();
+  void StartPass(TimePoint now);
+  void EndPass(TimePoint now);
+  bool ServersAgree(Membership& members, std::string& disagreement) const;
+  void Finish(TimePoint now);
+  uint64_t CountDuplicates(const Membership& members, uint32_t pass) const;
+  LaneId JoinLane(NodeId worker);
+  void LeaveLane(NodeId worker);
+  const Pass& pass() const { return passes_[pass_index_]; }
+  uint32_t SplitOf(pb::PassKind kind) const;
+  bool Updates(pb::PassKind kind) const { return kind == pb::TRAIN || kind == pb::STATISTICS; }
+  bool IsBsp() const { return spec_.consistency().mode() == pb::ConsistencySpec::BSP; }
+  std::vector<uint32_t> RangeOrder(uint32_t split) const;
+
+  const JobId id_;
+  const pb::JobSpec spec_;
+  const JobOptions options_;
+  pb::JobPhase phase_ = pb::WAITING;
+  std::string detail_;                     // what it waits for, or how it ended
+  ErrorCode error_code_{};
+  bool may_begin_ = false;
+  bool config_dirty_ = false;
+  uint64_t published_generation_ = 0;
+
+  NodeId planner_;
+  uint64_t split_rows_[3] = {0, 0, 0};
+  std::vector<PlannedRange> split_ranges_[3];
+  std::vector<NodeId> split_holders_[3];   // who had each range last: its rows may still be in memory there
+  std::vector<pb::TableSpec> tables_;
+  pb::JobBrief brief_;
+
+  std::vector<Pass> passes_;
+  uint32_t pass_index_ = 0;
+  uint32_t bsp_lanes_ = 0;
+  enum class Step { kSettle, kWork } step_ = Step::kSettle;
+  TimePoint settle_since_;
+  std::unique_ptr<LeaseBook> book_;
+  pb::Roster roster_;                      // of the current pass; lanes empty for evaluation
+  std::map<NodeId, LaneId> lane_of_;       // dynamic passes
+  uint32_t next_lane_ = 0;
+  uint64_t max_clock_ = 0;                 // greatest clock any lane of the pass was reported at
+  std::map<LaneId, uint64_t> lane_clock_;
+  uint64_t next_lease_ = 1;
+  pb::EvalCounts eval_counts_;
+
+  // The pass that servers still have to confirm.
+  bool confirm_ = false;
+  uint32_t confirm_pass_ = 0;
+  uint64_t confirm_examples_ = 0;
+
+  // For the status and the report.
+  TimePoint submitted_, began_, ended_at_, pass_began_;
+  Duration train_time_{};
+  uint64_t train_examples_ = 0;            // of finished training passes
+  uint64_t work_done_ = 0;                 // rows of finished passes
+  uint64_t bad_rows_ = 0;
+  uint64_t duplicates_ = 0;                // pushes that servers recognised, of confirmed passes
+  uint64_t workers_lost_ = 0;
+  std::vector<double> epoch_loss_;
+  std::vector<pb::EvalResult> results_;
+};
+
+}  // namespace sheaf

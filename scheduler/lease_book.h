@@ -1,0 +1,96 @@
+// The ranges of one pass: which is free, leased or done, by whom, and how far.
+//
+// A state machine without I/O, owned by Job. Ranges are handed out once each; one comes back when its holder is gone,
+// to be continued at the first batch that nobody acknowledged. Whatever happens, a range is counted done exactly once.
+//
+// Two ways to hand out:
+// - static (BSP): range r belongs to lane r mod L for the whole pass. A lane is held by one worker at a time, so which
+//   batch is computed at which clock is a function of the seed and L alone.
+// - dynamic (SSP, ASP, statistics, evaluation): a free range goes to whoever asks, preferably to the worker that
+//   had it in an earlier pass and so may still have its rows in memory. Each worker has a lane of its own.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "proto/control.pb.h"
+
+namespace sheaf {
+
+struct PlannedRange {
+  pb::RangeSpec rows;
+  uint32_t batches = 0;
+};
+
+class LeaseBook {
+ public:
+  enum class Policy { kStatic, kDynamic };
+
+  struct Range {
+    PlannedRange plan;
+    uint32_t order = 0;              // static: position in its lane's queue; dynamic: in the pass
+    LaneId lane;                     // static
+    uint64_t first_clock = 0;        // static: of its batch 0
+    bool done = false;
+    uint64_t lease = 0;              // number of the current grant; 0: not leased
+    NodeId holder;
+    uint32_t batches_done = 0;       // acknowledged, from the start
+    uint32_t first_batch = 0;        // of the current grant
+    // Counted under earlier grants, and under the current one so far.
+    uint64_t base_examples = 0, examples = 0;
+    double base_loss = 0, loss = 0;
+    uint64_t base_bad_rows = 0, bad_rows = 0;
+  };
+
+  // `order[i]` is the range handed out i-th. `lanes` > 0 for kStatic only. `previous_holder` may be empty.
+  LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std::vector<uint32_t>& order, uint32_t lanes,
+            std::vector<NodeId> previous_holder);
+
+  // Takes a worker's word about a lease. Returns true if the range was finished by it just now.
+  bool Update(NodeId worker, const pb::LeaseState& state);
+  // Gives back what a worker held.
+  void Release(NodeId worker);
+  // Leases up to `count` more ranges to a worker; returns whether it got any.
+  bool Grant(NodeId worker, uint32_t count, uint64_t& next_lease);
+  // The ranges a worker should be holding now, in the order it should work on them.
+  std::vector<RangeId> Held(NodeId worker) const;
+  // Static: assigns lanes nobody holds to workers that hold fewest. Returns whether anything changed.
+  bool AssignLanes(const std::vector<NodeId>& workers);
+  NodeId LaneHolder(LaneId lane) const { return lane_holder_.at(lane.value); }
+  uint64_t LaneEnd(LaneId lane) const { return lane_end_.at(lane.value); }
+
+  const Range& range(RangeId id) const { return ranges_.at(id.value); }
+  size_t size() const { return ranges_.size(); }
+  bool all_done() const { return done_count_ == ranges_.size(); }
+  // True if there is nothing left to lease out to this worker.
+  bool NothingFor(NodeId worker) const;
+
+  uint64_t examples() const;       // of all ranges, done and under way
+  double loss_sum() const;
+  uint64_t bad_rows() const;
+  std::vector<NodeId> LastHolders() const { return last_holder_; }
+
+ private:
+  void Free(uint32_t index);
+
+  Policy policy_;
+  std::vector<Range> ranges_;
+  size_t done_count_ = 0;
+  std::vector<NodeId> last_holder_;
+  std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> held_;   // (order, range) by worker
+
+  // Dynamic: free ranges as (order, range), by the worker that had them before (NodeId(0): nobody).
+  std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> free_;
+  size_t free_count_ = 0;
+
+  // Static, by lane.
+  std::vector<std::vector<uint32_t>> queue_;
+  std::vector<NodeId> lane_holder_;
+  std::vector<uint64_t> lane_end_;
+};
+
+}  // namespace sheaf

@@ -1,0 +1,102 @@
+#include "scheduler/membership.h"
+
+#include "common/base/check.h"
+
+namespace sheaf {
+namespace {
+
+// Departed nodes are kept for `sheaf status`, the latest ones only.
+constexpr size_t kMaxDeparted = 64;
+
+std::string RoleName(pb::Role role) {
+  switch (role) {
+    case pb::SERVER: return "server";
+    case pb::WORKER: return "worker";
+    case pb::CLIENT: return "client";
+    default: return "node";
+  }
+}
+
+}  // namespace
+
+Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePoint now) {
+  if (Node* known = FindAlive(peer)) {
+    known->last_heard = now;
+    return *known;
+  }
+  Forget();
+  Node node;
+  node.id = NodeId(next_id_++);
+  node.role = registration.role();
+  node.name = RoleName(node.role) + "-" + std::to_string(next_name_[node.role]++);
+  node.peer = peer;
+  node.last_heard = now;
+  node.registration = registration;
+  by_peer_[peer] = node.id;
+  return nodes_.emplace(node.id, std::move(node)).first->second;
+}
+
+Node* Membership::FindAlive(PeerId peer) {
+  const auto it = by_peer_.find(peer);
+  return it == by_peer_.end() ? nullptr : Find(it->second);
+}
+
+Node* Membership::Find(NodeId id) {
+  const auto it = nodes_.find(id);
+  return it == nodes_.end() ? nullptr : &it->second;
+}
+
+const Node* Membership::Find(NodeId id) const {
+  const auto it = nodes_.find(id);
+  return it == nodes_.end() ? nullptr : &it->second;
+}
+
+std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Duration server_limit) {
+  std::vector<NodeId> dead;
+  for (auto& [id, node] : nodes_) {
+    const Duration limit = node.role == pb::SERVER ? server_limit : worker_limit;
+    if (node.alive() && now - node.last_heard > limit) {
+      node.state = NodeState::kDead;
+      by_peer_.erase(node.peer);
+      dead.push_back(id);
+    }
+  }
+  return dead;
+}
+
+void Membership::MarkLeft(NodeId id) {
+  Node* node = Find(id);
+  SHEAF_CHECK(node != nullptr, "node ", id);
+  if (!node->alive()) return;
+  node->state = NodeState::kLeft;
+  by_peer_.erase(node->peer);
+}
+
+std::vector<Node*> Membership::Alive(pb::Role role) {
+  std::vector<Node*> alive;
+  for (auto& [id, node] : nodes_) {
+    if (node.alive() && node.role == role) alive.push_back(&node);
+  }
+  return alive;
+}
+
+size_t Membership::CountAlive(pb::Role role) const {
+  size_t count = 0;
+  for (const auto& [id, node] : nodes_) count += node.alive() && node.role == role;
+  return count;
+}
+
+void Membership::Forget() {
+  size_t departed = 0;
+  for (const auto& [id, node] : nodes_) departed += !node.alive();
+  for (auto it = nodes_.begin(); it != nodes_.end() && departed > kMaxDeparted;) {
+    if (it->second.alive()) {
+      ++it;
+    } else {
+      it = nodes_.erase(it);
+      --departed;
+    }
+  }
+}
+
+}  // namespace sheaf

@@ -1,0 +1,62 @@
+// Who is in the cluster: processes by incarnation, when each was last heard, who is dead.
+//
+// A state machine without I/O, owned by SchedulerCore. A process is known by its incarnation (its random peer id);
+// one that was declared dead and speaks again is registered anew, under a new node id, and finds its leases gone.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/runtime/clock.h"
+#include "proto/control.pb.h"
+
+namespace sheaf {
+
+enum class NodeState { kAlive, kDead, kLeft };
+
+struct Node {
+  NodeId id;
+  std::string name;                 // server-0, worker-3: never used twice
+  pb::Role role = pb::ROLE_UNKNOWN;
+  PeerId peer;                      // where to send: the incarnation
+  NodeState state = NodeState::kAlive;
+  TimePoint last_heard;
+  pb::Register registration;
+  pb::ServerReport server_report;   // the latest, of a server
+  pb::WorkerReport worker_report;   // the latest, of a worker (without the plan)
+  uint32_t partitions = 0;          // of a server: how many it is primary of
+  bool poked = false;               // asked to report since it last did
+  uint64_t last_sequence = 0;       // of the latest worker report: overtaken reports are ignored
+
+  bool alive() const { return state == NodeState::kAlive; }
+};
+
+class Membership {
+ public:
+  // The node of this incarnation, new or as it was. A dead incarnation gets a new node.
+  Node& Register(PeerId peer, const pb::Register& registration, TimePoint now);
+  // The live node of an incarnation; nullptr if unknown, dead or gone.
+  Node* FindAlive(PeerId peer);
+  Node* Find(NodeId id);
+  const Node* Find(NodeId id) const;
+
+  // Marks nodes that were silent for too long as dead and returns them.
+  std::vector<NodeId> Expire(TimePoint now, Duration worker_limit, Duration server_limit);
+  void MarkLeft(NodeId id);
+
+  std::vector<Node*> Alive(pb::Role role);                // in order of id
+  size_t CountAlive(pb::Role role) const;
+  const std::map<NodeId, Node>& nodes() const { return nodes_; }
+
+ private:
+  void Forget();                                          // keeps the list of the departed bounded
+
+  std::map<NodeId, Node> nodes_;
+  std::map<PeerId, NodeId> by_peer_;                      // alive ones only
+  uint32_t next_id_ = 1;
+  std::map<pb::Role, uint32_t> next_name_;
+};
+
+}  // namespace sheaf

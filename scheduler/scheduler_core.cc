@@ -1,0 +1,347 @@
+#include "scheduler/scheduler_core.h"
+
+#include <algorithm>
+
+#include "common/base/build_info.h"
+#include "compute/model/model.h"
+#include "compute/optim/optimizer.h"
+
+namespace sheaf {
+namespace {
+
+Message Reply(uint64_t request) {
+  Message message;
+  message.header.set_request(request);
+  return message;
+}
+
+const char* StateName(NodeState state) {
+  switch (state) {
+    case NodeState::kAlive: return "alive";
+    case NodeState::kDead: return "dead";
+    case NodeState::kLeft: return "left";
+  }
+  return "?";
+}
+
+}  // namespace
+
+Status CheckJob(const pb::JobSpec& spec) {
+  if (spec.data().train_size() == 0) return Fail(ErrorCode::kInvalidArgument, "data.train is empty");
+  if (const auto model = MakeModel(spec.model()); !model) return Failure{model.error()};
+  if (const auto optimizer = MakeOptimizer(spec.optimizer()); !optimizer) return Failure{optimizer.error()};
+  const pb::TrainSpec& train = spec.train();
+  if (train.epochs() < 1 || train.epochs() > 100000) {
+    return Fail(ErrorCode::kInvalidArgument, "train.epochs is ", train.epochs(), "; it must be 1..100000");
+  }
+  if (train.batch_size() < 1 || train.batch_size() > 1000000) {
+    return Fail(ErrorCode::kInvalidArgument, "train.batch_size is ", train.batch_size(), "; it must be 1..1000000");
+  }
+  if (train.range_batches() < 1 || train.range_batches() > 1024) {
+    return Fail(ErrorCode::kInvalidArgument, "train.range_batches is ", train.range_batches(), "; it must be 1..1024");
+  }
+  if (static_cast<uint64_t>(train.batch_size()) * train.range_batches() > (1U << 30)) {
+    return Fail(ErrorCode::kInvalidArgument, "train.batch_size * train.range_batches is over 2^30 rows");
+  }
+  if (train.workers() > 4096) return Fail(ErrorCode::kInvalidArgument, "train.workers is over 4096");
+  return {};
+}
+
+SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now)
+    : options_(std::move(options)), started_(now), placement_(options_.partition_count) {
+  config_.set_generation(1);
+  config_.set_partition_count(options_.partition_count);
+}
+
+void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  switch (message.header.body_case()) {
+    case pb::Header::kRegisterNode: OnRegister(from, message, now, out); break;
+    case pb::Header::kServerReport: OnServerReport(from, message, now, out); break;
+    case pb::Header::kWorkerReport: OnWorkerReport(from, message, now, out); break;
+    case pb::Header::kSubmit: OnSubmit(from, message, now, out); break;
+    case pb::Header::kCancel: OnCancel(from, message, now, out); break;
+    case pb::Header::kGetStatus: OnGetStatus(from, message, now, out); break;
+    case pb::Header::kGetConfig: {
+      Message reply = Reply(message.header.request());
+      *reply.header.mutable_config() = config_;
+      out.Send(from, std::move(reply));
+      break;
+    }
+    default:
+      Refuse(from, message.header.request(), pb::Refusal::INVALID, "not a request to a scheduler", out);
+  }
+  Settle(now, out);
+}
+
+void SchedulerCore::OnTick(TimePoint now, Outbox& out) {
+  for (NodeId id : members_.Expire(now, options_.worker_dead_after, options_.server_dead_after)) {
+    NodeGone(*members_.Find(id), /*died=*/true, now);
+  }
+  Settle(now, out);
+}
+
+void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  const pb::Register& registration = message.header.register_node();
+  if (registration.wire_version() != kWireVersion) {
+    return Refuse(from, message.header.request(), pb::Refusal::VERSION_MISMATCH,
+                  "this cluster speaks wire version " + std::to_string(kWireVersion) + ", you speak " +
+                      std::to_string(registration.wire_version()) + ": install the same release everywhere", out);
+  }
+  if ((registration.role() != pb::SERVER && registration.role() != pb::WORKER) ||
+      (registration.role() == pb::SERVER && registration.shard_size() == 0)) {
+    return Refuse(from, message.header.request(), pb::Refusal::INVALID, "a server (with shards) or a worker may register",
+                  out);
+  }
+  const bool known = members_.FindAlive(from) != nullptr;
+  const Node& node = members_.Register(from, registration, now);
+  if (!known && node.role == pb::SERVER) servers_changed_ = true;
+  Message reply = Reply(message.header.request());
+  pb::Registered& registered = *reply.header.mutable_registered();
+  registered.set_node(node.id.value);
+  registered.set_name(node.name);
+  registered.set_cluster(options_.cluster);
+  registered.set_report_every_ms(static_cast<uint32_t>(options_.report_every / Milliseconds(1)));
+  registered.set_dead_after_ms(static_cast<uint32_t>(
+      (node.role == pb::SERVER ? options_.server_dead_after : options_.worker_dead_after) / Milliseconds(1)));
+  out.Send(from, std::move(reply));
+}
+
+void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  Node* node = members_.FindAlive(from);
+  Message reply = Reply(message.header.request());
+  pb::ServerOrders& orders = *reply.header.mutable_server_orders();
+  if (node == nullptr || node->role != pb::SERVER) {
+    orders.set_unknown(true);
+    out.Send(from, std::move(reply));
+    return;
+  }
+  node->last_heard = now;
+  const pb::ServerReport& report = message.header.server_report();
+  // Counters and generations only grow: an overtaken report would take them back.
+  if (report.seen_generation() >= node->server_report.seen_generation()) node->server_report = report;
+  if (report.leaving()) {
+    members_.MarkLeft(node->id);
+    NodeGone(*node, /*died=*/false, now);
+  }
+  if (report.seen_generation() < config_.generation()) *orders.mutable_config() = config_;
+  out.Send(from, std::move(reply));
+}
+
+void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  const pb::WorkerReport& report = message.header.worker_report();
+  Node* node = members_.FindAlive(from);
+  if (node == nullptr || node->role != pb::WORKER) {
+    Message reply = Reply(message.header.request());
+    reply.header.mutable_worker_orders()->set_sequence(report.sequence());
+    reply.header.mutable_worker_orders()->set_unknown(true);
+    out.Send(from, std::move(reply));
+    return;
+  }
+  node->last_heard = now;
+  if (report.sequence() <= node->last_sequence) return;  // overtaken: the worker waits for the answer to a later one
+  node->last_sequence = report.sequence();
+  node->poked = false;
+  node->worker_report = report;
+  Job* job = Current();
+  bool plan_received = report.has_plan();
+  if (job != nullptr) {
+    job->OnWorkerReport(*node, report, message.values, now);
+    // What that changed must be in the configuration before anything is granted under it.
+    Settle(now, out);
+    job = Current();
+  }
+  Message reply = Reply(message.header.request());
+  pb::WorkerOrders& orders = *reply.header.mutable_worker_orders();
+  orders.set_sequence(report.sequence());
+  orders.set_plan_received(plan_received);
+  if (job != nullptr) {
+    job->FillOrders(*node, orders, now);
+    Settle(now, out);  // a new lane is in the configuration that goes with the lease
+  }
+  if (report.leaving() && orders.lease_size() == 0) {
+    orders.set_may_leave(true);
+    members_.MarkLeft(node->id);
+    NodeGone(*node, /*died=*/false, now);
+  }
+  if (report.seen_generation() < config_.generation()) *orders.mutable_config() = config_;
+  out.Send(from, std::move(reply));
+}
+
+void SchedulerCore::OnSubmit(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  const pb::SubmitJob& submit = message.header.submit();
+  auto known = tokens_.find(submit.token());
+  if (known == tokens_.end()) {
+    if (const Status ok = CheckJob(submit.spec()); !ok) {
+      return Refuse(from, message.header.request(), pb::Refusal::INVALID, ok.error().message, out);
+    }
+    const JobId id(next_job_++);
+    jobs_[id] = std::make_unique<Job>(id, submit.spec(), options_.job, now);
+    known = tokens_.emplace(submit.token(), id).first;
+  }
+  Message reply = Reply(message.header.request());
+  reply.header.mutable_accepted()->set_job(known->second.value);
+  out.Send(from, std::move(reply));
+}
+
+void SchedulerCore::OnCancel(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  const auto it = jobs_.find(JobId(message.header.cancel().job()));
+  if (it == jobs_.end()) {
+    return Refuse(from, message.header.request(), pb::Refusal::NOT_FOUND,
+                  "no job " + std::to_string(message.header.cancel().job()), out);
+  }
+  it->second->Cancel(message.header.cancel().reason(), now);
+  Message reply = Reply(message.header.request());
+  reply.header.mutable_accepted()->set_job(it->first.value);
+  out.Send(from, std::move(reply));
+}
+
+void SchedulerCore::OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  const uint64_t wanted = message.header.get_status().job();
+  if (wanted != 0 && !jobs_.contains(JobId(wanted))) {
+    return Refuse(from, message.header.request(), pb::Refusal::NOT_FOUND, "no job " + std::to_string(wanted), out);
+  }
+  Message reply = Reply(message.header.request());
+  pb::ClusterStatus& status = *reply.header.mutable_status();
+  status = Describe(now);
+  if (wanted != 0) {
+    status.clear_job();
+    *status.add_job() = jobs_.at(JobId(wanted))->Describe(members_, now);
+  }
+  out.Send(from, std::move(reply));
+}
+
+void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
+  if (node.role == pb::WORKER) {
+    for (auto& [id, job] : jobs_) job->OnWorkerGone(node.id, died);
+    return;
+  }
+  servers_changed_ = true;
+  if (node.partitions == 0) return;
+  for (auto& [id, job] : jobs_) {
+    if (!job->holds_tables()) continue;
+    job->Fail(ErrorCode::kUnavailable,
+              node.name + " (" + node.registration.host() + ", pid " + std::to_string(node.registration.pid()) + ") " +
+                  (died ? "has not been heard for " +
+                              std::to_string(static_cast<int>(ToSeconds(options_.server_dead_after))) + " s"
+                        : "was stopped") +
+                  " and with it went " + std::to_string(node.partitions) + " of " +
+                  std::to_string(options_.partition_count) + " partitions of the model: look at its log, then run the job again",
+              now);
+    job->DropTables();
+  }
+}
+
+void SchedulerCore::Settle(TimePoint now, Outbox& out) {
+  if (Job* job = Current()) {
+    job->Begin();
+    job->Advance(members_, now);
+  }
+  // Finished jobs' tables stay for a while; the oldest go first.
+  uint32_t finished = 0;
+  for (auto it = jobs_.rbegin(); it != jobs_.rend(); ++it) {
+    if (it->second->ended() && it->second->holds_tables() && ++finished > options_.kept_jobs) it->second->DropTables();
+  }
+  const bool dirty = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->config_dirty(); });
+  if (servers_changed_ || dirty) Publish(out);
+  if (Job* job = Current()) {
+    for (Node* worker : members_.Alive(pb::WORKER)) {
+      if (worker->poked || !job->HasWorkFor(*worker)) continue;
+      worker->poked = true;
+      Message poke;
+      poke.header.mutable_report_now();
+      out.Send(worker->peer, std::move(poke));
+    }
+  }
+}
+
+// Partitions cannot move while a job's rows are in them; until then they follow the servers.
+void SchedulerCore::BalancePlacement() {
+  const bool held = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->holds_tables(); });
+  if (held && std::any_of(placement_.homes().begin(), placement_.homes().end(),
+                          [](const Placement::Home& home) { return home.primary != NodeId(); })) {
+    return;
+  }
+  std::vector<NodeId> servers;
+  for (const Node* server : members_.Alive(pb::SERVER)) servers.push_back(server->id);
+  placement_.Balance(servers);
+}
+
+void SchedulerCore::Publish(Outbox& out) {
+  if (servers_changed_) BalancePlacement();
+  servers_changed_ = false;
+  const uint64_t generation = config_.generation() + 1;
+  config_.Clear();
+  config_.set_generation(generation);
+  config_.set_partition_count(options_.partition_count);
+  for (Node* server : members_.Alive(pb::SERVER)) {
+    pb::ServerInfo& info = *config_.add_server();
+    info.set_node(server->id.value);
+    info.set_name(server->name);
+    *info.mutable_shard() = server->registration.shard();
+    server->partitions = placement_.CountOn(server->id);
+  }
+  for (const Placement::Home& home : placement_.homes()) {
+    pb::PartitionConfig& partition = *config_.add_partition();
+    partition.set_epoch(home.epoch.value);
+    partition.set_primary(home.primary.value);
+  }
+  for (auto& [id, job] : jobs_) job->AddToConfig(config_);
+  for (auto& [id, job] : jobs_) job->OnConfigPublished(generation);
+  for (const Node* server : members_.Alive(pb::SERVER)) {
+    Message message;
+    *message.header.mutable_server_orders()->mutable_config() = config_;
+    out.Send(server->peer, std::move(message));
+  }
+}
+
+Job* SchedulerCore::Current() {
+  for (auto& [id, job] : jobs_) {
+    if (!job->ended()) return job.get();
+  }
+  return nullptr;
+}
+
+const Job* SchedulerCore::FindJob(JobId id) const {
+  const auto it = jobs_.find(id);
+  return it == jobs_.end() ? nullptr : it->second.get();
+}
+
+pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
+  pb::ClusterStatus status;
+  status.set_cluster(options_.cluster);
+  status.set_generation(config_.generation());
+  status.set_partition_count(options_.partition_count);
+  status.set_uptime_seconds(ToSeconds(now - started_));
+  status.set_build(BuildVersion());
+  for (const auto& [id, node] : members_.nodes()) {
+    pb::NodeStatus& out = *status.add_node();
+    out.set_node(id.value);
+    out.set_name(node.name);
+    out.set_role(node.role);
+    out.set_state(StateName(node.state));
+    out.set_host(node.registration.host());
+    out.set_pid(node.registration.pid());
+    out.set_last_report_seconds(ToSeconds(now - node.last_heard));
+    if (node.role == pb::SERVER) {
+      out.set_memory_bytes(node.server_report.memory_bytes());
+      out.set_rows(node.server_report.rows());
+      out.set_partitions(node.alive() ? node.partitions : 0);
+      if (node.server_report.waiting_size() > 0) out.set_waiting_for(node.server_report.waiting(0));
+    } else {
+      out.set_waiting_for(node.worker_report.waiting_for());
+      out.set_examples_per_second(node.worker_report.examples_per_second());
+      out.set_leases(static_cast<uint32_t>(node.worker_report.lease_size()));
+    }
+  }
+  for (const auto& [id, job] : jobs_) *status.add_job() = job->Describe(members_, now);
+  return status;
+}
+
+void SchedulerCore::Refuse(PeerId to, uint64_t request, pb::Refusal::Reason reason, std::string text, Outbox& out) {
+  Message reply = Reply(request);
+  reply.header.mutable_refusal()->set_reason(reason);
+  reply.header.mutable_refusal()->set_text(std::move(text));
+  out.Send(to, std::move(reply));
+}
+
+}  // namespace sheaf

@@ -1,0 +1,73 @@
+// The cluster's brain: who is in, where partitions live, what each worker should do next.
+//
+// A state machine without I/O: messages and ticks in, messages out. Every conversation is state-based: a report carries all
+// that its sender knows of itself and the answer all that it should do, so lost, repeated and overtaken messages only cost time.
+// Owned by the scheduler's event loop (or the simulator); not thread-safe.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/base/random.h"
+#include "common/net/message.h"
+#include "common/runtime/clock.h"
+#include "scheduler/job.h"
+#include "scheduler/membership.h"
+#include "scheduler/placement.h"
+
+namespace sheaf {
+
+struct SchedulerOptions {
+  std::string cluster = "sheaf";
+  uint32_t partition_count = 64;
+  Duration report_every = Milliseconds(200);
+  Duration worker_dead_after = std::chrono::seconds(3);
+  Duration server_dead_after = std::chrono::seconds(10);
+  uint32_t kept_jobs = 4;              // finished jobs whose tables stay on the servers
+  JobOptions job;
+};
+
+class SchedulerCore {
+ public:
+  SchedulerCore(SchedulerOptions options, TimePoint now);
+
+  void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnTick(TimePoint now, Outbox& out);
+
+  const pb::ClusterConfig& config() const { return config_; }
+  const Membership& members() const { return members_; }
+  const Job* FindJob(JobId id) const;
+  pb::ClusterStatus Describe(TimePoint now) const;
+
+ private:
+  void OnRegister(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnServerReport(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnWorkerReport(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnSubmit(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnCancel(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void NodeGone(const Node& node, bool died, TimePoint now);
+
+  // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report.
+  void Settle(TimePoint now, Outbox& out);
+  void BalancePlacement();
+  void Publish(Outbox& out);
+  Job* Current();                      // the job whose turn it is; nullptr if none
+  void Refuse(PeerId to, uint64_t request, pb::Refusal::Reason reason, std::string text, Outbox& out);
+
+  const SchedulerOptions options_;
+  const TimePoint started_;
+  Membership members_;
+  Placement placement_;
+  std::map<JobId, std::unique_ptr<Job>> jobs_;
+  std::map<uint64_t, JobId> tokens_;   // submissions already taken
+  uint64_t next_job_ = 1;
+  pb::ClusterConfig config_;
+  bool servers_changed_ = false;
+};
+
+// Whether a job can be run at all: what the scheduler and the servers rely on.
+Status CheckJob(const pb::JobSpec& spec);
+
+}  // namespace sheaf

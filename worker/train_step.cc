@@ -1,0 +1,71 @@
+#include "worker/train_step.h"
+
+#include "client/dense.h"
+#include "compute/eval/eval_counts.h"
+#include "compute/features/weighting.h"
+#include "compute/model/model.h"
+
+namespace sheaf {
+namespace {
+
+using SharedKeys = std::shared_ptr<const std::vector<HashedKey>>;
+
+class ModelStep final : public TrainStep {
+ public:
+  ModelStep(const pb::JobBrief& brief, std::unique_ptr<Model> model)
+      : spec_(brief.spec()), model_(std::move(model)), weights_(brief.weight_table()), bias_(brief.bias_table()),
+        statistics_(brief.statistics_table()) {
+    if (model_->bias_dim() > 0) {
+      bias_keys_ = std::make_shared<const std::vector<HashedKey>>(1, DenseKey(bias_, 0));
+    }
+  }
+
+  std::vector<TableKeys> Needs(pb::PassKind kind, const LoadedBatch& batch) const override {
+    if (kind == pb::STATISTICS) return {};
+    std::vector<TableKeys> needs{{weights_, batch.keys}};
+    if (bias_keys_ != nullptr) needs.push_back({bias_, bias_keys_});
+    return needs;
+  }
+
+  StepResult Run(pb::PassKind kind, const LoadedBatch& loaded, const std::vector<std::vector<float>>& pulled,
+                 pb::EvalCounts& eval) const override {
+    StepResult result;
+    const Batch& batch = loaded.batch;
+    if (kind == pb::STATISTICS) {
+      Statistics statistics = CountStatistics(spec_.data(), batch);
+      result.gradients.push_back(
+          {statistics_, std::make_shared<const std::vector<HashedKey>>(std::move(statistics.keys)),
+           std::move(statistics.counts)});
+      return result;
+    }
+    const std::span<const float> weights = pulled[0];
+    const std::span<const float> bias = bias_keys_ == nullptr ? std::span<const float>() : std::span<const float>(pulled[1]);
+    if (kind != pb::TRAIN) {
+      std::vector<float> scores(batch.size() * static_cast<size_t>(model_->output_dim()));
+      model_->Score(batch, weights, bias, scores);
+      CountScores(*model_, spec_.model(), scores, batch.labels, eval);
+      return result;
+    }
+    TableGradients rows{weights_, loaded.keys, std::vector<float>(weights.size())};
+    std::vector<float> bias_gradient(bias.size());
+    result.loss_sum = model_->Gradient(batch, weights, bias, rows.values, bias_gradient);
+    result.gradients.push_back(std::move(rows));
+    if (bias_keys_ != nullptr) result.gradients.push_back({bias_, bias_keys_, std::move(bias_gradient)});
+    return result;
+  }
+
+ private:
+  const pb::JobSpec spec_;
+  const std::unique_ptr<Model> model_;
+  const TableId weights_, bias_, statistics_;
+  SharedKeys bias_keys_;                       // nullptr: no bias
+};
+
+}  // namespace
+
+Result<std::unique_ptr<TrainStep>> MakeTrainStep(const pb::JobBrief& brief) {
+  SHEAF_ASSIGN_OR_RETURN(auto model, MakeModel(brief.spec().model()));
+  return std::unique_ptr<TrainStep>(std::make_unique<ModelStep>(brief, std::move(model)));
+}
+
+}  // namespace sheaf

@@ -1,0 +1,476 @@
+#include "worker/worker_core.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+
+namespace sheaf {
+
+WorkerCore::WorkerCore(WorkerOptions options, RangeLoader& loader, TrainStepFactory make_step)
+    : options_(std::move(options)), loader_(loader), make_step_(std::move(make_step)),
+      client_(options_.self, options_.client) {}
+
+// ---- talking to the scheduler --------------------------------------------------------------------------------------
+
+void WorkerCore::SendRegister(TimePoint now, Outbox& out) {
+  next_register_ = now + options_.register_every;
+  Message message;
+  message.header.set_request(++sequence_);
+  pb::Register& registration = *message.header.mutable_register_node();
+  registration.set_role(pb::WORKER);
+  registration.set_incarnation(options_.self.value);
+  registration.set_wire_version(options_.wire_version);
+  registration.set_build(options_.build);
+  registration.set_host(options_.host);
+  registration.set_pid(options_.pid);
+  out.Send(kSchedulerPeer, std::move(message));
+}
+
+void WorkerCore::SendReport(TimePoint now, Outbox& out) {
+  report_now_ = false;
+  next_report_ = now + report_every_;
+  if (now - rate_since_ > std::chrono::seconds(1)) {
+    examples_per_second_ = static_cast<uint64_t>(static_cast<double>(examples_computed_ - examples_at_report_) /
+                                                 ToSeconds(now - rate_since_));
+    examples_at_report_ = examples_computed_;
+    rate_since_ = now;
+  }
+  Message message;
+  message.header.set_request(++sequence_);
+  pb::WorkerReport& report = *message.header.mutable_worker_report();
+  report.set_incarnation(options_.self.value);
+  report.set_sequence(sequence_);
+  report.set_seen_generation(client_.config().generation());
+  for (const auto& [number, lease] : leases_) {
+    pb::LeaseState& state = *report.add_lease();
+    state.set_job(lease.grant.job());
+    state.set_pass(lease.grant.pass());
+    state.set_range(lease.grant.range());
+    state.set_lease(number);
+    state.set_finished(lease.finished);
+    // An evaluated range counts as a whole or not at all: its counts travel once.
+    const bool whole = !Updates(lease.grant);
+    const bool tell = !whole || lease.finished;
+    state.set_batches_done(tell ? lease.done : lease.grant.first_batch());
+    state.set_examples(tell ? lease.examples : 0);
+    state.set_loss_sum(tell ? lease.loss_sum : 0);
+    state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
+    if (whole && lease.finished) *state.mutable_eval() = lease.eval;
+  }
+  for (const auto& [key, clock] : clocks_) {
+    pb::LaneState& lane = *report.add_lane();
+    lane.set_job(std::get<0>(key));
+    lane.set_lane(std::get<2>(key));
+    lane.set_clock(clock.start + clock.acknowledged);
+  }
+  report.set_waiting_for(WaitingFor(now));
+  report.set_leaving(leaving_);
+  report.set_examples_per_second(examples_per_second_);
+  if (failure_) *report.mutable_failure() = *failure_;
+  if (plan_) {
+    report.set_has_plan(true);
+    const std::string bytes = plan_->SerializeAsString();
+    message.values = Buffer::CopyOf(std::as_bytes(std::span(bytes)));
+  }
+  out.Send(kSchedulerPeer, std::move(message));
+}
+
+void WorkerCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& out) {
+  if (from != kSchedulerPeer) {
+    client_.OnMessage(from, std::move(message), now, out);
+    Pump(now, out);
+    return;
+  }
+  last_heard_ = now;
+  switch (message.header.body_case()) {
+    case pb::Header::kRegistered: {
+      if (registered_) break;
+      const pb::Registered& registered = message.header.registered();
+      registered_ = true;
+      name_ = registered.name();
+      report_every_ = Milliseconds(std::max(1U, registered.report_every_ms()));
+      report_now_ = true;
+      break;
+    }
+    case pb::Header::kWorkerOrders:
+      // Only the answer to the latest report: an older one was made without knowing what that report said.
+      if (message.header.worker_orders().sequence() == sequence_) OnOrders(message.header.worker_orders(), now, out);
+      break;
+    case pb::Header::kReportNow: report_now_ = registered_; break;
+    case pb::Header::kRefusal:
+      fatal_ = Error{message.header.refusal().reason() == pb::Refusal::VERSION_MISMATCH ? ErrorCode::kVersionMismatch
+                                                                                       : ErrorCode::kInvalidArgument,
+                     message.header.refusal().text()};
+      break;
+    default: break;
+  }
+  Pump(now, out);
+}
+
+void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out) {
+  if (orders.unknown()) {
+    // Declared dead (paused too long?): what we held is somebody else's. Come back as a new member.
+    registered_ = false;
+    while (!leases_.empty()) DropLease(leases_.begin()->first);
+    if (leaving_) {
+      may_leave_ = true;
+    } else {
+      SendRegister(now, out);
+    }
+    return;
+  }
+  if (orders.has_config()) TakeConfig(orders.config());
+  may_leave_ = orders.may_leave();
+  if (failure_) failure_.reset();  // it has been told
+  if (orders.plan_received()) plan_.reset();
+  for (const pb::JobBrief& brief : orders.job()) {
+    JobState& job = jobs_[brief.job()];
+    job.brief = brief;
+    if (job.step != nullptr) continue;
+    auto step = make_step_(brief);
+    if (!step) {
+      FailJob(brief.job(), step.error());
+    } else {
+      job.step = std::move(*step);
+    }
+  }
+  std::set<uint64_t> wanted;
+  for (const pb::LeaseGrant& grant : orders.lease()) {
+    wanted.insert(grant.lease());
+    if (!leases_.contains(grant.lease())) AddLease(grant);
+  }
+  for (auto it = leases_.begin(); it != leases_.end();) {
+    const uint64_t number = (it++)->first;
+    if (!wanted.contains(number)) DropLease(number);
+  }
+  // Clocks of ended passes and jobs without leases are history.
+  std::erase_if(clocks_, [&](const auto& entry) {
+    return std::none_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
+      return lease.second.grant.job() == std::get<0>(entry.first) && lease.second.grant.pass() == std::get<1>(entry.first);
+    });
+  });
+  std::erase_if(jobs_, [&](const auto& job) {
+    return std::none_of(leases_.begin(), leases_.end(),
+                        [&](const auto& lease) { return lease.second.grant.job() == job.first; });
+  });
+  if (orders.has_plan() && planning_job_ != orders.plan().job() && !plan_) {
+    planning_job_ = orders.plan().job();
+    loader_.Plan(orders.plan());
+  }
+}
+
+void WorkerCore::TakeConfig(const pb::ClusterConfig& config) {
+  if (config.generation() <= client_.config().generation()) return;
+  for (const pb::ServerInfo& server : config.server()) {
+    for (const pb::ShardEndpoint& shard : server.shard()) {
+      if (connected_.insert(PeerId(shard.peer())).second) to_connect_.emplace_back(shard.peer(), shard.address());
+    }
+  }
+  client_.OnConfig(config);
+}
+
+std::vector<std::pair<PeerId, std::string>> WorkerCore::TakeConnections() { return std::exchange(to_connect_, {}); }
+
+void WorkerCore::Leave(TimePoint now, Outbox& out) {
+  leaving_ = true;
+  while (!leases_.empty()) DropLease(leases_.begin()->first);
+  if (registered_) {
+    SendReport(now, out);
+  } else {
+    may_leave_ = true;
+  }
+}
+
+void WorkerCore::FailJob(uint64_t job, const Error& error) {
+  pb::JobFailure failure;
+  failure.set_job(job);
+  failure.set_code(static_cast<uint32_t>(error.code));
+  failure.set_text(error.message);
+  failure_ = std::move(failure);
+  report_now_ = true;
+}
+
+// ---- leases --------------------------------------------------------------------------------------------------------
+
+bool WorkerCore::Updates(const pb::LeaseGrant& grant) {
+  return grant.kind() == pb::TRAIN || grant.kind() == pb::STATISTICS;
+}
+
+bool WorkerCore::IsStatic(const Lease& lease) const {
+  return lease.grant.kind() == pb::TRAIN &&
+         jobs_.at(lease.grant.job()).brief.spec().consistency().mode() == pb::ConsistencySpec::BSP;
+}
+
+void WorkerCore::AddLease(const pb::LeaseGrant& grant) {
+  const auto job = jobs_.find(grant.job());
+  if (job == jobs_.end() || job->second.step == nullptr) return;
+  Lease& lease = leases_[grant.lease()];
+  lease.grant = grant;
+  lease.done = lease.next = grant.first_batch();
+  lease.sequence = next_lease_sequence_++;
+  loader_.Load(grant, job->second.brief);
+}
+
+void WorkerCore::DropLease(uint64_t number) {
+  const auto it = leases_.find(number);
+  SHEAF_CHECK(it != leases_.end());
+  for (auto op = operations_.begin(); op != operations_.end();) {
+    if (op->second.lease == number) {
+      client_.Cancel(op->first);
+      op = operations_.erase(op);
+    } else {
+      ++op;
+    }
+  }
+  for (const BatchState& state : it->second.states) {
+    pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
+    pushing_ -= state.stage == Stage::kPushing;
+  }
+  loader_.Forget(number);
+  leases_.erase(it);
+}
+
+void WorkerCore::OnRangeReady(uint64_t number, LoadedBatches batches, uint64_t bad_rows, TimePoint now, Outbox& out) {
+  const auto it = leases_.find(number);
+  if (it == leases_.end() || it->second.ready) return;
+  Lease& lease = it->second;
+  lease.ready = true;
+  lease.batches = std::move(batches);
+  lease.states.resize(lease.batches.size());
+  lease.bad_rows = bad_rows;
+  if (lease.done >= lease.batches.size()) {
+    lease.done = static_cast<uint32_t>(lease.batches.size());
+    lease.finished = true;
+    report_now_ = true;
+  }
+  Pump(now, out);
+}
+
+void WorkerCore::OnRangeNeedsStatistics(uint64_t number, std::vector<HashedKey> keys, TimePoint now, Outbox& out) {
+  const auto it = leases_.find(number);
+  if (it == leases_.end() || it->second.ready) return;
+  const TableId table(jobs_.at(it->second.grant.job()).brief.statistics_table());
+  auto shared = std::make_shared<const std::vector<HashedKey>>(std::move(keys));
+  const OperationId operation = client_.Pull({{table, std::move(shared)}}, {}, now, out);
+  operations_[operation] = {number, kStatistics};
+  Pump(now, out);
+}
+
+void WorkerCore::OnLoadFailed(uint64_t number, Error error, TimePoint now, Outbox& out) {
+  const auto it = leases_.find(number);
+  if (it == leases_.end()) return;
+  FailJob(it->second.grant.job(), error);
+  Pump(now, out);
+}
+
+void WorkerCore::OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out) {
+  plan_ = plan;
+  planning_job_.reset();
+  report_now_ = true;
+  Pump(now, out);
+}
+
+// ---- batches -------------------------------------------------------------------------------------------------------
+
+// Which batch goes first. Static lanes: by clock, or a lane of ours could wait for another lane of ours.
+bool WorkerCore::Before(const Lease& a, uint32_t a_batch, const Lease& b, uint32_t b_batch) const {
+  if (IsStatic(a) && IsStatic(b)) {
+    return std::pair(a.grant.first_clock() + a_batch, a.grant.lane()) <
+           std::pair(b.grant.first_clock() + b_batch, b.grant.lane());
+  }
+  return a.sequence < b.sequence;
+}
+
+WorkerCore::LaneClock& WorkerCore::ClockOf(const Lease& lease) {
+  const LaneKey key{lease.grant.job(), lease.grant.pass(), lease.grant.lane()};
+  const auto [it, is_new] = clocks_.try_emplace(key);
+  if (is_new) it->second.start = it->second.next = lease.grant.lane_start();
+  return it->second;
+}
+
+pb::Progress WorkerCore::ProgressOf(const Lease& lease, const BatchState& state) const {
+  pb::Progress progress;
+  progress.set_job(lease.grant.job());
+  progress.set_pass(lease.grant.pass());
+  progress.set_lane(lease.grant.lane());
+  progress.set_lane_start(lease.grant.lane_start());
+  progress.set_clock(state.clock);
+  return progress;
+}
+
+bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
+  Lease* first = nullptr;
+  for (auto& [number, lease] : leases_) {
+    if (!lease.ready || lease.next >= lease.batches.size()) continue;
+    if (first == nullptr || Before(lease, lease.next, *first, first->next)) first = &lease;
+  }
+  if (first == nullptr) return false;
+  if (pushing_ >= options_.pushes_ahead) return false;
+  if (pulling_ >= options_.pulls_ahead) {
+    // Full of pulls that may wait for the very batch at hand: that one must still go.
+    if (!IsStatic(*first)) return false;
+    const uint64_t clock = first->grant.first_clock() + first->next;
+    for (const auto& [number, lease] : leases_) {
+      for (const BatchState& state : lease.states) {
+        if (state.stage == Stage::kPulling || state.stage == Stage::kPulled) {
+          if (state.clock <= clock) return false;
+        }
+      }
+    }
+  }
+  const uint32_t batch = first->next++;
+  BatchState& state = first->states[batch];
+  if (Updates(first->grant)) {
+    LaneClock& clock = ClockOf(*first);
+    state.clock = IsStatic(*first) ? first->grant.first_clock() + batch : clock.next++;
+  }
+  ++pulling_;
+  const std::vector<TableKeys> needs =
+      jobs_.at(first->grant.job()).step->Needs(first->grant.kind(), *first->batches[batch]);
+  if (needs.empty()) {
+    state.stage = Stage::kPulled;
+    return true;
+  }
+  PullOptions options;
+  options.codec = jobs_.at(first->grant.job()).brief.spec().wire().pull();
+  if (first->grant.kind() == pb::TRAIN) options.progress = ProgressOf(*first, state);
+  state.stage = Stage::kPulling;
+  state.operation = client_.Pull(needs, std::move(options), now, out);
+  operations_[state.operation] = {first->grant.lease(), batch};
+  return true;
+}
+
+bool WorkerCore::has_ready_batch() const {
+  if (pulling_ == 0) return false;
+  for (const auto& [number, lease] : leases_) {
+    for (uint32_t i = lease.done; i < lease.next; ++i) {
+      if (lease.states[i].stage == Stage::kPulled) return true;
+    }
+  }
+  return false;
+}
+
+bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
+  Lease* first = nullptr;
+  uint32_t first_batch = 0;
+  for (auto& [number, lease] : leases_) {
+    for (uint32_t i = lease.done; i < lease.next; ++i) {
+      if (lease.states[i].stage != Stage::kPulled) continue;
+      if (first == nullptr || Before(lease, i, *first, first_batch)) {
+        first = &lease;
+        first_batch = i;
+      }
+      break;
+    }
+  }
+  if (first == nullptr) return false;
+  BatchState& state = first->states[first_batch];
+  const std::vector<std::vector<float>> pulled = std::move(state.pulled);
+  const auto& step = *jobs_.at(first->grant.job()).step;
+  StepResult result = step.Run(first->grant.kind(), *first->batches[first_batch], pulled, first->eval);
+  state.loss_sum = result.loss_sum;
+  examples_computed_ += first->batches[first_batch]->batch.size();
+  --pulling_;
+  if (Updates(first->grant)) {
+    StartPush(*first, first_batch, std::move(result), now, out);
+  } else {
+    BatchDone(*first, first_batch);
+  }
+  Pump(now, out);
+  return true;
+}
+
+void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, TimePoint now, Outbox& out) {
+  BatchState& state = lease.states[batch];
+  PushOptions options;
+  options.progress = ProgressOf(lease, state);
+  options.identity = {lease.grant.job() << 32 | lease.grant.pass(), lease.grant.range(), batch};
+  options.example_count = static_cast<uint32_t>(lease.batches[batch]->batch.size());
+  if (lease.grant.kind() == pb::TRAIN) options.codec = jobs_.at(lease.grant.job()).brief.spec().wire().push();
+  state.stage = Stage::kPushing;
+  ++pushing_;
+  state.operation = client_.Push(std::move(result.gradients), std::move(options), now, out);
+  operations_[state.operation] = {lease.grant.lease(), batch};
+}
+
+void WorkerCore::BatchDone(Lease& lease, uint32_t batch) {
+  lease.states[batch].stage = Stage::kDone;
+  while (lease.done < lease.states.size() && lease.states[lease.done].stage == Stage::kDone) {
+    lease.examples += lease.batches[lease.done]->batch.size();
+    lease.loss_sum += lease.states[lease.done].loss_sum;
+    ++lease.done;
+  }
+  if (lease.done == lease.states.size()) {
+    lease.finished = true;
+    lease.batches.clear();  // the loader may keep them
+    lease.states.clear();
+    lease.next = 0;
+    report_now_ = true;
+  }
+}
+
+void WorkerCore::Complete(Completion completion) {
+  const auto operation = operations_.find(completion.operation);
+  if (operation == operations_.end()) return;
+  const auto [number, batch] = operation->second;
+  operations_.erase(operation);
+  Lease& lease = leases_.at(number);
+  if (!completion.status) {
+    const ErrorCode code = completion.status.error().code;
+    // Closed: the lane or pass has ended. Timed out: a server is silent, and the scheduler decides what that means.
+    // Either way the lease is dropped here, and if it is still ours the next orders bring it back.
+    if (code != ErrorCode::kClosed && code != ErrorCode::kTimeout) {
+      FailJob(lease.grant.job(), completion.status.error());
+    }
+    DropLease(number);
+    report_now_ = true;
+    return;
+  }
+  if (batch == kStatistics) {
+    loader_.Weight(number, std::move(completion.values.front()));
+    return;
+  }
+  BatchState& state = lease.states[batch];
+  if (state.stage == Stage::kPulling) {
+    state.stage = Stage::kPulled;
+    state.pulled = std::move(completion.values);
+    return;
+  }
+  --pushing_;
+  ++ClockOf(lease).acknowledged;
+  BatchDone(lease, batch);
+}
+
+void WorkerCore::Pump(TimePoint now, Outbox& out) {
+  for (;;) {
+    auto completions = client_.TakeCompletions();
+    for (Completion& completion : completions) Complete(std::move(completion));
+    bool started = false;
+    while (StartNext(now, out)) started = true;
+    if (completions.empty() && !started) break;
+  }
+  if (registered_ && report_now_) SendReport(now, out);
+}
+
+void WorkerCore::OnTick(TimePoint now, Outbox& out) {
+  client_.OnTick(now, out);
+  if (!registered_) {
+    if (now >= next_register_) SendRegister(now, out);
+  } else if (now >= next_report_ || (client_.wants_config() && now + report_every_ - next_report_ > Milliseconds(10))) {
+    SendReport(now, out);
+  }
+  Pump(now, out);
+}
+
+std::string WorkerCore::WaitingFor(TimePoint now) const {
+  if (planning_job_) return "the data to be looked at";
+  if (leases_.empty()) return "the scheduler to give it work";
+  if (has_ready_batch()) return "";
+  if (std::string server = client_.WaitingFor(now); !server.empty()) return server;
+  for (const auto& [number, lease] : leases_) {
+    if (!lease.ready && !lease.finished) return "data: " + lease.grant.rows().path();
+  }
+  return "";
+}
+
+}  // namespace sheaf

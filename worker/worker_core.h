@@ -1,0 +1,167 @@
+// A worker's decisions: keep the leases the scheduler wants it to keep, and for each of their batches pull, compute, push.
+//
+//   lease granted -> loading -> (statistics pulled -> weighting) -> ready
+//   batch of a ready lease:  pulling -> pulled -> computed -> pushing -> done
+//
+// Pull(n + 1) is sent before batch n is computed, so the network works while the processor does. A lease's progress is the
+// number of its first batches that every server has acknowledged; that is what is reported, and what another worker starts from if
+// this one dies. A lease whose operations fail because its lane or pass has ended is simply dropped: the next orders say
+// what to do instead.
+//
+// A state machine without I/O or clock; the owner (shell or simulator) sends what is in the Outbox, connects what
+// TakeConnections() names, and calls OnTick often. Not thread-safe.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "client/ps_client.h"
+#include "common/net/message.h"
+#include "worker/range_loader.h"
+#include "worker/train_step.h"
+
+namespace sheaf {
+
+struct WorkerOptions {
+  PeerId self;
+  std::string host;
+  uint32_t pid = 0;
+  std::string build;
+  uint32_t wire_version = 1;
+  ClientOptions client;
+  uint32_t pulls_ahead = 2;                  // batches being pulled or computed
+  uint32_t pushes_ahead = 4;                 // batches being pushed
+  Duration register_every = Milliseconds(500);
+};
+
+using TrainStepFactory = std::function<Result<std::unique_ptr<TrainStep>>(const pb::JobBrief&)>;
+
+class WorkerCore {
+ public:
+  WorkerCore(WorkerOptions options, RangeLoader& loader, TrainStepFactory make_step);
+
+  void OnMessage(PeerId from, Message message, TimePoint now, Outbox& out);
+  void OnTick(TimePoint now, Outbox& out);
+
+  void OnRangeReady(uint64_t lease, LoadedBatches batches, uint64_t bad_rows, TimePoint now, Outbox& out);
+  void OnRangeNeedsStatistics(uint64_t lease, std::vector<HashedKey> keys, TimePoint now, Outbox& out);
+  void OnLoadFailed(uint64_t lease, Error error, TimePoint now, Outbox& out);
+  void OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out);
+
+  // Computes one batch if one is ready; returns whether there was one. Apart from the other events so that the owner
+  // can look for messages between two batches.
+  bool ComputeOne(TimePoint now, Outbox& out);
+  bool has_ready_batch() const;
+
+  // Finish nothing more, tell the scheduler, end.
+  void Leave(TimePoint now, Outbox& out);
+
+  // The worker should end: it may (left), or it must (the text says why).
+  bool may_leave() const { return may_leave_; }
+  const std::optional<Error>& fatal() const { return fatal_; }
+  std::vector<std::pair<PeerId, std::string>> TakeConnections();
+  const std::string& name() const { return name_; }
+  TimePoint last_heard() const { return last_heard_; }   // of the scheduler
+  bool registered() const { return registered_; }
+  const PsClient& client() const { return client_; }
+
+ private:
+  enum class Stage { kWaiting, kPulling, kPulled, kPushing, kDone };
+  struct BatchState {
+    Stage stage = Stage::kWaiting;
+    uint64_t clock = 0;
+    bool has_clock = false;
+    OperationId operation = 0;
+    std::vector<std::vector<float>> pulled;
+    double loss_sum = 0;
+  };
+  struct Lease {
+    pb::LeaseGrant grant;
+    bool ready = false;
+    LoadedBatches batches;
+    std::vector<BatchState> states;          // one a batch
+    std::vector<HashedKey> statistics_keys;
+    uint32_t next = 0;                       // the first batch not started
+    uint32_t done = 0;                       // contiguous from the start
+    bool finished = false;
+    uint64_t examples = 0, bad_rows = 0;
+    double loss_sum = 0;
+    pb::EvalCounts eval;
+    uint64_t sequence = 0;                   // order of arrival
+  };
+  struct JobState {
+    pb::JobBrief brief;
+    std::unique_ptr<TrainStep> step;
+  };
+  struct LaneClock {
+    uint64_t start = 0;
+    uint64_t next = 0;
+    uint64_t acknowledged = 0;               // clocks acknowledged so far: for the scheduler's picture only
+  };
+  struct OperationOf {
+    uint64_t lease;
+    uint32_t batch;                          // kStatistics: the pull of a range's statistics
+  };
+  static constexpr uint32_t kStatistics = ~0U;
+  using LaneKey = std::tuple<uint64_t, uint32_t, uint32_t>;  // job, pass, lane
+
+  void SendRegister(TimePoint now, Outbox& out);
+  void SendReport(TimePoint now, Outbox& out);
+  void OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out);
+  void TakeConfig(const pb::ClusterConfig& config);
+  void AddLease(const pb::LeaseGrant& grant);
+  void DropLease(uint64_t lease);
+  void FailJob(uint64_t job, const Error& error);
+  // Starts what can be started, takes in what has ended, reports if something is worth it.
+  void Pump(TimePoint now, Outbox& out);
+  bool StartNext(TimePoint now, Outbox& out);
+  bool Before(const Lease& a, uint32_t a_batch, const Lease& b, uint32_t b_batch) const;
+  void StartPush(Lease& lease, uint32_t batch, StepResult result, TimePoint now, Outbox& out);
+  void Complete(Completion completion);
+  void BatchDone(Lease& lease, uint32_t batch);
+  bool IsStatic(const Lease& lease) const;
+  static bool Updates(const pb::LeaseGrant& grant);
+  pb::Progress ProgressOf(const Lease& lease, const BatchState& state) const;
+  LaneClock& ClockOf(const Lease& lease);
+  std::string WaitingFor(TimePoint now) const;
+
+  const WorkerOptions options_;
+  RangeLoader& loader_;
+  const TrainStepFactory make_step_;
+  PsClient client_;
+
+  bool registered_ = false;
+  std::string name_ = "worker";
+  Duration report_every_ = Milliseconds(200);
+  TimePoint next_register_, next_report_, last_heard_;
+  uint64_t sequence_ = 0;
+  bool report_now_ = false;
+  bool leaving_ = false, may_leave_ = false;
+  std::optional<Error> fatal_;
+  std::set<PeerId> connected_;
+  std::vector<std::pair<PeerId, std::string>> to_connect_;
+
+  std::map<uint64_t, Lease> leases_;         // by lease number
+  uint64_t next_lease_sequence_ = 0;
+  std::map<uint64_t, JobState> jobs_;
+  std::map<LaneKey, LaneClock> clocks_;
+  std::map<OperationId, OperationOf> operations_;
+  uint32_t pulling_ = 0, pushing_ = 0;       // batches at these stages (kPulled counts as pulling)
+  std::optional<pb::JobFailure> failure_;
+
+  std::optional<uint64_t> planning_job_;
+  std::optional<pb::DataPlan> plan_;
+
+  uint64_t examples_computed_ = 0;
+  uint64_t examples_at_report_ = 0;
+  TimePoint rate_since_;
+  uint64_t examples_per_second_ = 0;
+};
+
+}  // namespace sheaf
