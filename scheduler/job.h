@@ -59,6 +59,8 @@ class Job {
   bool holds_tables() const { return !tables_.empty(); }
   bool config_dirty() const { return config_dirty_; }
   void AddToConfig(pb::ClusterConfig& config) const;
+  // For the log: changes when the phase or the pass does.
+  std::string StateLine() const;
   pb::JobStatus Describe(const Membership& members, TimePoint now) const;
 
  private:

@@ -3,6 +3,17 @@
 
 namespace sheaf {
 
+std::string Job::StateLine() const {
+  std::string line = "job=" + std::to_string(id_.value) + " name=" + spec_.name() + " phase=" + pb::JobPhase_Name(phase_);
+  if (phase_ == pb::RUNNING && pass_index_ < passes_.size()) {
+    line += " pass=" + std::to_string(pass_index_) + " kind=" + pb::PassKind_Name(pass().kind);
+    if (pass().epoch > 0) line += " epoch=" + std::to_string(pass().epoch);
+    line += step_ == Step::kSettle ? " settling" : " working";
+  }
+  if (ended() && !detail_.empty()) line += ": " + detail_;
+  return line;
+}
+
 pb::JobStatus Job::Describe(const Membership& members, TimePoint now) const {
   pb::JobStatus status;
   status.set_job(id_.value);

@@ -94,7 +94,11 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   }
   const bool known = members_.FindAlive(from) != nullptr;
   const Node& node = members_.Register(from, registration, now);
-  if (!known && node.role == pb::SERVER) servers_changed_ = true;
+  if (!known) {
+    servers_changed_ |= node.role == pb::SERVER;
+    events_.push_back("node=" + node.name + " joined host=" + registration.host() + " pid=" +
+                      std::to_string(registration.pid()));
+  }
   Message reply = Reply(message.header.request());
   pb::Registered& registered = *reply.header.mutable_registered();
   registered.set_node(node.id.value);
@@ -211,6 +215,7 @@ void SchedulerCore::OnGetStatus(PeerId from, const Message& message, TimePoint n
 }
 
 void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
+  events_.push_back("node=" + node.name + (died ? " died: not heard in time" : " left"));
   if (node.role == pb::WORKER) {
     for (auto& [id, job] : jobs_) job->OnWorkerGone(node.id, died);
     return;
@@ -243,6 +248,7 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   }
   const bool dirty = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->config_dirty(); });
   if (servers_changed_ || dirty) Publish(out);
+  NoteJobs();
   if (Job* job = Current()) {
     for (Node* worker : members_.Alive(pb::WORKER)) {
       if (worker->poked || !job->HasWorkFor(*worker)) continue;
@@ -251,6 +257,16 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
       poke.header.mutable_report_now();
       out.Send(worker->peer, std::move(poke));
     }
+  }
+}
+
+void SchedulerCore::NoteJobs() {
+  for (const auto& [id, job] : jobs_) {
+    std::string line = job->StateLine();
+    std::string& last = job_line_[id];
+    if (line == last) continue;
+    events_.push_back(line);
+    last = std::move(line);
   }
 }
 
@@ -312,7 +328,7 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
   status.set_generation(config_.generation());
   status.set_partition_count(options_.partition_count);
   status.set_uptime_seconds(ToSeconds(now - started_));
-  status.set_build(BuildVersion());
+  status.set_build(std::string(BuildVersion()));
   for (const auto& [id, node] : members_.nodes()) {
     pb::NodeStatus& out = *status.add_node();
     out.set_node(id.value);

@@ -8,6 +8,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/base/random.h"
 #include "common/net/message.h"
@@ -35,6 +37,9 @@ class SchedulerCore {
   void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnTick(TimePoint now, Outbox& out);
 
+  // State changes since the last call, a line each: for the log.
+  std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
+
   const pb::ClusterConfig& config() const { return config_; }
   const Membership& members() const { return members_; }
   const Job* FindJob(JobId id) const;
@@ -51,6 +56,7 @@ class SchedulerCore {
 
   // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report.
   void Settle(TimePoint now, Outbox& out);
+  void NoteJobs();
   void BalancePlacement();
   void Publish(Outbox& out);
   Job* Current();                      // the job whose turn it is; nullptr if none
@@ -65,6 +71,8 @@ class SchedulerCore {
   uint64_t next_job_ = 1;
   pb::ClusterConfig config_;
   bool servers_changed_ = false;
+  std::map<JobId, std::string> job_line_;   // as last logged
+  std::vector<std::string> events_;
 };
 
 // Whether a job can be run at all: what the scheduler and the servers rely on.

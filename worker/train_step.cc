@@ -16,7 +16,9 @@ class ModelStep final : public TrainStep {
       : spec_(brief.spec()), model_(std::move(model)), weights_(brief.weight_table()), bias_(brief.bias_table()),
         statistics_(brief.statistics_table()) {
     if (model_->bias_dim() > 0) {
-      bias_keys_ = std::make_shared<const std::vector<HashedKey>>(1, DenseKey(bias_, 0));
+      // One chunk: a bias has few elements.
+      const auto dim = static_cast<uint32_t>(model_->bias_dim());
+      bias_keys_ = DenseLayout(bias_, dim, dim).keys();
     }
   }
 

@@ -1,0 +1,76 @@
+// sheaf-scheduler: membership, placement, data leases, job life cycle.
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+
+#include "common/base/build_info.h"
+#include "common/base/partition.h"
+#include "common/runtime/exit_codes.h"
+#include "common/runtime/flags_env.h"
+#include "common/runtime/logging.h"
+#include "common/runtime/signals.h"
+#include "scheduler/scheduler_shell.h"
+
+DEFINE_string(cluster, "sheaf", "name of the cluster, shown in status");
+DEFINE_string(listen, "127.0.0.1", "address to listen on; * for all");
+DEFINE_uint32(port, 7070, "port to listen on; 0 takes any");
+DEFINE_string(address_file, "", "write the address here once it is bound");
+DEFINE_uint32(partitions, sheaf::kDefaultPartitions, "partitions of the parameter space, 1..4096");
+DEFINE_uint32(min_servers, 1, "jobs wait until so many servers are in");
+DEFINE_uint32(report_every_ms, 200, "how often servers and workers report, in milliseconds");
+DEFINE_uint32(worker_dead_after_ms, 3000, "a worker silent for so long is dead, in milliseconds");
+DEFINE_uint32(server_dead_after_ms, 10000, "a server silent for so long is dead, in milliseconds");
+
+namespace {
+
+int Usage(const std::string& text) {
+  LOG(ERROR) << text;
+  return sheaf::kExitUsage;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto flags =
+      sheaf::ParseFlags(argc, argv, {"sheaf-scheduler", "[--listen=HOST] [--port=PORT] [flags]", "The cluster's brain."});
+  if (flags.exit_code) return *flags.exit_code;
+  auto signals = sheaf::SignalFd::Create();
+  sheaf::SetUpLogging(argv[0], "scheduler");
+  if (!signals) {
+    LOG(ERROR) << signals.error().message;
+    return sheaf::kExitFailed;
+  }
+  if (FLAGS_partitions < 1 || FLAGS_partitions > sheaf::kMaxPartitions) {
+    return Usage("--partitions is " + std::to_string(FLAGS_partitions) + "; it must be 1..4096");
+  }
+  if (FLAGS_report_every_ms < 1 || FLAGS_worker_dead_after_ms < 2 * FLAGS_report_every_ms ||
+      FLAGS_server_dead_after_ms < 2 * FLAGS_report_every_ms) {
+    return Usage("--worker_dead_after_ms and --server_dead_after_ms must be at least twice --report_every_ms");
+  }
+  sheaf::SchedulerOptions options;
+  options.cluster = FLAGS_cluster;
+  options.partition_count = FLAGS_partitions;
+  options.report_every = sheaf::Milliseconds(FLAGS_report_every_ms);
+  options.worker_dead_after = sheaf::Milliseconds(FLAGS_worker_dead_after_ms);
+  options.server_dead_after = sheaf::Milliseconds(FLAGS_server_dead_after_ms);
+  options.job.min_servers = FLAGS_min_servers;
+
+  const sheaf::SystemClock clock;
+  sheaf::ZmqContext context;
+  sheaf::SchedulerShell scheduler(context, clock, std::move(options));
+  const auto bound = scheduler.Bind("tcp://" + FLAGS_listen + ":" + std::to_string(FLAGS_port));
+  if (!bound) {
+    LOG(ERROR) << bound.error().message;
+    return sheaf::ExitCodeOf(bound.error().code);
+  }
+  LOG(INFO) << sheaf::BuildText() << " cluster=" << FLAGS_cluster << " address=" << *bound
+            << " partitions=" << FLAGS_partitions;
+  if (!FLAGS_address_file.empty()) {
+    if (const auto written = sheaf::WriteAddressFile(FLAGS_address_file, *bound); !written) {
+      LOG(ERROR) << written.error().message;
+      return sheaf::kExitFailed;
+    }
+  }
+  scheduler.Run((*signals)->fd(), [&] { (void)(*signals)->Take(); });
+  LOG(INFO) << "stopped";
+  return sheaf::kExitOk;
+}

@@ -1,0 +1,43 @@
+// sheaf-worker: computes gradients on leased data. Keeps nothing that matters; may be killed at any time.
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+
+#include "common/base/build_info.h"
+#include "common/runtime/exit_codes.h"
+#include "common/runtime/flags_env.h"
+#include "common/runtime/logging.h"
+#include "common/runtime/signals.h"
+#include "worker/worker_shell.h"
+
+DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler");
+DEFINE_string(data, ".", "folder that the data paths of jobs are relative to");
+DEFINE_uint64(cache_mb, 1024, "memory for rows kept for later epochs, in MiB");
+DEFINE_uint32(scheduler_timeout_s, 30, "give up when the scheduler was silent for so long, in seconds");
+
+int main(int argc, char** argv) {
+  const auto flags = sheaf::ParseFlags(
+      argc, argv, {"sheaf-worker", "[--scheduler=ADDRESS] [--data=DIR] [flags]", "Computes gradients on leased data."});
+  if (flags.exit_code) return *flags.exit_code;
+  auto signals = sheaf::SignalFd::Create();
+  sheaf::SetUpLogging(argv[0], "worker");
+  if (!signals) {
+    LOG(ERROR) << signals.error().message;
+    return sheaf::kExitFailed;
+  }
+  LOG(INFO) << sheaf::BuildText() << " scheduler=" << FLAGS_scheduler << " data=" << FLAGS_data;
+  const sheaf::SystemClock clock;
+  sheaf::ZmqContext context;
+  sheaf::WorkerShellOptions options;
+  options.scheduler = FLAGS_scheduler;
+  options.data_dir = FLAGS_data;
+  options.cache_bytes = static_cast<size_t>(FLAGS_cache_mb) << 20;
+  options.scheduler_timeout = std::chrono::seconds(FLAGS_scheduler_timeout_s);
+  sheaf::WorkerShell worker(context, clock, std::move(options));
+  const sheaf::Status outcome = worker.Run((*signals)->fd(), [&] { (void)(*signals)->Take(); });
+  if (!outcome) {
+    LOG(ERROR) << outcome.error().message;
+    return sheaf::ExitCodeOf(outcome.error().code);
+  }
+  LOG(INFO) << "left";
+  return sheaf::kExitOk;
+}

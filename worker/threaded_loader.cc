@@ -1,0 +1,151 @@
+#include "worker/threaded_loader.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "common/base/random.h"
+#include "compute/features/weighting.h"
+#include "worker/worker_core.h"
+
+namespace sheaf {
+namespace {
+
+BatchCache::Key CacheKey(const pb::LeaseGrant& grant) {
+  return {grant.job(), grant.rows().split(), grant.range()};
+}
+
+// Always as many batches as were planned, even if bad rows were skipped: clocks are counted by them.
+LoadedBatches MakeBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, const RowBlock& rows) {
+  std::vector<uint32_t> order;
+  if (grant.rows().split() == 0 && spec.train().shuffle() == pb::TrainSpec::ROWS) {
+    order.resize(rows.size());
+    std::iota(order.begin(), order.end(), 0U);
+    Random random(MixPair(spec.train().seed(), 0x726f7773ULL << 32 | grant.range()));
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.Below(i)]);
+  }
+  LoadedBatches batches;
+  const size_t batch_size = spec.train().batch_size();
+  for (size_t first = 0; first < grant.rows().row_count(); first += batch_size) {
+    const size_t begin = std::min(first, rows.size());
+    auto loaded = std::make_shared<LoadedBatch>();
+    loaded->batch = MakeBatch(rows, begin, std::min(batch_size, rows.size() - begin), order);
+    loaded->keys = std::make_shared<const std::vector<HashedKey>>(std::move(loaded->batch.keys));
+    batches.push_back(std::move(loaded));
+  }
+  return batches;
+}
+
+}  // namespace
+
+ThreadedLoader::ThreadedLoader(std::string data_dir, size_t cache_bytes)
+    : data_dir_(std::move(data_dir)), cache_(cache_bytes), thread_("sheaf-reader", [this] { Run(); }) {}
+
+ThreadedLoader::~ThreadedLoader() {
+  requests_.Close();
+  thread_.Join();
+}
+
+void ThreadedLoader::Put(Request request) {
+  const Status put = requests_.TryPut(std::move(request));
+  SHEAF_CHECK(put.has_value(), "a worker asked for more ranges than it can hold");
+}
+
+void ThreadedLoader::Load(const pb::LeaseGrant& grant, const pb::JobBrief& brief) { Put(LoadRequest{grant, brief}); }
+void ThreadedLoader::Weight(uint64_t lease, std::vector<float> statistics) {
+  Put(WeightRequest{lease, std::move(statistics)});
+}
+void ThreadedLoader::Forget(uint64_t lease) { Put(ForgetRequest{lease}); }
+void ThreadedLoader::Plan(const pb::PlanOrder& order) { Put(order); }
+
+void ThreadedLoader::Run() {
+  while (true) {
+    std::optional<Request> request = requests_.Take(std::chrono::seconds(1));
+    if (requests_.closed()) return;
+    if (!request) continue;
+    std::visit([this](auto& each) { Serve(std::move(each)); }, *request);
+  }
+}
+
+void ThreadedLoader::Answered(Answer answer) {
+  const Status put = results_.TryPut(std::move(answer));
+  SHEAF_CHECK(put.has_value(), "the worker's loop takes no results");
+}
+
+Result<std::shared_ptr<const RowBlock>> ThreadedLoader::Read(const LoadRequest& request) {
+  if (source_ == nullptr || source_job_ != request.grant.job()) {
+    SHEAF_ASSIGN_OR_RETURN(source_, MakeDataSource(request.brief.spec(), data_dir_));
+    source_job_ = request.grant.job();
+  }
+  SHEAF_ASSIGN_OR_RETURN(RowBlock rows, source_->ReadRange(request.grant.rows()));
+  return std::shared_ptr<const RowBlock>(std::make_shared<RowBlock>(std::move(rows)));
+}
+
+void ThreadedLoader::Serve(LoadRequest request) {
+  const uint64_t lease = request.grant.lease();
+  std::shared_ptr<const RowBlock> rows;
+  if (const BatchCache::Entry* known = cache_.Find(CacheKey(request.grant)); known != nullptr) {
+    if (!known->batches.empty()) return Answered(Ready{lease, known->batches, known->bad_rows});
+    rows = known->rows;
+  }
+  if (rows == nullptr) {
+    auto read = Read(request);
+    if (!read) return Answered(LoadFailed{lease, read.error()});
+    rows = std::move(*read);
+  }
+  const bool weighted = StatisticsDim(request.brief.spec().data()) > 0;
+  if (!weighted) return Finish(request, *rows);
+  if (request.grant.kind() == pb::STATISTICS) {
+    if (request.brief.spec().train().cache_rows()) cache_.Put(CacheKey(request.grant), {rows, {}, rows->bad_rows});
+    return Answered(Ready{lease, MakeBatches(request.grant, request.brief.spec(), *rows), rows->bad_rows});
+  }
+  std::vector<HashedKey> keys = StatisticsKeys(*rows);
+  waiting_[lease] = Waiting{std::move(request), std::move(rows), keys};
+  Answered(NeedsStatistics{lease, std::move(keys)});
+}
+
+void ThreadedLoader::Serve(WeightRequest request) {
+  const auto it = waiting_.find(request.lease);
+  if (it == waiting_.end()) return;  // forgotten
+  Waiting waiting = std::move(it->second);
+  waiting_.erase(it);
+  RowBlock rows = *waiting.rows;
+  WeightRows(waiting.request.brief.spec().data(), waiting.keys, request.statistics, rows);
+  Finish(waiting.request, rows);
+}
+
+void ThreadedLoader::Finish(const LoadRequest& request, const RowBlock& rows) {
+  LoadedBatches batches = MakeBatches(request.grant, request.brief.spec(), rows);
+  if (request.brief.spec().train().cache_rows()) {
+    cache_.Put(CacheKey(request.grant), {nullptr, batches, rows.bad_rows});
+  }
+  Answered(Ready{request.grant.lease(), std::move(batches), rows.bad_rows});
+}
+
+void ThreadedLoader::Serve(const pb::PlanOrder& order) {
+  auto plan = PlanData(order.spec(), data_dir_, [](const std::string&, uint64_t) {});
+  pb::DataPlan answer;
+  if (plan) {
+    answer = std::move(*plan);
+  } else {
+    answer.set_error(plan.error().message);
+    answer.set_error_code(static_cast<uint32_t>(plan.error().code));
+  }
+  answer.set_job(order.job());
+  Answered(std::move(answer));
+}
+
+void ThreadedLoader::Deliver(WorkerCore& core, TimePoint now, Outbox& out) {
+  while (std::optional<Answer> answer = results_.TryTake()) {
+    if (auto* ready = std::get_if<Ready>(&*answer)) {
+      core.OnRangeReady(ready->lease, std::move(ready->batches), ready->bad_rows, now, out);
+    } else if (auto* needs = std::get_if<NeedsStatistics>(&*answer)) {
+      core.OnRangeNeedsStatistics(needs->lease, std::move(needs->keys), now, out);
+    } else if (auto* failed = std::get_if<LoadFailed>(&*answer)) {
+      core.OnLoadFailed(failed->lease, std::move(failed->error), now, out);
+    } else {
+      core.OnPlan(std::get<pb::DataPlan>(*answer), now, out);
+    }
+  }
+}
+
+}  // namespace sheaf

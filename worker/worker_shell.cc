@@ -1,0 +1,107 @@
+#include "worker/worker_shell.h"
+
+#include <glog/logging.h>
+#include <unistd.h>
+
+#include "common/base/build_info.h"
+#include "common/base/random.h"
+#include "common/runtime/logging.h"
+
+namespace sheaf {
+namespace {
+
+WorkerOptions CoreOptions(PeerId self) {
+  WorkerOptions options;
+  options.self = self;
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  options.host = host;
+  options.pid = static_cast<uint32_t>(getpid());
+  options.build = BuildText();
+  options.wire_version = kWireVersion;
+  return options;
+}
+
+}  // namespace
+
+WorkerShell::WorkerShell(ZmqContext& context, const Clock& clock, WorkerShellOptions options)
+    : options_(std::move(options)), self_(EntropySeed()),
+      transport_(context, self_,
+                 [] {
+                   ZmqTransportOptions transport;
+                   transport.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
+                   return transport;
+                 }()),
+      loop_(transport_, clock), loader_(options_.data_dir, options_.cache_bytes),
+      core_(CoreOptions(self_), loader_, MakeTrainStep), started_(clock.Now()) {}
+
+Status WorkerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
+  SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
+  loop_.Watch(stop_fd, [&] {
+    take_signal();
+    if (leaving_) return loop_.Stop();  // asked twice: now
+    LOG(INFO) << "leaving";
+    leaving_ = true;
+    leave_by_ = loop_.Now() + std::chrono::seconds(5);
+    core_.Leave(loop_.Now(), out_);
+    Flush();
+  });
+  loop_.Watch(loader_.fd(), [this] {
+    loader_.Deliver(core_, loop_.Now(), out_);
+    Flush();
+  });
+  loop_.Run(*this);
+  return outcome_;
+}
+
+void WorkerShell::OnMessage(PeerId from, Message message) {
+  core_.OnMessage(from, std::move(message), loop_.Now(), out_);
+  Flush();
+}
+
+void WorkerShell::OnTick(TimePoint now) {
+  core_.OnTick(now, out_);
+  Flush();
+  if (core_.registered() && !named_) {
+    named_ = true;
+    SetLogRole(core_.name());
+    LOG(INFO) << "registered with " << options_.scheduler << " as " << core_.name();
+  }
+  if (core_.fatal()) {
+    outcome_ = Failure{*core_.fatal()};
+    return loop_.Stop();
+  }
+  if (core_.may_leave() || (leaving_ && now > leave_by_)) return loop_.Stop();
+  const TimePoint heard = std::max(core_.last_heard(), started_);
+  if (now - heard > options_.scheduler_timeout) {
+    outcome_ = Fail(ErrorCode::kUnavailable, "no word from the scheduler at ", options_.scheduler, " for ",
+                    static_cast<int>(ToSeconds(options_.scheduler_timeout)),
+                    " s: is it running, and is this the right address (--scheduler)?");
+    loop_.Stop();
+  }
+}
+
+// One batch a turn: messages that came while it was computed are served before the next.
+void WorkerShell::OnTurnEnd(TimePoint now) {
+  if (core_.ComputeOne(now, out_)) {
+    Flush();
+    if (core_.has_ready_batch()) loop_.RequestTick();
+  }
+}
+
+void WorkerShell::Flush() {
+  for (const auto& [peer, address] : core_.TakeConnections()) {
+    if (const Status connected = transport_.Connect(peer, address); !connected) {
+      LOG(ERROR) << "cannot reach a server at " << address << ": " << connected.error().message;
+    }
+  }
+  for (Outbox::Item& item : out_.items()) {
+    // Lost is lost: whoever needs the answer sends again.
+    if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {
+      LOG_EVERY_N(WARNING, 100) << "not sent: " << sent.error().message;
+    }
+  }
+  out_.clear();
+}
+
+}  // namespace sheaf
