@@ -7,6 +7,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -46,6 +47,25 @@ class SeqWindow {
       if (far_ == nullptr) far_ = std::make_unique<Far>();
       (*far_)[at / 64 - 1] |= uint64_t{1} << (at % 64);
     }
+    if (near_ & 1) Advance();
+  }
+
+  // All numbers below `floor` count as in from now on: for streams of which we see only some numbers.
+  void RaiseFloor(uint64_t floor) {
+    if (floor <= floor_) return;
+    uint64_t by = floor - floor_;
+    if (by >= kWindow) {
+      near_ = 0;
+      far_.reset();
+      by = 0;
+    }
+    while (by > 0) {
+      const int step = static_cast<int>(by < 64 ? by : 64);
+      near_ = step == 64 ? 0 : near_ >> step;
+      if (far_ != nullptr) ShiftFar(step);
+      by -= static_cast<uint64_t>(step);
+    }
+    floor_ = floor;
     if (near_ & 1) Advance();
   }
 

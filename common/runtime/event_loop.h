@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "common/base/result.h"
@@ -68,7 +69,7 @@ class EventLoop final : public Clock {
   bool tick_requested_ = false;
   TimePoint now_;
   TimePoint next_tick_;
-  std::vector<Watched> watched_;
+  std::vector<std::shared_ptr<const Watched>> watched_;
   std::vector<pollfd> polled_;  // [0] is stop_fd_, then one for each of watched_ at the time of the wait
 };
 

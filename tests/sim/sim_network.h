@@ -10,7 +10,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <queue>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,7 +41,6 @@ class SimTransport final : public Transport {
 
  private:
   friend class SimNetwork;
-  struct Route;
   SimTransport(SimNetwork& network, PeerId self, std::string address);
   SimNetwork& network_;
   const PeerId self_;
@@ -98,6 +96,7 @@ class SimNetwork {
     bool operator>(const Event& other) const { return std::pair(at, order) > std::pair(other.at, other.order); }
   };
 
+  void AddEvent(TimePoint at, std::function<void()> action);
   Status SendFrom(SimTransport& sender, PeerId to, Message message);
   void Transmit(PeerId from, PeerId to, const std::function<void()>& deliver);
   const LinkFaults& FaultsOf(PeerId from, PeerId to) const;
@@ -113,7 +112,7 @@ class SimNetwork {
   std::map<std::pair<PeerId, PeerId>, bool> cuts_;
   std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival_;  // of messages that keep the link's order
   LinkFaults faults_;
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  std::vector<Event> events_;  // a heap, the next one in front
   uint64_t next_order_ = 0;
   uint64_t fingerprint_ = 0;
   uint64_t delivered_ = 0;

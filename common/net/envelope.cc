@@ -1,0 +1,114 @@
+#include "common/net/envelope.h"
+
+#include <google/protobuf/io/coded_stream.h>
+
+#include <string>
+
+#include "common/base/strings.h"
+
+namespace sheaf {
+namespace {
+
+constexpr uint32_t kWireVersionTag = 1 << 3;  // field 1, varint
+
+// The wire version of a header, read before anything else is trusted: it is written first, being field 1.
+std::optional<uint32_t> PeekWireVersion(std::span<const std::byte> header) {
+  google::protobuf::io::CodedInputStream input(reinterpret_cast<const uint8_t*>(header.data()),
+                                               static_cast<int>(header.size()));
+  uint32_t version = 0;
+  if (input.ReadTag() != kWireVersionTag || !input.ReadVarint32(&version)) return std::nullopt;
+  return version;
+}
+
+Status CheckPayload(const Buffer& keys, const Buffer& values, ErrorCode code) {
+  if (keys.size() > kMaxPayloadBytes || values.size() > kMaxPayloadBytes - keys.size()) {
+    return Fail(code, "payload of ", FormatBytes(keys.size()), " keys and ", FormatBytes(values.size()),
+                " values, the limit is ", FormatBytes(kMaxPayloadBytes), " together");
+  }
+  if (keys.size() % sizeof(uint64_t) != 0) {
+    return Fail(code, "keys frame of ", keys.size(), " bytes is not a list of 8-byte keys");
+  }
+  return {};
+}
+
+}  // namespace
+
+size_t FrameCount(const Message& message) {
+  if (!message.values.empty()) return 3;
+  return message.keys.empty() ? 1 : 2;
+}
+
+Result<size_t> SealHeader(Message& message) {
+  if (!message.header.has_wire_version()) message.header.set_wire_version(kWireVersion);
+  SHEAF_RETURN_IF_ERROR(CheckPayload(message.keys, message.values, ErrorCode::kInvalidArgument));
+  const size_t size = message.header.ByteSizeLong();
+  if (size > kMaxHeaderBytes) {
+    return Fail(ErrorCode::kInvalidArgument, "header of ", FormatBytes(size), ", the limit is ",
+                FormatBytes(kMaxHeaderBytes));
+  }
+  return size;
+}
+
+void WriteHeader(const pb::Header& header, std::span<std::byte> frame) {
+  auto* const begin = reinterpret_cast<uint8_t*>(frame.data());
+  const uint8_t* const end = header.SerializeWithCachedSizesToArray(begin);
+  SHEAF_CHECK(end == begin + frame.size(), "header changed after it was sealed");
+}
+
+Result<std::vector<Buffer>> EncodeMessage(Message message) {
+  SHEAF_ASSIGN_OR_RETURN(const size_t size, SealHeader(message));
+  std::vector<std::byte> header(size);
+  WriteHeader(message.header, header);
+  std::vector<Buffer> frames = {Buffer::FromVector(std::move(header)), std::move(message.keys),
+                                std::move(message.values)};
+  while (frames.size() > 1 && frames.back().empty()) frames.pop_back();
+  return frames;
+}
+
+Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Buffer values) {
+  if (header.size() > kMaxHeaderBytes) {
+    return Fail(ErrorCode::kDataLoss, "header frame of ", FormatBytes(header.size()), ", the limit is ",
+                FormatBytes(kMaxHeaderBytes));
+  }
+  const std::optional<uint32_t> version = PeekWireVersion(header);
+  if (!version) return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes does not begin with a wire version");
+  if (*version != kWireVersion) {
+    return Fail(ErrorCode::kVersionMismatch, "the message is of wire version ", *version, ", this process (",
+                BuildText(), ") speaks version ", kWireVersion, ": run the same build everywhere");
+  }
+  SHEAF_RETURN_IF_ERROR(CheckPayload(keys, values, ErrorCode::kDataLoss));
+  Message message{.header = {}, .keys = std::move(keys), .values = std::move(values)};
+  // What this can allocate is bounded by the frame's 64 KiB, and its depth by protobuf's recursion limit of 100.
+  if (!message.header.ParseFromArray(header.data(), static_cast<int>(header.size()))) {
+    return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes is not a header");
+  }
+  return message;
+}
+
+Result<Message> DecodeMessage(std::span<const Buffer> frames) {
+  if (frames.empty() || frames.size() > kMaxFrames) {
+    return Fail(ErrorCode::kDataLoss, "message of ", frames.size(), " frames, expected 1 to ", kMaxFrames);
+  }
+  return DecodeMessage(frames[0].bytes(), frames.size() > 1 ? frames[1] : Buffer(),
+                       frames.size() > 2 ? frames[2] : Buffer());
+}
+
+std::optional<Message> MakeVersionRefusal(std::span<const std::byte> header) {
+  if (header.size() > kMaxHeaderBytes) return std::nullopt;
+  const std::optional<uint32_t> version = PeekWireVersion(header);
+  if (!version) return std::nullopt;
+  pb::Header refused;  // as far as this build can read it
+  const bool readable = refused.ParsePartialFromArray(header.data(), static_cast<int>(header.size()));
+  if (refused.has_refusal()) return std::nullopt;
+
+  Message answer;
+  answer.header.set_wire_version(*version);
+  if (readable) answer.header.set_request(refused.request());
+  pb::Refusal& refusal = *answer.header.mutable_refusal();
+  refusal.set_reason(pb::Refusal::VERSION_MISMATCH);
+  refusal.set_text(StrCat("your messages are of wire version ", *version, ", this process (", BuildText(),
+                          ") speaks version ", kWireVersion, ": run the same build everywhere"));
+  return answer;
+}
+
+}  // namespace sheaf
