@@ -1,0 +1,128 @@
+#include "scheduler/lease_book.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace sheaf {
+namespace {
+
+const NodeId kA(1), kB(2), kC(3);
+
+class LeaseBookTest : public ::testing::Test {
+ protected:
+  static LeaseBook Make(LeaseBook::Policy policy, uint32_t ranges, uint32_t lanes, uint32_t batches = 4,
+                        std::vector<NodeId> previous = {}) {
+    std::vector<PlannedRange> planned(ranges);
+    for (auto& range : planned) range.batches = batches;
+    std::vector<uint32_t> order(ranges);
+    std::iota(order.begin(), order.end(), 0U);
+    return LeaseBook(policy, std::move(planned), order, lanes, std::move(previous));
+  }
+  bool Report(LeaseBook& book, NodeId worker, RangeId range, uint32_t batches, bool finished, uint64_t examples) {
+    pb::LeaseState state;
+    state.set_range(range.value);
+    state.set_lease(book.range(range).lease);
+    state.set_batches_done(batches);
+    state.set_finished(finished);
+    state.set_examples(examples);
+    return book.Update(worker, state);
+  }
+  uint64_t next_lease_ = 1;
+};
+
+TEST_F(LeaseBookTest, HandsEachRangeToOneWorkerOnly) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 5, 0);
+  EXPECT_TRUE(book.Grant(kA, 2, next_lease_));
+  EXPECT_TRUE(book.Grant(kB, 10, next_lease_));
+  EXPECT_EQ(book.Held(kA).size(), 2u);
+  EXPECT_EQ(book.Held(kB).size(), 3u);
+  EXPECT_FALSE(book.Grant(kC, 1, next_lease_));
+}
+
+TEST_F(LeaseBookTest, ContinuesADeadWorkersRangeAtTheFirstUnacknowledgedBatch) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 1, 0);
+  book.Grant(kA, 1, next_lease_);
+  Report(book, kA, RangeId(0), 3, false, 30);
+  book.Release(kA);
+  EXPECT_TRUE(book.Grant(kB, 1, next_lease_));
+  EXPECT_EQ(book.range(RangeId(0)).first_batch, 3u);
+  EXPECT_TRUE(Report(book, kB, RangeId(0), 4, true, 10));
+  EXPECT_EQ(book.examples(), 40u);
+  EXPECT_TRUE(book.all_done());
+}
+
+TEST_F(LeaseBookTest, IgnoresAWorkerWhoseLeaseWasTakenAway) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 1, 0);
+  book.Grant(kA, 1, next_lease_);
+  pb::LeaseState late;
+  late.set_range(0);
+  late.set_lease(book.range(RangeId(0)).lease);
+  late.set_batches_done(4);
+  late.set_finished(true);
+  late.set_examples(40);
+  book.Release(kA);
+  book.Grant(kB, 1, next_lease_);
+  EXPECT_FALSE(book.Update(kA, late));
+  EXPECT_FALSE(book.all_done());
+  EXPECT_TRUE(Report(book, kB, RangeId(0), 4, true, 40));
+  EXPECT_EQ(book.examples(), 40u);
+}
+
+TEST_F(LeaseBookTest, CountsAFinishedRangeOnceHoweverOftenItIsReported) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 2, 0);
+  book.Grant(kA, 1, next_lease_);
+  pb::LeaseState done;
+  done.set_range(0);
+  done.set_lease(book.range(RangeId(0)).lease);
+  done.set_batches_done(4);
+  done.set_finished(true);
+  done.set_examples(40);
+  EXPECT_TRUE(book.Update(kA, done));
+  EXPECT_FALSE(book.Update(kA, done));
+  EXPECT_EQ(book.examples(), 40u);
+}
+
+TEST_F(LeaseBookTest, GivesAWorkerTheRangesItReadBefore) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 4, 0, 4, {kB, kA, kB, kA});
+  book.Grant(kA, 2, next_lease_);
+  EXPECT_EQ(book.Held(kA), (std::vector<RangeId>{RangeId(1), RangeId(3)}));
+}
+
+TEST_F(LeaseBookTest, PutsEachRangeOnOneLaneWhateverTheWorkers) {
+  LeaseBook book = Make(LeaseBook::Policy::kStatic, 5, 2);
+  book.AssignLanes({kA, kB});
+  for (uint32_t r = 0; r < 5; ++r) EXPECT_EQ(book.range(RangeId(r)).lane, LaneId(r % 2));
+  EXPECT_EQ(book.LaneEnd(LaneId(0)), 12u);
+  EXPECT_EQ(book.LaneEnd(LaneId(1)), 8u);
+  EXPECT_EQ(book.range(RangeId(2)).first_clock, 4u);
+}
+
+TEST_F(LeaseBookTest, HandsADeadWorkersLaneToALivingOneAndBackToANewcomer) {
+  LeaseBook book = Make(LeaseBook::Policy::kStatic, 6, 2);
+  book.AssignLanes({kA, kB});
+  const NodeId first = book.LaneHolder(LaneId(0));
+  const NodeId second = book.LaneHolder(LaneId(1));
+  EXPECT_NE(first, second);
+  book.Release(second);
+  EXPECT_TRUE(book.AssignLanes({first}));
+  EXPECT_EQ(book.LaneHolder(LaneId(1)), first);
+  EXPECT_TRUE(book.AssignLanes({first, kC}));
+  EXPECT_NE(book.LaneHolder(LaneId(0)), book.LaneHolder(LaneId(1)));
+}
+
+TEST_F(LeaseBookTest, ServesEveryLaneOfAWorker) {
+  LeaseBook book = Make(LeaseBook::Policy::kStatic, 6, 2);
+  book.AssignLanes({kA});
+  book.Grant(kA, 0, next_lease_);
+  std::set<uint32_t> lanes;
+  for (RangeId range : book.Held(kA)) lanes.insert(book.range(range).lane.value);
+  EXPECT_EQ(lanes, (std::set<uint32_t>{0, 1}));
+}
+
+TEST_F(LeaseBookTest, IsDoneAtOnceWithoutRanges) {
+  EXPECT_TRUE(Make(LeaseBook::Policy::kDynamic, 0, 0).all_done());
+}
+
+}  // namespace
+}  // namespace sheaf
