@@ -1,0 +1,70 @@
+#include "server/pass_clock.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/check.h"
+
+namespace sheaf {
+
+void PassClock::SetLanes(const pb::Roster& roster) {
+  std::vector<Lane> lanes;
+  lanes.reserve(static_cast<size_t>(roster.lane_size()));
+  for (const pb::Lane& lane : roster.lane()) {
+    Lane* known = Find(LaneId(lane.lane()));
+    const uint64_t end = lane.has_end_clock() ? lane.end_clock() : kEnded;
+    SeqWindow finished = known != nullptr ? std::move(known->finished) : SeqWindow(lane.start_clock());
+    lanes.push_back({LaneId(lane.lane()), lane.start_clock(), end, std::move(finished)});
+  }
+  std::sort(lanes.begin(), lanes.end(), [](const Lane& a, const Lane& b) { return a.id < b.id; });
+  lanes_ = std::move(lanes);
+  UpdateFrontier();
+}
+
+PassClock::Lane* PassClock::Find(LaneId id) {
+  const auto at = std::lower_bound(lanes_.begin(), lanes_.end(), id, [](const Lane& lane, LaneId wanted) { return lane.id < wanted; });
+  return at != lanes_.end() && at->id == id ? &*at : nullptr;
+}
+
+bool PassClock::WouldExceed(LaneId lane, uint64_t clock) const {
+  const Lane* found = Find(lane);
+  return found != nullptr && found->finished.WouldExceed(clock);
+}
+
+bool PassClock::Finished(LaneId lane, uint64_t clock) const {
+  const Lane* found = Find(lane);
+  return found != nullptr && found->finished.Contains(clock);
+}
+
+void PassClock::Finish(LaneId lane, uint64_t clock) {
+  Lane* found = Find(lane);
+  SHEAF_CHECK(found != nullptr, "lane ", lane, " is not on the roster");
+  const bool at_frontier = found->clock() == frontier_;
+  found->finished.Mark(clock);
+  if (at_frontier && found->clock() != frontier_) UpdateFrontier();
+}
+
+void PassClock::UpdateFrontier() {
+  frontier_ = kEnded;
+  for (const Lane& lane : lanes_) frontier_ = std::min(frontier_, lane.clock());
+}
+
+uint64_t PassClock::last_end() const {
+  uint64_t end = 0;
+  for (const Lane& lane : lanes_) end = std::max(end, lane.end);
+  return end;
+}
+
+uint32_t PassClock::LanesAt(uint64_t clock) const {
+  return static_cast<uint32_t>(std::count_if(lanes_.begin(), lanes_.end(),
+                                             [clock](const Lane& lane) { return lane.start <= clock && clock < lane.end; }));
+}
+
+std::optional<LaneId> PassClock::Slowest() const {
+  for (const Lane& lane : lanes_) {
+    if (lane.clock() == frontier_ && frontier_ != kEnded) return lane.id;
+  }
+  return std::nullopt;
+}
+
+}  // namespace sheaf

@@ -1,0 +1,406 @@
+#include "server/shard_core.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "common/base/partition.h"
+#include "server/shard_impl.h"
+
+namespace sheaf {
+namespace {
+
+constexpr size_t kLedgersKept = 4;      // of a job's ended passes
+constexpr size_t kMaxWaitingLines = 8;
+constexpr Duration kSessionSweepEvery = std::chrono::minutes(1);
+
+}  // namespace
+
+ShardCore::ShardCore(PeerId self, ShardOptions options) : impl_(std::make_unique<Impl>(self, options)) {}
+ShardCore::~ShardCore() = default;
+
+Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out) {
+  return impl_->OnConfig(config, now, out);
+}
+
+void ShardCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& out) {
+  switch (message.header.body_case()) {
+    case pb::Header::kPull: return impl_->OnPull(from, std::move(message), out);
+    case pb::Header::kPush: return impl_->OnPush(from, std::move(message), now, out);
+    case pb::Header::kScan: return impl_->OnScan(from, message, out);
+    case pb::Header::kRegisterNode:
+    case pb::Header::kServerReport:
+    case pb::Header::kWorkerReport:
+    case pb::Header::kSubmit:
+    case pb::Header::kCancel:
+    case pb::Header::kGetStatus:
+    case pb::Header::kGetConfig:
+      return impl_->SendRefusal(from, message.header.request(),
+                                Refuse(pb::Refusal::INVALID, "this is a server's shard: it takes pulls, pushes and scans; ask the scheduler"), out);
+    default: return;  // answers are not answered
+  }
+}
+
+void ShardCore::OnTick(TimePoint now, Outbox&) { impl_->OnTick(now); }
+ShardStats ShardCore::stats() const { return impl_->Stats(); }
+uint64_t ShardCore::generation() const { return impl_->generation; }
+
+const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
+  for (const pb::Lane& known : roster.lane()) {
+    if (known.lane() == lane) return &known;
+  }
+  return nullptr;
+}
+
+// ---- configuration
+
+Status ShardCore::Impl::OnConfig(const pb::ClusterConfig& config, TimePoint, Outbox& out) {
+  if (configured && config.generation() <= generation) return {};
+  SHEAF_RETURN_IF_ERROR(TakePartitions(config));
+  configured = true;
+  generation = config.generation();
+  Status tables_taken = TakeTables(config);
+  TakeRosters(config);
+  TrimLedgers();
+  DropStaleSlices();
+  for (const auto& [key, pass] : passes) {
+    if (pass.bsp()) ApplyCompleteClocks(key, pass);
+  }
+  CheckParked(out);
+  for (const auto& [key, pass] : passes) AnswerParked(key, out);
+  return tables_taken;
+}
+
+Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
+  const uint32_t count = static_cast<uint32_t>(config.partition_size());
+  if (count > kMaxPartitions || (count != 0 && count != config.partition_count())) {
+    return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " lists ", count, " partitions of ",
+                config.partition_count(), " (at most ", kMaxPartitions, "): it is not taken");
+  }
+  if (!partitions.empty() && count != 0 && count != partitions.size()) {
+    return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " has ", count, " partitions, this shard was set up with ",
+                partitions.size(), ": it is not taken");
+  }
+  std::optional<uint32_t> node;
+  uint32_t place = 0;
+  uint32_t shard_count = 1;
+  for (const pb::ServerInfo& server : config.server()) {
+    for (int i = 0; i < server.shard_size(); ++i) {
+      if (PeerId(server.shard(i).peer()) != self) continue;
+      node = server.node();
+      place = static_cast<uint32_t>(i);
+      shard_count = static_cast<uint32_t>(server.shard_size());
+    }
+  }
+  if (count != 0) partitions.resize(count);
+  epochs.assign(partitions.size(), 0);
+  owned.clear();
+  for (uint32_t p = 0; p < partitions.size(); ++p) {
+    const bool listed = p < count;
+    if (listed) epochs[p] = config.partition(static_cast<int>(p)).epoch();
+    const bool ours = listed && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
+    if (!ours) {
+      partitions[p].reset();
+      continue;
+    }
+    owned.push_back(p);
+    if (partitions[p] == nullptr) {
+      partitions[p] = std::make_unique<PartitionState>();
+      partitions[p]->id = PartitionId(p);
+    }
+  }
+  return {};
+}
+
+Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
+  std::set<uint32_t> listed;
+  Status status;
+  for (const pb::TableSpec& spec : config.table()) {
+    listed.insert(spec.id());
+    if (tables.contains(spec.id())) continue;
+    const size_t slot = static_cast<size_t>(std::find(slot_used.begin(), slot_used.end(), false) - slot_used.begin());
+    if (slot == slot_used.size()) slot_used.push_back(false);
+    slot_used[slot] = true;
+    Table& table = tables[spec.id()];
+    table.id = spec.id();
+    table.job = spec.job();
+    table.slot = slot;
+    table.sum = spec.update() == pb::TableSpec::SUM;
+    if (spec.dim() == 0 || spec.dim() > kMaxDim) {
+      table.error = CheckText("a row of ", spec.dim(), " floats; 1 to ", kMaxDim, " are possible");
+    } else if (!std::isfinite(spec.init_stddev())) {
+      table.error = "init_stddev is not a finite number";
+    } else if (table.sum) {
+      table.optimizer = MakeSumOptimizer();
+    } else if (auto made = MakeOptimizer(spec.optimizer())) {
+      table.optimizer = std::move(*made);
+    } else {
+      table.error = made.error().message;
+    }
+    if (table.optimizer == nullptr) {
+      status = Fail(ErrorCode::kInvalidArgument, "table ", spec.id(), " (", spec.name(), ") of job ", spec.job(), ": ", table.error);
+      continue;
+    }
+    table.layout = {.dim = spec.dim(),
+                    .stride = spec.dim() + table.optimizer->StateDim(spec.dim()),
+                    .seed = spec.seed(),
+                    .init_stddev = spec.init_stddev(),
+                    .init_zero_columns = spec.init_zero_columns(),
+                    .optimizer = table.optimizer.get()};
+  }
+  for (auto at = tables.begin(); at != tables.end();) {
+    if (listed.contains(at->first)) {
+      ++at;
+      continue;
+    }
+    const size_t slot = at->second.slot;
+    for (const uint32_t p : owned) {
+      if (slot < Owned(p).stores.size()) Owned(p).stores[slot].reset();
+    }
+    slot_used[slot] = false;
+    at = tables.erase(at);
+  }
+  return status;
+}
+
+void ShardCore::Impl::TakeRosters(const pb::ClusterConfig& config) {
+  std::set<PassKey> listed;
+  for (const pb::Roster& roster : config.roster()) {
+    const PassKey key{roster.job(), roster.pass()};
+    listed.insert(key);
+    Pass& pass = passes[key];
+    pass.roster = roster;
+    const double scale = roster.has_learning_rate_scale() ? roster.learning_rate_scale() : 1.0;
+    pass.rate_scale = std::isfinite(scale) ? static_cast<float>(scale) : 1.0f;
+    for (const uint32_t p : owned) Owned(p).passes[key].clock.SetLanes(roster);
+  }
+  std::vector<PassKey> gone;
+  for (const auto& [key, pass] : passes) {
+    if (!listed.contains(key)) gone.push_back(key);
+  }
+  for (const PassKey& key : gone) EndPass(key);
+}
+
+void ShardCore::Impl::EndPass(const PassKey& pass) {
+  for (const uint32_t p : owned) {
+    const auto state = Owned(p).passes.find(pass);
+    if (state == Owned(p).passes.end()) continue;
+    Owned(p).ended[pass] = state->second.examples;
+    Owned(p).passes.erase(state);
+  }
+  ended_duplicates[pass] = passes[pass].duplicates;
+  passes.erase(pass);
+}
+
+void ShardCore::Impl::TrimLedgers() {
+  std::set<uint64_t> jobs;
+  for (const auto& [id, table] : tables) jobs.insert(table.job);
+  const auto trim = [&](auto& ledgers) {
+    uint64_t job = 0;
+    size_t kept = 0;
+    for (auto at = ledgers.end(); at != ledgers.begin();) {  // from the last pass of each job
+      --at;
+      if (at->first.job != job || kept == 0) {
+        job = at->first.job;
+        kept = 0;
+      }
+      if (!jobs.contains(job) || kept == kLedgersKept) {
+        at = ledgers.erase(at);
+      } else {
+        ++kept;
+      }
+    }
+  };
+  for (const uint32_t p : owned) trim(Owned(p).ended);
+  trim(ended_duplicates);
+}
+
+void ShardCore::Impl::DropStaleSlices() {
+  staging.DropIf([this](const PushKey& push, const RequestPart& part) {
+    if (push.pass && !passes.contains(*push.pass)) return true;
+    for (size_t i = 0; i < part.partitions.size(); ++i) {
+      const uint32_t p = part.partitions[i];
+      if (partitions[p] == nullptr || epochs[p] != part.epochs[i]) return true;
+    }
+    return std::any_of(part.blocks.begin(), part.blocks.end(),
+                       [this](const RequestBlock& block) { return !tables.contains(block.table); });
+  });
+}
+
+void ShardCore::Impl::OnTick(TimePoint now) {
+  staging.DropIdle(now - options.staging_idle);
+  if (now < next_session_sweep) return;
+  next_session_sweep = now + kSessionSweepEvery;
+  for (const uint32_t p : owned) {
+    std::erase_if(Owned(p).sessions, [&](const auto& entry) { return entry.second.last < now - options.session_idle; });
+  }
+}
+
+ShardStats ShardCore::Impl::Stats() const {
+  ShardStats stats = counters;
+  stats.seen_generation = generation;
+  stats.parked_pulls = parked.size();
+  stats.staged_pushes = staging.size();
+  stats.request_bytes = budget.used();
+  std::map<PassKey, pb::PassLedger> ledgers;
+  const auto count = [&](const PassKey& key, uint64_t examples) {
+    const auto [at, fresh] = ledgers.try_emplace(key);
+    pb::PassLedger& ledger = at->second;
+    ledger.set_job(key.job);
+    ledger.set_pass(key.pass);
+    ledger.set_min_examples(fresh ? examples : std::min(ledger.min_examples(), examples));
+    ledger.set_max_examples(std::max(ledger.max_examples(), examples));
+  };
+  for (const uint32_t p : owned) {
+    for (const auto& [key, pass] : Owned(p).passes) count(key, pass.examples);
+    for (const auto& [key, examples] : Owned(p).ended) count(key, examples);
+    for (const auto& store : Owned(p).stores) {
+      if (store == nullptr) continue;
+      stats.rows += store->size();
+      stats.memory_bytes += store->memory_bytes();
+    }
+  }
+  for (auto& [key, ledger] : ledgers) {
+    const auto running = passes.find(key);
+    const auto ended = ended_duplicates.find(key);
+    ledger.set_duplicates(running != passes.end() ? running->second.duplicates : ended != ended_duplicates.end() ? ended->second : 0);
+    stats.ledgers.push_back(std::move(ledger));
+  }
+  stats.waiting = WaitingLines();
+  return stats;
+}
+
+std::vector<std::string> ShardCore::Impl::WaitingLines() const {
+  std::vector<std::string> lines;
+  for (const auto& [order, pull] : parked) {
+    const PassKey key{pull.progress->job(), pull.progress->pass()};
+    std::string line = CheckText("lane ", pull.progress->lane(), " waits for ", WaitingFor(key, pull.part.partitions, pull.progress->clock()));
+    if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(std::move(line));
+    if (lines.size() == kMaxWaitingLines) break;
+  }
+  return lines;
+}
+
+// ---- checks that pulls and pushes share
+
+MaybeRefusal ShardCore::Impl::CheckEpochs(std::span<const uint32_t> named, std::span<const uint64_t> named_epochs) const {
+  if (epochs.empty()) return Refuse(pb::Refusal::UNKNOWN_EPOCH, "this shard has no configuration yet; try again shortly");
+  const auto count = static_cast<uint32_t>(epochs.size());
+  if (MaybeRefusal refusal = CheckPartitions(named, named_epochs.size(), count)) return refusal;
+  for (size_t i = 0; i < named.size(); ++i) {
+    const uint32_t p = named[i];
+    if (named_epochs[i] < epochs[p]) {
+      return Refuse(pb::Refusal::STALE_EPOCH, "partition ", p, " is at epoch ", epochs[p], ", the request at ", named_epochs[i],
+                    "; fetch the configuration and route again");
+    }
+    if (named_epochs[i] > epochs[p]) {
+      return Refuse(pb::Refusal::UNKNOWN_EPOCH, "partition ", p, " is at epoch ", epochs[p], " here, the request at ", named_epochs[i],
+                    "; try again shortly");
+    }
+    if (partitions[p] == nullptr) {
+      return Refuse(pb::Refusal::INVALID, "partition ", p, " is not on this shard at epoch ", epochs[p]);
+    }
+  }
+  return {};
+}
+
+MaybeRefusal ShardCore::Impl::FindTables(const google::protobuf::RepeatedPtrField<pb::Block>& blocks,
+                                         const pb::Progress* progress, std::vector<uint32_t>& dims) const {
+  for (int b = 0; b < blocks.size(); ++b) {
+    const uint32_t id = blocks[b].table();
+    const auto table = tables.find(id);
+    if (table == tables.end()) {
+      // Without a progress the client's generation is not known; it compares ours with its own.
+      if (progress == nullptr || progress->generation() > generation) {
+        return Refuse(pb::Refusal::UNKNOWN_TABLE, "table ", id, " is not in configuration ", generation, " of this server");
+      }
+      return Refuse(pb::Refusal::CLOSED, "table ", id, " is gone: its job has ended");
+    }
+    if (!table->second.error.empty()) return Refuse(pb::Refusal::INVALID, "table ", id, " cannot be used: ", table->second.error);
+    for (int earlier = 0; earlier < b; ++earlier) {
+      if (blocks[earlier].table() == id) return Refuse(pb::Refusal::INVALID, "table ", id, " has two blocks in one request");
+    }
+    dims.push_back(table->second.layout.dim);
+  }
+  return {};
+}
+
+MaybeRefusal ShardCore::Impl::FindPass(const pb::Progress& progress, Pass*& pass) {
+  const bool ahead = progress.generation() > generation;
+  const auto found = passes.find({progress.job(), progress.pass()});
+  const pb::Lane* lane = found == passes.end() ? nullptr : found->second.FindLane(progress.lane());
+  if (lane == nullptr) {
+    const std::string what = found == passes.end() ? CheckText("pass ", progress.pass(), " of job ", progress.job())
+                                                   : CheckText("lane ", progress.lane(), " in pass ", progress.pass(), " of job ", progress.job());
+    if (ahead) return Refuse(pb::Refusal::UNKNOWN_EPOCH, what, " is not in configuration ", generation, " of this server yet; try again shortly");
+    return Refuse(pb::Refusal::CLOSED, what, " has ended");
+  }
+  if (progress.has_lane_start() && progress.lane_start() != lane->start_clock()) {
+    return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " starts at clock ", lane->start_clock(),
+                  ", not at ", progress.lane_start());
+  }
+  pass = &found->second;
+  return {};
+}
+
+void ShardCore::Impl::SendRefusal(PeerId to, uint64_t request, pb::Refusal refusal, Outbox& out) {
+  if (refusal.reason() == pb::Refusal::OVERLOADED) {
+    refusal.set_retry_after_ms(options.retry_after_ms);
+    ++counters.overloaded;
+  } else if (refusal.reason() != pb::Refusal::NOT_YET) {
+    ++counters.refused;
+  }
+  refusal.set_generation(generation);
+  Message message;
+  message.header.set_request(request);
+  *message.header.mutable_refusal() = std::move(refusal);
+  out.Send(to, std::move(message));
+}
+
+ShardCore::Impl::Table* ShardCore::Impl::FindTable(uint32_t id) {
+  const auto found = tables.find(id);
+  return found == tables.end() ? nullptr : &found->second;
+}
+
+RowStore& ShardCore::Impl::StoreOf(PartitionState& partition, const Table& table) {
+  if (partition.stores.size() <= table.slot) partition.stores.resize(table.slot + 1);
+  auto& store = partition.stores[table.slot];
+  if (store == nullptr) store = std::make_unique<RowStore>(&table.layout, static_cast<uint32_t>(partitions.size()));
+  return *store;
+}
+
+ShardStats MergeStats(const std::vector<ShardStats>& shards) {
+  ShardStats sum;
+  std::map<std::pair<uint64_t, uint32_t>, pb::PassLedger> ledgers;
+  bool first = true;
+  for (const ShardStats& shard : shards) {
+    sum.seen_generation = first ? shard.seen_generation : std::min(sum.seen_generation, shard.seen_generation);
+    first = false;
+    sum.memory_bytes += shard.memory_bytes;
+    sum.rows += shard.rows;
+    sum.pushes_applied += shard.pushes_applied;
+    sum.pushes_deduplicated += shard.pushes_deduplicated;
+    sum.pulls_answered += shard.pulls_answered;
+    sum.overloaded += shard.overloaded;
+    sum.refused += shard.refused;
+    sum.parked_pulls += shard.parked_pulls;
+    sum.staged_pushes += shard.staged_pushes;
+    sum.request_bytes += shard.request_bytes;
+    for (const pb::PassLedger& ledger : shard.ledgers) {
+      const auto [at, fresh] = ledgers.try_emplace({ledger.job(), ledger.pass()}, ledger);
+      if (fresh) continue;
+      pb::PassLedger& into = at->second;
+      into.set_min_examples(std::min(into.min_examples(), ledger.min_examples()));
+      into.set_max_examples(std::max(into.max_examples(), ledger.max_examples()));
+      into.set_duplicates(into.duplicates() + ledger.duplicates());
+    }
+    for (const std::string& line : shard.waiting) {
+      const bool known = std::find(sum.waiting.begin(), sum.waiting.end(), line) != sum.waiting.end();
+      if (!known && sum.waiting.size() < kMaxWaitingLines) sum.waiting.push_back(line);
+    }
+  }
+  for (auto& [key, ledger] : ledgers) sum.ledgers.push_back(std::move(ledger));
+  return sum;
+}
+
+}  // namespace sheaf

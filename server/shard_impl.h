@@ -1,0 +1,191 @@
+// The inside of ShardCore: its state, and the rules as functions on it. shard_core.cc has configuration and dispatch,
+// shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and scans.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/budget.h"
+#include "server/key_list_cache.h"
+#include "server/partition_state.h"
+#include "server/request_check.h"
+#include "server/row_store.h"
+#include "server/shard_core.h"
+#include "server/staging.h"
+
+namespace sheaf {
+
+struct ShardCore::Impl {
+  struct Table {
+    uint32_t id = 0;
+    uint64_t job = 0;
+    size_t slot = 0;                          // in PartitionState::stores
+    bool sum = false;
+    RowLayout layout;
+    std::unique_ptr<Optimizer> optimizer;
+    std::string error;                        // not empty: the configuration's spec of it cannot be used
+  };
+  struct Pass {
+    pb::Roster roster;
+    float rate_scale = 1;
+    uint64_t duplicates = 0;
+
+    bool bsp() const { return roster.mode() == pb::ConsistencySpec::BSP; }
+    const pb::Lane* FindLane(uint32_t lane) const;
+  };
+  struct Pull {
+    PeerId from;
+    uint64_t request = 0;
+    std::optional<pb::Progress> progress;
+    RequestPart part;
+  };
+  struct Push {
+    PeerId from;
+    uint64_t request = 0;
+    PushKey key;
+    SliceOrigin origin;
+    std::optional<pb::Progress> progress;
+    uint32_t example_count = 0;
+    bool pull_after = false;
+    std::shared_ptr<RequestPart> part;                  // of this message
+    std::vector<std::shared_ptr<RequestPart>> parts;    // all slices, once the push is complete
+    std::vector<uint32_t> missing;                      // partitions that do not have it yet
+  };
+  using RequestKey = std::pair<PeerId, uint64_t>;
+
+  Impl(PeerId self_peer, ShardOptions shard_options)
+      : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
+        key_lists(shard_options.key_list_budget_bytes), staging(budget) {}
+
+  // ---- configuration (shard_core.cc)
+  Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
+  Status TakePartitions(const pb::ClusterConfig& config);
+  Status TakeTables(const pb::ClusterConfig& config);
+  void TakeRosters(const pb::ClusterConfig& config);
+  void EndPass(const PassKey& pass);
+  void TrimLedgers();
+  void DropStaleSlices();
+  void OnTick(TimePoint now);
+  ShardStats Stats() const;
+  std::vector<std::string> WaitingLines() const;
+
+  // ---- checks that pulls and pushes share (shard_core.cc)
+  MaybeRefusal CheckEpochs(std::span<const uint32_t> partitions, std::span<const uint64_t> epochs) const;
+  MaybeRefusal FindTables(const google::protobuf::RepeatedPtrField<pb::Block>& blocks, const pb::Progress* progress,
+                          std::vector<uint32_t>& dims) const;
+  // The pass and lane of a training request.
+  MaybeRefusal FindPass(const pb::Progress& progress, Pass*& pass);
+  void SendRefusal(PeerId to, uint64_t request, pb::Refusal refusal, Outbox& out);
+
+  // ---- pushes (shard_push.cc)
+  void OnPush(PeerId from, Message message, TimePoint now, Outbox& out);
+  MaybeRefusal TakePush(PeerId from, Message& message, TimePoint now, Outbox& out);
+  MaybeRefusal CheckTrainingPush(const pb::PushRequest& request, Pass*& pass);
+  // Which of the push's partitions do not have it yet.
+  MaybeRefusal CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing) const;
+  // Decodes what is not fp32 into `decoded`, and refuses NaN and infinite values.
+  MaybeRefusal CheckValues(const RequestPart& part);
+  // Fills push.parts if the push is complete; a slice that is kept is answered.
+  MaybeRefusal Stage(Push& push, TimePoint now, Outbox& out);
+  MaybeRefusal ReserveForClock(Push& push);
+  void Accept(const Push& push, const Pass* pass, TimePoint now);
+  const SeqWindow* FindWindow(const PartitionState& partition, const PushKey& key) const;
+  void MarkTaken(PartitionState& partition, const Push& push, TimePoint now);
+  void ApplyPart(const RequestPart& part, std::span<const uint32_t> missing, float rate_scale);
+  void AnswerPush(const Push& push, bool duplicate, Outbox& out);
+
+  // ---- clocks (shard_clock.cc)
+  // Finishes the clock of a push in all its partitions, applies what is complete, and answers parked pulls.
+  void FinishClock(const Push& push, Outbox& out);
+  void ApplyCompleteClocks(const PassKey& key, const Pass& pass);
+  void ApplyClock(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts);
+  void ApplyClockToTable(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts, Table& table);
+  std::string WaitingFor(const PassKey& pass, std::span<const uint32_t> partitions, uint64_t clock) const;
+
+  // ---- pulls and scans (shard_pull.cc)
+  void OnPull(PeerId from, Message message, Outbox& out);
+  MaybeRefusal TakePull(Message& message, Pull& pull);
+  bool MayAnswer(const Pull& pull) const;
+  void AnswerPull(const Pull& pull, Outbox& out);
+  // `place` is its place in the line, if it had one.
+  void Park(Pull pull, std::optional<uint64_t> place, Outbox& out);
+  // Answers the parked pulls of a pass that may be answered now, in the order they came.
+  void AnswerParked(const PassKey& pass, Outbox& out);
+  // After a new configuration: refuses those that it decides.
+  void CheckParked(Outbox& out);
+  // The values frame of an answer. `progress` is that of a training pull.
+  Buffer ReadRows(const RequestPart& part, const pb::Progress* progress);
+  void UseUndo(std::span<const RowSection> piece, const Table& table, const pb::Progress& progress);
+  void OnScan(PeerId from, const Message& message, Outbox& out);
+  MaybeRefusal Scan(const pb::ScanRequest& request, Message& answer);
+
+  Table* FindTable(uint32_t id);
+  RowStore& StoreOf(PartitionState& partition, const Table& table);
+  PartitionState& Owned(uint32_t partition) { return *partitions[partition]; }
+  const PartitionState& Owned(uint32_t partition) const { return *partitions[partition]; }
+
+  const PeerId self;
+  const ShardOptions options;
+  Budget budget;  // before all that holds reservations of it
+
+  bool configured = false;
+  uint64_t generation = 0;
+  std::vector<uint64_t> epochs;                            // by partition
+  std::vector<std::unique_ptr<PartitionState>> partitions;  // by id; nullptr: not ours
+  std::vector<uint32_t> owned;                             // ids, ascending
+  std::map<uint32_t, Table> tables;
+  std::vector<bool> slot_used;
+  std::map<PassKey, Pass> passes;
+  std::map<PassKey, uint64_t> ended_duplicates;
+
+  KeyListCache key_lists;
+  Staging staging;
+  std::map<uint64_t, Pull> parked;                         // in the order they came
+  std::map<RequestKey, uint64_t> parked_by_request;
+  uint64_t next_parked = 0;
+  TimePoint next_session_sweep{};
+
+  ShardStats counters;                                     // only its counters are kept up
+
+  // Memory reused from request to request.
+  std::vector<RowSection> sections;
+  std::vector<RowSection> chunk;
+  std::vector<float*> rows;
+  std::vector<float> floats_scratch;
+  std::vector<float> absent_scratch;
+  std::vector<std::vector<float>> decoded;
+};
+
+// Keys looked up and worked on at a time: their rows fit into the L2 cache.
+inline constexpr size_t kChunkKeys = 512;
+
+// Cuts sections into chunks of at most kChunkKeys keys: work(sections of the chunk, its first key's index, its keys).
+template <typename Work>
+void ForEachChunk(std::span<const RowSection> sections, std::vector<RowSection>& chunk, Work work) {
+  chunk.clear();
+  size_t first = 0;
+  size_t count = 0;
+  for (const RowSection& section : sections) {
+    for (auto keys = section.keys; !keys.empty();) {
+      const auto piece = keys.first(std::min(keys.size(), kChunkKeys - count));
+      keys = keys.subspan(piece.size());
+      chunk.push_back({section.store, piece});
+      count += piece.size();
+      if (count == kChunkKeys) {
+        work(std::span<const RowSection>(chunk), first, count);
+        first += count;
+        count = 0;
+        chunk.clear();
+      }
+    }
+  }
+  if (count > 0) work(std::span<const RowSection>(chunk), first, count);
+}
+
+}  // namespace sheaf

@@ -1,0 +1,293 @@
+// Pulls and scans: when they may be answered, and with what.
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/partition.h"
+#include "common/net/envelope.h"
+#include "compute/codec/value_codec.h"
+#include "server/shard_impl.h"
+
+namespace sheaf {
+namespace {
+
+// Copies rows of a width known to the compiler, without a call per row. Absent rows get their start value.
+template <uint32_t kDim>
+void CopyRows(std::span<float* const> rows, std::byte* out) {
+  for (const float* row : rows) {
+    if (row != nullptr) std::memcpy(out, row, kDim * sizeof(float));
+    out += kDim * sizeof(float);
+  }
+}
+
+void CopyRows(std::span<float* const> rows, uint32_t dim, std::byte* out) {
+  switch (dim) {
+    case 1: return CopyRows<1>(rows, out);
+    case 4: return CopyRows<4>(rows, out);
+    case 8: return CopyRows<8>(rows, out);
+    case 9: return CopyRows<9>(rows, out);
+    case 16: return CopyRows<16>(rows, out);
+    case 32: return CopyRows<32>(rows, out);
+    default: break;
+  }
+  for (const float* row : rows) {
+    if (row != nullptr) std::memcpy(out, row, dim * sizeof(float));
+    out += dim * sizeof(float);
+  }
+}
+
+// The start values of the rows that are absent, into their places.
+void FillAbsent(std::span<const RowSection> sections, std::span<float* const> rows, const RowLayout& layout,
+                std::vector<float>& scratch, std::byte* out) {
+  size_t i = 0;
+  for (const RowSection& section : sections) {
+    for (const HashedKey key : section.keys) {
+      if (rows[i] == nullptr) {
+        scratch.resize(layout.dim);
+        layout.InitWeights(key, scratch.data());
+        std::memcpy(out + i * layout.dim * sizeof(float), scratch.data(), layout.dim * sizeof(float));
+      }
+      ++i;
+    }
+  }
+}
+
+std::shared_ptr<std::byte[]> Uninitialised(size_t bytes) { return std::shared_ptr<std::byte[]>(new std::byte[bytes]); }
+
+}  // namespace
+
+void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
+  // A repeat takes the place of what was parked under its number.
+  const auto before = parked_by_request.find({from, message.header.request()});
+  std::optional<uint64_t> place;
+  if (before != parked_by_request.end()) {
+    place = before->second;
+    parked.erase(before->second);
+    parked_by_request.erase(before);
+  }
+  Pull pull;
+  pull.from = from;
+  pull.request = message.header.request();
+  if (MaybeRefusal refusal = TakePull(message, pull)) {
+    SendRefusal(from, pull.request, std::move(*refusal), out);
+    return;
+  }
+  if (pull.progress && !MayAnswer(pull)) {
+    Park(std::move(pull), place, out);
+    return;
+  }
+  AnswerPull(pull, out);
+}
+
+MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
+  const pb::PullRequest& request = message.header.pull();
+  RequestPart& part = pull.part;
+  part.partitions.assign(request.partition().begin(), request.partition().end());
+  part.epochs.assign(request.epoch().begin(), request.epoch().end());
+  if (MaybeRefusal refusal = CheckEpochs(part.partitions, part.epochs)) return refusal;
+  const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
+  std::vector<uint32_t> dims;
+  if (MaybeRefusal refusal = FindTables(request.block(), progress, dims)) return refusal;
+  if (progress != nullptr) {
+    Pass* pass = nullptr;
+    if (MaybeRefusal refusal = FindPass(*progress, pass)) return refusal;
+    pull.progress = *progress;
+  }
+  if (request.min_lsn_size() != 0) {
+    if (request.min_lsn_size() != request.partition_size()) {
+      return Refuse(pb::Refusal::INVALID, "the request has ", request.partition_size(), " partitions but ", request.min_lsn_size(), " min_lsn");
+    }
+    for (int i = 0; i < request.min_lsn_size(); ++i) {
+      const PartitionState& partition = Owned(request.partition(i));
+      if (partition.lsn.value < request.min_lsn(i)) {
+        return Refuse(pb::Refusal::BEHIND, "partition ", partition.id, " is at LSN ", partition.lsn, ", the request asks for ",
+                      request.min_lsn(i), "; try again shortly");
+      }
+    }
+  }
+  if (!message.values.empty()) return Refuse(pb::Refusal::INVALID, "a pull has no values frame");
+  const BlockContext context{static_cast<uint32_t>(partitions.size()), part.partitions, dims, key_lists};
+  if (MaybeRefusal refusal = BuildBlocks(request.block(), message.keys, nullptr, context, part.blocks)) return refusal;
+  part.bytes = message.keys.size() + message.header.ByteSizeLong() + sizeof(Pull);
+  return CheckReplySize(part.blocks);
+}
+
+// A pull at clock c reads the state after clock c - 1 (BSP), or c - 1 - staleness at least (SSP), of every lane.
+bool ShardCore::Impl::MayAnswer(const Pull& pull) const {
+  const PassKey key{pull.progress->job(), pull.progress->pass()};
+  const pb::Roster& roster = passes.at(key).roster;
+  if (roster.mode() == pb::ConsistencySpec::ASP) return true;
+  const uint64_t ahead = roster.mode() == pb::ConsistencySpec::BSP ? 0 : roster.staleness();
+  const uint64_t clock = pull.progress->clock();
+  const uint64_t needed = clock > ahead ? clock - ahead : 0;
+  return std::all_of(pull.part.partitions.begin(), pull.part.partitions.end(),
+                     [&](uint32_t p) { return Owned(p).passes.at(key).clock.frontier() >= needed; });
+}
+
+void ShardCore::Impl::AnswerPull(const Pull& pull, Outbox& out) {
+  Message message;
+  message.header.set_request(pull.request);
+  pb::PullReply& reply = *message.header.mutable_pull_reply();
+  for (const uint32_t p : pull.part.partitions) reply.add_lsn(Owned(p).lsn.value);
+  message.values = ReadRows(pull.part, pull.progress ? &*pull.progress : nullptr);
+  out.Send(pull.from, std::move(message));
+  ++counters.pulls_answered;
+}
+
+void ShardCore::Impl::Park(Pull pull, std::optional<uint64_t> place, Outbox& out) {
+  if (!budget.Fits(pull.part.bytes)) {
+    SendRefusal(pull.from, pull.request, Refuse(pb::Refusal::OVERLOADED, "no room to park a pull now"), out);
+    return;
+  }
+  pull.part.reservation = Reservation(budget, pull.part.bytes);
+  const PassKey key{pull.progress->job(), pull.progress->pass()};
+  const std::string waiting_for = WaitingFor(key, pull.part.partitions, pull.progress->clock());
+  pb::Refusal refusal = Refuse(pb::Refusal::NOT_YET, "lane ", pull.progress->lane(), " waits for ", waiting_for);
+  refusal.set_waiting_for(waiting_for);
+  SendRefusal(pull.from, pull.request, std::move(refusal), out);
+  const uint64_t order = place ? *place : next_parked++;
+  parked_by_request[{pull.from, pull.request}] = order;
+  parked.emplace(order, std::move(pull));
+}
+
+void ShardCore::Impl::AnswerParked(const PassKey& pass, Outbox& out) {
+  for (auto at = parked.begin(); at != parked.end();) {
+    const Pull& pull = at->second;
+    const bool of_pass = pull.progress->job() == pass.job && pull.progress->pass() == pass.pass;
+    if (!of_pass || !MayAnswer(pull)) {
+      ++at;
+      continue;
+    }
+    AnswerPull(pull, out);
+    parked_by_request.erase({pull.from, pull.request});
+    at = parked.erase(at);
+  }
+}
+
+void ShardCore::Impl::CheckParked(Outbox& out) {
+  for (auto at = parked.begin(); at != parked.end();) {
+    const Pull& pull = at->second;
+    Pass* pass = nullptr;
+    MaybeRefusal refusal = FindPass(*pull.progress, pass);
+    if (!refusal) refusal = CheckEpochs(pull.part.partitions, pull.part.epochs);
+    for (const RequestBlock& block : pull.part.blocks) {
+      if (!refusal && FindTable(block.table) == nullptr) refusal = Refuse(pb::Refusal::CLOSED, "table ", block.table, " is gone: its job has ended");
+    }
+    if (!refusal) {
+      ++at;
+      continue;
+    }
+    SendRefusal(pull.from, pull.request, std::move(*refusal), out);
+    parked_by_request.erase({pull.from, pull.request});
+    at = parked.erase(at);
+  }
+}
+
+Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* progress) {
+  size_t bytes = 0;
+  for (const RequestBlock& block : part.blocks) bytes += EncodedSize(ReplyCodec(block.codec), block.key_count(), block.dim);
+  if (bytes == 0) return {};
+  const std::shared_ptr<std::byte[]> frame = Uninitialised(bytes);
+  std::byte* out = frame.get();
+  rows.resize(kChunkKeys);
+  for (const RequestBlock& block : part.blocks) {
+    const Table& table = *FindTable(block.table);
+    const auto codec = ReplyCodec(block.codec);
+    sections.clear();
+    for (size_t i = 0; i < part.partitions.size(); ++i) {
+      if (block.begin[i] != block.begin[i + 1]) sections.push_back({Owned(part.partitions[i]).store(table.slot), block.keys(i)});
+    }
+    ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t, size_t count) {
+      FindRows(piece, rows.data());
+      if (progress != nullptr) UseUndo(piece, table, *progress);
+      const std::span<float* const> found(rows.data(), count);
+      const bool all_here = std::find(found.begin(), found.end(), nullptr) == found.end();
+      if (codec == pb::WireSpec::FP32) {
+        CopyRows(found, block.dim, out);
+        if (!all_here) FillAbsent(piece, found, table.layout, absent_scratch, out);
+      } else {
+        floats_scratch.resize(count * block.dim);
+        auto* floats = reinterpret_cast<std::byte*>(floats_scratch.data());
+        CopyRows(found, block.dim, floats);
+        if (!all_here) FillAbsent(piece, found, table.layout, absent_scratch, floats);
+        EncodeValues(codec, floats_scratch, block.dim, {out, EncodedSize(codec, count, block.dim)});
+      }
+      out += EncodedSize(codec, count, block.dim);
+    });
+  }
+  return Buffer(frame, {frame.get(), bytes});
+}
+
+// BSP: a lane whose holder died between its pushes to two servers is computed again, at a clock that this server has applied
+// already. It must see the rows as they were before.
+void ShardCore::Impl::UseUndo(std::span<const RowSection> piece, const Table& table, const pb::Progress& progress) {
+  size_t i = 0;
+  for (const RowSection& section : piece) {
+    PartitionState& partition = Owned(PartitionOf(section.keys[0], static_cast<uint32_t>(partitions.size())).value);
+    Undo& undo = partition.passes.at({progress.job(), progress.pass()}).undo;
+    const auto touched = undo.valid && undo.clock == progress.clock() ? undo.tables.find(table.id) : undo.tables.end();
+    if (touched == undo.tables.end()) {
+      i += section.keys.size();
+      continue;
+    }
+    auto& [keys, weights] = touched->second;
+    for (const HashedKey key : section.keys) {
+      const auto at = std::lower_bound(keys.begin(), keys.end(), key);
+      if (at != keys.end() && *at == key) rows[i] = weights.data() + (at - keys.begin()) * static_cast<ptrdiff_t>(table.layout.dim);
+      ++i;
+    }
+  }
+}
+
+void ShardCore::Impl::OnScan(PeerId from, const Message& message, Outbox& out) {
+  Message answer;
+  answer.header.set_request(message.header.request());
+  if (MaybeRefusal refusal = Scan(message.header.scan(), answer)) {
+    SendRefusal(from, message.header.request(), std::move(*refusal), out);
+    return;
+  }
+  out.Send(from, std::move(answer));
+}
+
+MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answer) {
+  const uint32_t named[] = {request.partition()};
+  const uint64_t named_epochs[] = {request.epoch()};
+  if (MaybeRefusal refusal = CheckEpochs(named, named_epochs)) return refusal;
+  const Table* table = FindTable(request.table());
+  if (table == nullptr) return Refuse(pb::Refusal::UNKNOWN_TABLE, "table ", request.table(), " is not in configuration ", generation, " of this server");
+  if (!table->error.empty()) return Refuse(pb::Refusal::INVALID, "table ", request.table(), " cannot be used: ", table->error);
+  const auto count = static_cast<uint32_t>(partitions.size());
+  const PartitionId id(request.partition());
+  if (request.resume() && PartitionOf(request.after_key(), count) != id) {
+    return Refuse(pb::Refusal::INVALID, "after_key ", request.after_key(), " is not a key of partition ", id);
+  }
+  if (request.max_rows() == 0) return Refuse(pb::Refusal::INVALID, "max_rows is 0: ask for at least one row");
+
+  const PartitionState& partition = Owned(id.value);
+  const RowStore* store = partition.store(table->slot);
+  const size_t row_bytes = table->layout.dim * sizeof(float);
+  const size_t max_rows = std::min<size_t>(request.max_rows(), kMaxPayloadBytes / (row_bytes + sizeof(HashedKey)));
+  std::vector<HashedKey> keys;
+  std::vector<const float*> found;
+  const bool at_end = request.resume() && request.after_key() == PartitionLastKey(id, count);
+  bool done = true;
+  if (store != nullptr && !at_end) {
+    done = store->Scan(request.resume() ? request.after_key() + 1 : PartitionFirstKey(id, count), max_rows, keys, found);
+  }
+  pb::ScanReply& reply = *answer.header.mutable_scan_reply();
+  reply.set_row_count(static_cast<uint32_t>(keys.size()));
+  reply.set_done(done);
+  reply.set_lsn(partition.lsn.value);
+  if (keys.empty()) return {};
+  const size_t bytes = keys.size() * row_bytes;
+  const std::shared_ptr<std::byte[]> frame = Uninitialised(bytes);
+  std::byte* to = frame.get();
+  for (const float* row : found) {
+    std::memcpy(to, row, row_bytes);
+    to += row_bytes;
+  }
+  answer.keys = Buffer::FromVector(std::move(keys));
+  answer.values = Buffer(frame, {frame.get(), bytes});
+  return {};
+}
+
+}  // namespace sheaf

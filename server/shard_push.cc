@@ -1,0 +1,289 @@
+// Pushes: who they are, whether they are in already, and how their rows are updated.
+#include <algorithm>
+
+#include "common/base/partition.h"
+#include "compute/codec/value_codec.h"
+#include "server/shard_impl.h"
+
+namespace sheaf {
+namespace {
+
+constexpr size_t kMaxSessions = 65536;  // streams of sessions a partition remembers
+
+bool Contains(std::span<const uint32_t> ascending, uint32_t value) {
+  return std::binary_search(ascending.begin(), ascending.end(), value);
+}
+
+}  // namespace
+
+void ShardCore::Impl::OnPush(PeerId from, Message message, TimePoint now, Outbox& out) {
+  if (MaybeRefusal refusal = TakePush(from, message, now, out)) {
+    SendRefusal(from, message.header.request(), std::move(*refusal), out);
+  }
+}
+
+MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint now, Outbox& out) {
+  const pb::PushRequest& request = message.header.push();
+  Push push;
+  push.from = from;
+  push.request = message.header.request();
+  push.pull_after = request.pull_after();
+  push.example_count = request.example_count();
+  push.part = std::make_shared<RequestPart>();
+  RequestPart& part = *push.part;
+  part.partitions.assign(request.partition().begin(), request.partition().end());
+  part.epochs.assign(request.epoch().begin(), request.epoch().end());
+  if (MaybeRefusal refusal = CheckEpochs(part.partitions, part.epochs)) return refusal;
+
+  push.origin = {.sender = from, .attempt = request.attempt(), .slice = request.slice(),
+                 .slice_count = request.has_slice_count() ? request.slice_count() : 1};
+  const auto [sender, attempt, slice, slice_count, urgent] = push.origin;
+  if (slice_count == 0 || slice_count > kMaxSlices || slice >= slice_count) {
+    return Refuse(pb::Refusal::INVALID, "slice ", slice, " of ", slice_count, ": a push has 1 to ", kMaxSlices, " slices");
+  }
+  if (push.pull_after && slice_count > 1) {
+    return Refuse(pb::Refusal::INVALID, "pull_after needs a push of one slice: push, then pull");
+  }
+
+  push.key = {.pass = std::nullopt, .stream_high = request.stream_high(), .stream_low = request.stream_low(), .seq = request.seq()};
+  const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
+  std::vector<uint32_t> dims;
+  if (MaybeRefusal refusal = FindTables(request.block(), progress, dims)) return refusal;
+  Pass* pass = nullptr;
+  if (progress != nullptr) {
+    if (MaybeRefusal refusal = CheckTrainingPush(request, pass)) return refusal;
+    push.progress = *progress;
+    push.key.pass = PassKey{progress->job(), progress->pass()};
+  }
+  if (MaybeRefusal refusal = CheckWindows(push, pass, push.missing)) return refusal;
+  const bool duplicate = push.missing.empty();
+
+  if (!duplicate || push.pull_after) {  // the blocks of a duplicate are of no interest
+    const BlockContext context{static_cast<uint32_t>(partitions.size()), part.partitions, dims, key_lists};
+    if (MaybeRefusal refusal = BuildBlocks(request.block(), message.keys, &message.values, context, part.blocks)) return refusal;
+    if (push.pull_after) {
+      if (MaybeRefusal refusal = CheckReplySize(part.blocks)) return refusal;
+    }
+  }
+  if (duplicate) {
+    ++counters.pushes_deduplicated;
+    if (pass != nullptr) ++pass->duplicates;
+    AnswerPush(push, true, out);
+    if (pass != nullptr) FinishClock(push, out);
+    return {};
+  }
+
+  if (MaybeRefusal refusal = CheckValues(part)) return refusal;
+  part.bytes = message.keys.size() + message.values.size() + message.header.ByteSizeLong() + sizeof(RequestPart);
+  if (slice_count > 1) {
+    push.origin.urgent = pass != nullptr && pass->bsp();
+    if (MaybeRefusal refusal = Stage(push, now, out)) return refusal;
+    if (push.parts.empty()) return {};
+    for (const auto& other : push.parts) {
+      if (other != push.part) push.missing.insert(push.missing.end(), other->partitions.begin(), other->partitions.end());
+    }
+    std::sort(push.missing.begin(), push.missing.end());
+    push.missing.erase(std::unique(push.missing.begin(), push.missing.end()), push.missing.end());
+    std::erase_if(push.missing, [&](uint32_t p) {
+      const SeqWindow* window = FindWindow(Owned(p), push.key);
+      return window != nullptr && window->Contains(push.key.seq);
+    });
+  } else {
+    staging.Drop(push.key);  // whoever cut it before, it is here whole
+    if (pass != nullptr && pass->bsp()) {
+      if (MaybeRefusal refusal = ReserveForClock(push)) return refusal;
+    }
+    push.parts = {push.part};
+  }
+  Accept(push, pass, now);
+  ++counters.pushes_applied;
+  AnswerPush(push, false, out);
+  if (pass != nullptr) FinishClock(push, out);
+  return {};
+}
+
+MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, Pass*& pass) {
+  const pb::Progress& progress = request.progress();
+  if (MaybeRefusal refusal = FindPass(progress, pass)) return refusal;
+  if (request.stream_high() != ((progress.job() << 32) | progress.pass()) || request.stream_low() > ~uint32_t{0}) {
+    return Refuse(pb::Refusal::INVALID, "a training push's stream is (job << 32 | pass, range), not (", request.stream_high(), ", ",
+                  request.stream_low(), ")");
+  }
+  // Partitions that have it already may be left out: after a move, a client sends only what was not acknowledged.
+  const PushKey key{PassKey{progress.job(), progress.pass()}, request.stream_high(), request.stream_low(), request.seq()};
+  for (size_t i = 0, named = 0; i < owned.size(); ++i) {
+    if (named < static_cast<size_t>(request.partition_size()) && request.partition(static_cast<int>(named)) == owned[i]) {
+      ++named;
+      continue;
+    }
+    const SeqWindow* window = FindWindow(Owned(owned[i]), key);
+    if (window == nullptr || !window->Contains(request.seq())) {
+      return Refuse(pb::Refusal::INVALID, "a training push names every partition of the shard that does not have it: partition ", owned[i],
+                    " is left out");
+    }
+  }
+  const pb::Lane& lane = *pass->FindLane(progress.lane());
+  const uint64_t end = lane.has_end_clock() ? lane.end_clock() : PassClock::kEnded;
+  if (progress.clock() < lane.start_clock() || progress.clock() >= end) {
+    return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " has clocks ", lane.start_clock(), " to ",
+                  end, " (exclusive), not ", progress.clock());
+  }
+  if (pass->bsp() && request.pull_after()) {
+    return Refuse(pb::Refusal::INVALID, "in BSP a push is applied when its clock is complete: it cannot be answered with new values");
+  }
+  return {};
+}
+
+MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing) const {
+  const uint64_t seq = push.key.seq;
+  for (const uint32_t p : push.part->partitions) {
+    const PartitionState& partition = Owned(p);
+    const SeqWindow* window = FindWindow(partition, push.key);
+    const bool taken = window != nullptr && window->Contains(seq);
+    if (!taken) missing.push_back(p);
+    if (pass == nullptr) {
+      if (window == nullptr && partition.sessions.size() >= kMaxSessions) {
+        return Refuse(pb::Refusal::OVERLOADED, "partition ", p, " remembers ", kMaxSessions, " session streams already");
+      }
+      continue;
+    }
+    if (!taken && (window != nullptr ? window->WouldExceed(seq) : seq >= SeqWindow::kWindow)) {
+      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "push ", seq, " of range ", push.key.stream_low, " is more than ", SeqWindow::kWindow,
+                    " past what partition ", p, " has of it");
+    }
+    const PassClock& clock = partition.passes.at(*push.key.pass).clock;
+    const LaneId lane(push.progress->lane());
+    if (clock.WouldExceed(lane, push.progress->clock())) {
+      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "clock ", push.progress->clock(), " of lane ", lane, " is more than ", SeqWindow::kWindow,
+                    " past what partition ", p, " has of it");
+    }
+    // In BSP lane and clock say which batch it is: both must be in, or neither.
+    if (pass->bsp() && clock.Finished(lane, push.progress->clock()) != taken) {
+      return Refuse(pb::Refusal::INVALID, "lane ", lane, " of job ", push.key.pass->job, " at clock ", push.progress->clock(),
+                    " is another batch than ", seq, " of range ", push.key.stream_low);
+    }
+  }
+  return {};
+}
+
+MaybeRefusal ShardCore::Impl::CheckValues(const RequestPart& part) {
+  if (decoded.size() < part.blocks.size()) decoded.resize(part.blocks.size());
+  for (size_t b = 0; b < part.blocks.size(); ++b) {
+    const RequestBlock& block = part.blocks[b];
+    if (!AllFinite({FloatsOf(block, decoded[b]), block.key_count() * block.dim})) {
+      return Refuse(pb::Refusal::INVALID_GRADIENT, "table ", block.table,
+                    ": the push has NaN or infinite values; a smaller learning rate may help");
+    }
+  }
+  return {};
+}
+
+MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
+  switch (staging.Add(push.key, push.origin, push.part, now, push.parts)) {
+    case Staging::Outcome::kComplete: return {};
+    case Staging::Outcome::kOutdated: return {};  // its sender waits for the later attempt's answers
+    case Staging::Outcome::kFull: return Refuse(pb::Refusal::OVERLOADED, "no room to stage slices now");
+    case Staging::Outcome::kTooLarge:
+      return Refuse(pb::Refusal::INVALID, "the push is larger than this shard's budget of ", budget.limit(),
+                    " bytes; use smaller batches or raise --memory_mb of the server");
+    case Staging::Outcome::kStaged: break;
+  }
+  Message message;
+  message.header.set_request(push.request);
+  pb::PushReply& reply = *message.header.mutable_push_reply();
+  for (const uint32_t p : push.part->partitions) reply.add_lsn(Owned(p).lsn.value);
+  reply.set_staged(true);
+  out.Send(push.from, std::move(message));
+  return {};
+}
+
+// A push for the clock that all wait for may go over the budget: it is what makes room.
+MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
+  const size_t bytes = push.part->bytes;
+  uint64_t frontier = PassClock::kEnded;
+  for (const uint32_t p : push.missing) frontier = std::min(frontier, Owned(p).passes.at(*push.key.pass).clock.frontier());
+  const bool awaited = push.progress->clock() <= frontier;
+  if (!budget.Fits(bytes) && !(awaited && budget.FitsTwice(bytes))) {
+    return Refuse(pb::Refusal::OVERLOADED, "no room to keep gradients of clock ", push.progress->clock(), " now");
+  }
+  push.part->reservation = Reservation(budget, bytes);
+  return {};
+}
+
+void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {
+  for (const uint32_t p : push.missing) MarkTaken(Owned(p), push, now);
+  if (pass != nullptr && pass->bsp()) {
+    for (const uint32_t p : push.missing) {
+      Owned(p).passes.at(*push.key.pass).kept[push.progress->clock()].push_back({LaneId(push.progress->lane()), push.parts});
+    }
+    return;
+  }
+  const float rate_scale = pass == nullptr ? 1.0f : pass->rate_scale;
+  for (const auto& part : push.parts) ApplyPart(*part, push.missing, rate_scale);
+}
+
+const SeqWindow* ShardCore::Impl::FindWindow(const PartitionState& partition, const PushKey& key) const {
+  if (key.pass) {
+    const auto& streams = partition.passes.at(*key.pass).streams;
+    const auto found = streams.find(key.stream_low);
+    return found == streams.end() ? nullptr : &found->second;
+  }
+  const auto found = partition.sessions.find({key.stream_high, key.stream_low});
+  return found == partition.sessions.end() ? nullptr : &found->second.window;
+}
+
+void ShardCore::Impl::MarkTaken(PartitionState& partition, const Push& push, TimePoint now) {
+  ++partition.lsn.value;
+  if (push.key.pass) {
+    PassState& pass = partition.passes.at(*push.key.pass);
+    pass.streams[push.key.stream_low].Mark(push.key.seq);
+    pass.examples += push.example_count;
+    return;
+  }
+  // A session's push names only the partitions it has keys in, so a partition sees gaps: its window slides.
+  SessionStream& session = partition.sessions[{push.key.stream_high, push.key.stream_low}];
+  if (push.key.seq >= SeqWindow::kWindow) session.window.RaiseFloor(push.key.seq - SeqWindow::kWindow + 1);
+  session.window.Mark(push.key.seq);
+  session.last = now;
+}
+
+void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_t> missing, float rate_scale) {
+  if (decoded.size() < part.blocks.size()) decoded.resize(part.blocks.size());
+  for (size_t b = 0; b < part.blocks.size(); ++b) {
+    const RequestBlock& block = part.blocks[b];
+    Table* table = FindTable(block.table);
+    if (table == nullptr) continue;
+    const float* floats = FloatsOf(block, decoded[b]);
+    // Runs of partitions that need it: all of them at once, but for the rare push that some have already.
+    for (size_t i = 0; i < part.partitions.size();) {
+      if (!Contains(missing, part.partitions[i])) {
+        ++i;
+        continue;
+      }
+      const size_t run = i;
+      sections.clear();
+      for (; i < part.partitions.size() && Contains(missing, part.partitions[i]); ++i) {
+        if (block.begin[i] != block.begin[i + 1]) sections.push_back({&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)});
+      }
+      const float* gradients = floats + size_t{block.begin[run]} * block.dim;
+      rows.resize(kChunkKeys);
+      ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {
+        FindOrCreateRows(piece, rows.data());
+        table->optimizer->Apply({rows.data(), count}, gradients + first * block.dim, block.dim, rate_scale);
+      });
+    }
+  }
+}
+
+void ShardCore::Impl::AnswerPush(const Push& push, bool duplicate, Outbox& out) {
+  Message message;
+  message.header.set_request(push.request);
+  pb::PushReply& reply = *message.header.mutable_push_reply();
+  // For a duplicate the LSN may be a later one than of the first time: who waits for it sees the push all the same.
+  for (const uint32_t p : push.part->partitions) reply.add_lsn(Owned(p).lsn.value);
+  if (duplicate) reply.set_duplicate(true);
+  if (push.pull_after) message.values = ReadRows(*push.part, nullptr);
+  out.Send(push.from, std::move(message));
+}
+
+}  // namespace sheaf

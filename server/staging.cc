@@ -1,0 +1,66 @@
+#include "server/staging.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sheaf {
+
+bool Staging::IsOldest(const Staged& staged) const {
+  return std::all_of(pushes_.begin(), pushes_.end(), [&](const auto& other) { return other.second.born >= staged.born; });
+}
+
+Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, std::shared_ptr<RequestPart> part,
+                              TimePoint now, std::vector<std::shared_ptr<RequestPart>>& parts) {
+  const size_t bytes = part->bytes;
+  auto at = pushes_.find(push);
+  if (at != pushes_.end()) {
+    const SliceOrigin& known = at->second.origin;
+    if (known.sender == origin.sender && known.attempt > origin.attempt) return Outcome::kOutdated;
+    if (known.sender != origin.sender || known.attempt != origin.attempt || known.slice_count != origin.slice_count) {
+      pushes_.erase(at);
+      at = pushes_.end();
+    }
+  }
+  const size_t before = at == pushes_.end() ? 0 : at->second.bytes;
+  if (before + bytes > budget_.limit()) {
+    if (at != pushes_.end()) pushes_.erase(at);
+    return Outcome::kTooLarge;
+  }
+  if (at != pushes_.end() && at->second.parts[origin.slice] != nullptr) {
+    at->second.last = now;
+    return Outcome::kStaged;
+  }
+  // The oldest push may go over the budget, else many that have begun could keep each other from ending.
+  const bool first = at != pushes_.end() && IsOldest(at->second);
+  const bool fits = budget_.Fits(bytes) || ((origin.urgent || first) && budget_.FitsTwice(bytes));
+  if (!fits) return Outcome::kFull;
+
+  if (at == pushes_.end()) {
+    at = pushes_.emplace(push, Staged{}).first;
+    at->second.origin = origin;
+    at->second.parts.resize(origin.slice_count);
+    at->second.born = births_++;
+  }
+  Staged& staged = at->second;
+  part->reservation = Reservation(budget_, bytes);
+  staged.parts[origin.slice] = std::move(part);
+  staged.bytes += bytes;
+  staged.last = now;
+  if (++staged.present < origin.slice_count) return Outcome::kStaged;
+  parts = std::move(staged.parts);
+  pushes_.erase(at);
+  return Outcome::kComplete;
+}
+
+void Staging::DropIf(const std::function<bool(const PushKey&, const RequestPart&)>& gone) {
+  std::erase_if(pushes_, [&](const auto& entry) {
+    const auto& parts = entry.second.parts;
+    return std::any_of(parts.begin(), parts.end(), [&](const auto& part) { return part != nullptr && gone(entry.first, *part); });
+  });
+}
+
+void Staging::DropIdle(TimePoint before) {
+  std::erase_if(pushes_, [&](const auto& entry) { return entry.second.last < before; });
+}
+
+}  // namespace sheaf
