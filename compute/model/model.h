@@ -1,8 +1,10 @@
 // A model: loss and gradient of a mini-batch, given the parameter rows of its keys. Pure functions.
 //
 // Shapes: weights and gradient [batch.keys.size(), row_dim()] row-major; bias and bias_gradient [bias_dim()].
-// The gradient is of the batch's *mean* loss plus l2/2 |w|^2 and l1 |w| terms where the optimizer does not do them itself.
-// Thread-safety: const and stateless; scratch belongs to the caller.
+// The gradient is of the batch's *mean* loss alone: l1 and l2 are the optimizer's, on the server (optimizer.h).
+// Sums over a row's features are in single precision, in a fixed order; sums over examples in double.
+// A NaN in the weights, or a SOFTMAX label that is no class, makes loss and gradient NaN: callers check AllFinite.
+// Thread-safety: const and stateless.
 #pragma once
 
 #include <memory>
@@ -14,6 +16,9 @@
 #include "proto/job.pb.h"
 
 namespace sheaf {
+
+inline constexpr uint32_t kMaxClasses = 1024;   // evaluation counts classes squared
+inline constexpr uint32_t kMaxFactors = 4096;
 
 class Model {
  public:
@@ -33,7 +38,7 @@ class Model {
   virtual double Loss(std::span<const float> scores, float label) const = 0;
 };
 
-// kInvalidArgument names the field that is out of range.
+// kInvalidArgument names the field that is out of range, its value and what it may be.
 Result<std::unique_ptr<Model>> MakeModel(const pb::ModelSpec& spec);
 
 }  // namespace sheaf
