@@ -54,12 +54,12 @@ struct PushIdentity {
 };
 
 struct PullOptions {
-  std::optional<pb::Progress> progress;                  // training pulls; generation is filled in by the client
+  std::optional<pb::Progress> progress{};                // training pulls; generation is filled in by the client
   pb::WireSpec::Codec codec = pb::WireSpec::FP32;
 };
 struct PushOptions {
-  std::optional<pb::Progress> progress;                  // training pushes: then every shard and partition is told
-  PushIdentity identity;
+  std::optional<pb::Progress> progress{};                // training pushes: then every shard and partition is told
+  PushIdentity identity{};
   uint32_t example_count = 0;
   pb::WireSpec::Codec codec = pb::WireSpec::FP32;
 };

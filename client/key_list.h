@@ -1,0 +1,111 @@
+// Parts of sorted key lists as they travel: which keys of a list go to a shard, their bytes and their signature.
+//
+// Thread-safety: none. Ownership: a part does not own the list it is cut from; its owner keeps the list alive
+// and passes it in. Algorithm of the signature: XXH3-128 over the part's bytes.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "client/router.h"
+#include "common/base/buffer.h"
+#include "common/base/ids.h"
+
+namespace sheaf {
+
+using KeyVector = std::shared_ptr<const std::vector<HashedKey>>;
+
+struct Signature {
+  uint64_t high = 0;
+  uint64_t low = 0;
+
+  friend bool operator==(const Signature&, const Signature&) = default;
+};
+Signature SignatureOf(std::span<const HashedKey> keys);
+
+// Keys of one partition: list[begin] .. list[begin + count).
+struct Segment {
+  uint32_t partition = 0;
+  uint32_t begin = 0;
+  uint32_t count = 0;
+};
+
+// What one block of one request carries of a key list.
+class KeyPart {
+ public:
+  explicit KeyPart(std::vector<Segment> segments);
+
+  const std::vector<Segment>& segments() const { return segments_; }   // ascending, none empty
+  uint32_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  // Is it the list from its first key on without a gap?
+  bool contiguous() const { return contiguous_; }
+
+  // The part's keys one after the other: a view into the list if it can be, else gathered once and kept.
+  const Buffer& Keys(const KeyVector& list);
+  const Signature& SignatureIn(const KeyVector& list);
+  // Rows [first, first + count) of this part.
+  std::shared_ptr<KeyPart> Slice(uint32_t first, uint32_t count) const;
+
+  // Calls act(begin, count) for every gapless run of the list.
+  template <typename Act>
+  void ForEachRun(Act&& act) const {
+    for (size_t i = 0; i < segments_.size();) {
+      const uint32_t begin = segments_[i].begin;
+      uint32_t end = begin + segments_[i].count;
+      for (++i; i < segments_.size() && segments_[i].begin == end; ++i) end += segments_[i].count;
+      act(begin, end - begin);
+    }
+  }
+
+ private:
+  std::vector<Segment> segments_;
+  uint32_t size_ = 0;
+  bool contiguous_ = true;
+  Buffer keys_;
+  std::optional<Signature> signature_;
+};
+
+// A key list's parts, by index of the router's shards; parts may be empty, never null.
+using ShardParts = std::vector<std::shared_ptr<KeyPart>>;
+ShardParts PartsByShard(const Router& router, std::span<const HashedKey> keys);
+
+// The parts of the lists used last, so that the push after a pull neither routes nor hashes again.
+class PartCache {
+ public:
+  std::shared_ptr<const ShardParts> Get(const Router& router, const KeyVector& keys);
+  void Clear() { entries_.clear(); }   // the placement has changed
+  void DropExpired();
+
+ private:
+  struct Entry {
+    std::weak_ptr<const std::vector<HashedKey>> owner;
+    const std::vector<HashedKey>* list;
+    std::shared_ptr<const ShardParts> parts;
+  };
+  static constexpr size_t kMaxEntries = 32;
+  std::deque<Entry> entries_;   // newest last
+};
+
+// The signatures a shard is believed to have; the oldest are forgotten first. Being wrong costs one round trip.
+class RememberedLists {
+ public:
+  bool Has(const Signature& signature) const { return known_.contains(signature); }
+  void Add(const Signature& signature);
+  void Forget(const Signature& signature) { known_.erase(signature); }
+
+ private:
+  struct Hash {
+    size_t operator()(const Signature& s) const { return static_cast<size_t>(s.low); }
+  };
+  static constexpr size_t kMaxLists = 4096;
+  std::unordered_set<Signature, Hash> known_;
+  std::deque<Signature> order_;
+};
+
+}  // namespace sheaf

@@ -1,0 +1,106 @@
+#include "client/router.h"
+
+#include <algorithm>
+
+#include "common/base/partition.h"
+
+namespace sheaf {
+namespace {
+
+constexpr uint32_t kMaxDim = 65536;
+
+std::string ServerName(const pb::ServerInfo& server) {
+  return server.name().empty() ? "server " + std::to_string(server.node()) : server.name();
+}
+
+}  // namespace
+
+Router::Router(const pb::ClusterConfig& config) {
+  for (const pb::TableSpec& table : config.table()) {
+    if (table.dim() >= 1 && table.dim() <= kMaxDim) table_dim_[table.id()] = table.dim();
+  }
+  const uint32_t count = config.partition_count();
+  if (config.partition_size() == 0) {
+    obstacle_ = "no server has joined the cluster yet";
+    return;
+  }
+  if (count == 0 || count > kMaxPartitions || static_cast<uint32_t>(config.partition_size()) != count) {
+    obstacle_ = "the configuration names " + std::to_string(config.partition_size()) + " of " + std::to_string(count) +
+                " partitions";
+    return;
+  }
+  std::map<uint32_t, const pb::ServerInfo*> servers;
+  for (const pb::ServerInfo& server : config.server()) servers[server.node()] = &server;
+
+  std::map<std::pair<uint32_t, uint32_t>, std::shared_ptr<PartitionSet>> sets;   // by node and shard
+  for (uint32_t p = 0; p < count; ++p) {
+    const auto server = servers.find(config.partition(p).primary());
+    if (server == servers.end() || server->second->shard_size() == 0) {
+      obstacle_ = "partition " + std::to_string(p) + " has no server now";
+      return;
+    }
+    auto& set = sets[{server->first, p % static_cast<uint32_t>(server->second->shard_size())}];
+    if (!set) set = std::make_shared<PartitionSet>();
+    set->ids.push_back(p);
+    set->epochs.push_back(config.partition(p).epoch());
+  }
+  shard_of_.resize(count);
+  epoch_of_.resize(count);
+  first_key_.resize(count);
+  for (auto& [where, set] : sets) {
+    const pb::ServerInfo& server = *servers[where.first];
+    const pb::ShardEndpoint& shard = server.shard(static_cast<int>(where.second));
+    for (size_t i = 0; i < set->ids.size(); ++i) {
+      shard_of_[set->ids[i]] = static_cast<uint32_t>(shards_.size());
+      epoch_of_[set->ids[i]] = set->epochs[i];
+    }
+    shards_.push_back({PeerId(shard.peer()), ServerName(server), shard.address(), std::move(set)});
+  }
+  for (uint32_t p = 0; p < count; ++p) first_key_[p] = PartitionFirstKey(PartitionId(p), count);
+  obstacle_.clear();
+}
+
+bool Router::StillAt(PeerId peer, const PartitionSet& partitions) const {
+  for (size_t i = 0; i < partitions.ids.size(); ++i) {
+    const uint32_t p = partitions.ids[i];
+    if (p >= partition_count() || epoch_of_[p] != partitions.epochs[i] || shards_[shard_of_[p]].peer != peer) return false;
+  }
+  return true;
+}
+
+bool Router::SamePlacement(const Router& other) const {
+  return routable() == other.routable() && partition_count() == other.partition_count() &&
+         std::ranges::equal(shards_, other.shards_, [](const ShardRoute& a, const ShardRoute& b) { return a.SamePlacement(b); });
+}
+
+uint32_t Router::TableDim(TableId table) const {
+  const auto at = table_dim_.find(table.value);
+  return at == table_dim_.end() ? 0 : at->second;
+}
+
+void Router::FindBounds(std::span<const HashedKey> keys, std::vector<uint32_t>& bounds) const {
+  const uint32_t count = partition_count();
+  const size_t n = keys.size();
+  bounds.resize(count + 1);
+  bounds[0] = 0;
+  bounds[count] = static_cast<uint32_t>(n);
+  if (n <= count) {  // more partitions than keys: one pass over both
+    size_t at = 0;
+    for (uint32_t p = 1; p < count; ++p) {
+      while (at < n && keys[at] < first_key_[p]) ++at;
+      bounds[p] = static_cast<uint32_t>(at);
+    }
+    return;
+  }
+  // Keys are spread evenly, so a boundary is nearly always within a few times the mean distance of the last one.
+  const size_t reach = 2 * (n / count) + 8;
+  size_t at = 0;
+  for (uint32_t p = 1; p < count; ++p) {
+    size_t end = std::min(n, at + reach);
+    if (end < n && keys[end - 1] < first_key_[p]) end = n;
+    at = static_cast<size_t>(std::lower_bound(keys.begin() + at, keys.begin() + end, first_key_[p]) - keys.begin());
+    bounds[p] = static_cast<uint32_t>(at);
+  }
+}
+
+}  // namespace sheaf

@@ -1,0 +1,174 @@
+// The small parts of the client: key lists, cutting, credit, retry, residuals, dense layouts.
+#include <cmath>
+
+#include "client/credit.h"
+#include "client/dense.h"
+#include "client/operation.h"
+#include "client/residuals.h"
+#include "client/retry.h"
+#include "tests/unit/client/fake_cluster.h"
+
+namespace sheaf {
+namespace {
+
+using namespace client_test;
+
+TEST(KeyPart, GathersTheKeysOfItsSegmentsInOrder) {
+  const KeyVector list = MakeKeys(10);
+  KeyPart part({{0, 1, 2}, {3, 5, 3}});
+  EXPECT_FALSE(part.contiguous());
+  EXPECT_EQ(part.size(), 5u);
+  const auto keys = part.Keys(list).As<HashedKey>();
+  const std::vector<HashedKey> want = {(*list)[1], (*list)[2], (*list)[5], (*list)[6], (*list)[7]};
+  EXPECT_TRUE(std::ranges::equal(keys, want));
+  EXPECT_EQ(part.SignatureIn(list), SignatureOf(want));
+}
+
+TEST(KeyPart, ViewsAGaplessPartWithoutCopying) {
+  const KeyVector list = MakeKeys(10);
+  KeyPart part({{0, 2, 2}, {1, 4, 3}});
+  EXPECT_TRUE(part.contiguous());
+  EXPECT_EQ(static_cast<const void*>(part.Keys(list).data()), list->data() + 2);
+}
+
+TEST(KeyPart, SlicesAcrossSegments) {
+  const KeyPart part({{0, 0, 3}, {2, 10, 4}, {4, 20, 2}});
+  const auto slice = part.Slice(2, 6);
+  ASSERT_EQ(slice->segments().size(), 3u);
+  EXPECT_EQ(slice->segments()[0].begin, 2u);
+  EXPECT_EQ(slice->segments()[1].count, 4u);
+  EXPECT_EQ(slice->segments()[2].count, 1u);
+  EXPECT_EQ(slice->size(), 6u);
+}
+
+TEST(PartCache, KnowsAListAgainButNotAnotherAtItsAddress) {
+  const Router router(MakeConfig());
+  PartCache cache;
+  KeyVector list = MakeKeys(100);
+  const auto parts = cache.Get(router, list);
+  EXPECT_EQ(cache.Get(router, list), parts);
+  EXPECT_NE(cache.Get(router, MakeKeys(100)), parts);
+  // Two lists of one owner.
+  struct Both { std::vector<HashedKey> a, b; };
+  const auto both = std::make_shared<Both>(Both{*MakeKeys(5), *MakeKeys(9)});
+  const KeyVector a(both, &both->a);
+  const KeyVector b(both, &both->b);
+  EXPECT_NE(cache.Get(router, a), cache.Get(router, b));
+}
+
+TEST(RememberedLists, ForgetsTheOldestFirst) {
+  RememberedLists lists;
+  for (uint64_t i = 0; i < 5000; ++i) lists.Add({i, i});
+  EXPECT_FALSE(lists.Has({0, 0}));
+  EXPECT_TRUE(lists.Has({4999, 4999}));
+  lists.Forget({4999, 4999});
+  EXPECT_FALSE(lists.Has({4999, 4999}));
+}
+
+BlockPlan PlanOf(uint32_t table, uint32_t rows) {
+  return {table, std::make_shared<KeyPart>(std::vector<Segment>{{0, 0, rows}})};
+}
+
+TEST(CutRequests, KeepsWhatFitsInOneMessage) {
+  const auto plans = CutRequests({PlanOf(0, 10), PlanOf(1, 10)}, {12, 12}, 240, 8);
+  ASSERT_EQ(plans.size(), 1u);
+  EXPECT_EQ(plans[0].blocks.size(), 2u);
+  EXPECT_EQ(plans[0].bytes, 240u);
+}
+
+TEST(CutRequests, CutsAtABlockRatherThanWithinIt) {
+  const auto plans = CutRequests({PlanOf(0, 10), PlanOf(1, 10)}, {12, 12}, 200, 8);
+  ASSERT_EQ(plans.size(), 2u);
+  EXPECT_EQ(plans[1].blocks[0].part->size(), 10u);
+}
+
+TEST(CutRequests, CutsALongBlockAndNeverARow) {
+  const auto plans = CutRequests({PlanOf(0, 25)}, {100}, 1000, 8);
+  ASSERT_EQ(plans.size(), 3u);
+  EXPECT_EQ(plans[2].blocks[0].part->size(), 5u);
+  EXPECT_EQ(plans[2].blocks[0].part->segments()[0].begin, 20u);
+  EXPECT_EQ(CutRequests({PlanOf(0, 3)}, {100}, 10, 8).size(), 3u);
+}
+
+TEST(CutRequests, BoundsTheBlocksOfAMessage) {
+  EXPECT_EQ(CutRequests({PlanOf(0, 1), PlanOf(1, 1), PlanOf(2, 1)}, {1, 1, 1}, 1000, 2).size(), 2u);
+  EXPECT_EQ(MaxBlocks(4096), 1u);
+  EXPECT_GT(MaxBlocks(64), 100u);
+}
+
+TEST(CutRequests, AnswersOneEmptyMessageForNothing) {
+  const auto plans = CutRequests({}, {}, 1000, 2);
+  ASSERT_EQ(plans.size(), 1u);
+  EXPECT_TRUE(plans[0].blocks.empty());
+}
+
+TEST(CreditLine, TakesUntilTheLimitAndAGiantAlone) {
+  CreditLine line(100);
+  EXPECT_TRUE(line.Takes(1000));
+  line.Use(60);
+  EXPECT_TRUE(line.Takes(40));
+  EXPECT_FALSE(line.Takes(41));
+  line.GiveBack(60);
+  EXPECT_EQ(line.used(), 0u);
+}
+
+TEST(RetryTimer, DoublesUpToTheLongest) {
+  RetryTimer timer(Milliseconds(100), Milliseconds(300));
+  TimePoint now{};
+  for (const int64_t wait : {100, 200, 300, 300}) {
+    timer.OnSend(now);
+    EXPECT_EQ(timer.resend_at() - now, Milliseconds(wait));
+    now = timer.resend_at();
+  }
+  EXPECT_EQ(now - timer.heard(), Milliseconds(900));
+  timer.OnAlive(now);
+  EXPECT_EQ(timer.resend_at() - now, Milliseconds(100));
+}
+
+TEST(RetryTimer, PausesAsLongAsAskedButNotForEver) {
+  RetryTimer timer(Milliseconds(100), Milliseconds(300));
+  timer.OnPause(TimePoint{}, Milliseconds(70));
+  EXPECT_EQ(timer.resend_at(), TimePoint{} + Milliseconds(70));
+  timer.OnPause(TimePoint{}, std::chrono::hours(5));
+  EXPECT_EQ(timer.resend_at(), TimePoint{} + Milliseconds(300));
+}
+
+TEST(Residuals, KeepsARowPerKeyAtOnePlace) {
+  Residuals residuals;
+  const KeyVector first = MakeKeys(3000, 1);
+  const KeyVector second = MakeKeys(3000, 2);
+  std::vector<float*> rows;
+  residuals.Of(TableId(1), 2).Rows(*first, rows);
+  const std::vector<float*> before = rows;
+  for (size_t i = 0; i < rows.size(); ++i) rows[i][1] = static_cast<float>(i);
+  residuals.Of(TableId(1), 2).Rows(*second, rows);
+  for (const float* row : rows) EXPECT_EQ(row[1], 0.0f);
+  residuals.Of(TableId(1), 2).Rows(*first, rows);
+  EXPECT_EQ(rows, before);
+  EXPECT_EQ(residuals.Of(TableId(1), 2).size(), 6000u);
+  residuals.KeepOnly([](TableId) { return false; });
+  EXPECT_EQ(residuals.Of(TableId(1), 2).size(), 0u);
+}
+
+TEST(DenseLayout, MapsChunksToSortedRowsAndBack) {
+  const DenseLayout layout(TableId(3), 1001, 10);
+  EXPECT_EQ(layout.row_count(), 101u);
+  EXPECT_TRUE(std::ranges::is_sorted(*layout.keys()));
+  std::vector<float> flat(1001);
+  for (size_t i = 0; i < flat.size(); ++i) flat[i] = static_cast<float>(i) + 1;
+  std::vector<float> rows(1010, -1.0f);
+  layout.ToRows(flat, rows);
+  for (size_t row = 0; row < 101; ++row) {
+    const auto chunk = static_cast<uint64_t>((rows[row * 10] - 1) / 10);
+    EXPECT_EQ((*layout.keys())[row], MixPair(3, chunk));
+    if (chunk == 100) {
+      EXPECT_EQ(rows[row * 10 + 1], 0.0f);
+    }
+  }
+  std::vector<float> back(1001);
+  layout.ToFlat(rows, back);
+  EXPECT_EQ(back, flat);
+}
+
+}  // namespace
+}  // namespace sheaf
