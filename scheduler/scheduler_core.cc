@@ -144,7 +144,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   node->last_heard = now;
   if (report.sequence() <= node->last_sequence) return;  // overtaken: the worker waits for the answer to a later one
   node->last_sequence = report.sequence();
-  node->poked = false;
+  node->poked = true;  // the answer below tells it all
   node->worker_report = report;
   Job* job = Current();
   bool plan_received = report.has_plan();
@@ -162,6 +162,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     job->FillOrders(*node, orders, now);
     Settle(now, out);  // a new lane is in the configuration that goes with the lease
   }
+  node->poked = false;
   if (report.leaving() && orders.lease_size() == 0) {
     orders.set_may_leave(true);
     members_.MarkLeft(node->id);

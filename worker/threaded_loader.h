@@ -11,6 +11,7 @@
 #include <string>
 #include <variant>
 
+#include "common/net/message.h"
 #include "common/runtime/mailbox.h"
 #include "common/runtime/thread.h"
 #include "worker/batch_cache.h"

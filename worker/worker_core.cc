@@ -28,6 +28,8 @@ void WorkerCore::SendRegister(TimePoint now, Outbox& out) {
 
 void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report_now_ = false;
+  awaiting_orders_ = true;
+  reported_at_ = now;
   next_report_ = now + report_every_;
   if (now - rate_since_ > std::chrono::seconds(1)) {
     examples_per_second_ = static_cast<uint64_t>(static_cast<double>(examples_computed_ - examples_at_report_) /
@@ -94,7 +96,10 @@ void WorkerCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& 
     }
     case pb::Header::kWorkerOrders:
       // Only the answer to the latest report: an older one was made without knowing what that report said.
-      if (message.header.worker_orders().sequence() == sequence_) OnOrders(message.header.worker_orders(), now, out);
+      if (message.header.worker_orders().sequence() == sequence_) {
+        awaiting_orders_ = false;
+        OnOrders(message.header.worker_orders(), now, out);
+      }
       break;
     case pb::Header::kReportNow: report_now_ = registered_; break;
     case pb::Header::kRefusal:
@@ -449,14 +454,15 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     while (StartNext(now, out)) started = true;
     if (completions.empty() && !started) break;
   }
-  if (registered_ && report_now_) SendReport(now, out);
+  // One report at a time: a newer one would make the answer under way worthless.
+  if (registered_ && report_now_ && (!awaiting_orders_ || now - reported_at_ >= report_every_)) SendReport(now, out);
 }
 
 void WorkerCore::OnTick(TimePoint now, Outbox& out) {
   client_.OnTick(now, out);
   if (!registered_) {
     if (now >= next_register_) SendRegister(now, out);
-  } else if (now >= next_report_ || (client_.wants_config() && now + report_every_ - next_report_ > Milliseconds(10))) {
+  } else if (now >= next_report_ || (client_.wants_config() && !awaiting_orders_)) {
     SendReport(now, out);
   }
   Pump(now, out);

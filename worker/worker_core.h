@@ -142,6 +142,8 @@ class WorkerCore {
   TimePoint next_register_, next_report_, last_heard_;
   uint64_t sequence_ = 0;
   bool report_now_ = false;
+  bool awaiting_orders_ = false;             // of the report sent at reported_at_
+  TimePoint reported_at_;
   bool leaving_ = false, may_leave_ = false;
   std::optional<Error> fatal_;
   std::set<PeerId> connected_;
