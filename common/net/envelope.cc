@@ -79,7 +79,9 @@ Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Bu
   SHEAF_RETURN_IF_ERROR(CheckPayload(keys, values, ErrorCode::kDataLoss));
   Message message{.header = {}, .keys = std::move(keys), .values = std::move(values)};
   // What this can allocate is bounded by the frame's 64 KiB, and its depth by protobuf's recursion limit of 100.
-  if (!message.header.ParseFromArray(header.data(), static_cast<int>(header.size()))) {
+  // A header may name its version twice; the last one is what others would read.
+  if (!message.header.ParseFromArray(header.data(), static_cast<int>(header.size())) ||
+      message.header.wire_version() != kWireVersion) {
     return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes is not a header");
   }
   return message;

@@ -133,6 +133,12 @@ bool SomebodyListensAt(const std::string& address) {
   return connected;
 }
 
+// ZeroMQ names what it bound in IPv6 terms ([::ffff:127.0.0.1]); only its port (or ipc path) is news.
+std::string WithRealPort(const std::string& wanted, const std::string& bound) {
+  if (!wanted.starts_with("tcp://")) return bound;
+  return wanted.substr(0, wanted.rfind(':')) + bound.substr(bound.rfind(':'));
+}
+
 }  // namespace
 
 struct ZmqContext::Impl {
@@ -324,7 +330,7 @@ Result<std::string> ZmqTransport::Bind(const std::string& address) {
     }
     impl_->router->may_have_messages = true;
     impl_->router->socket.bind(address);
-    return impl_->router->socket.get(zmq::sockopt::last_endpoint);
+    return WithRealPort(address, impl_->router->socket.get(zmq::sockopt::last_endpoint));
   } catch (const zmq::error_t& error) {
     return AddressFailure("listening at", address, error.num());
   }

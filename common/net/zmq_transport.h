@@ -47,7 +47,7 @@ struct ZmqTransportOptions {
   Duration heartbeat_every = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);  // longer than a 4 MiB message takes on a slow link
   // What went wrong with a peer's message, for the log. Called on the transport's thread.
-  std::function<void(const std::string&)> on_problem;
+  std::function<void(const std::string&)> on_problem = {};
 };
 
 struct TransportCounters {
@@ -69,7 +69,7 @@ class ZmqTransport final : public Transport {
   ZmqTransport(ZmqContext& context, PeerId self, ZmqTransportOptions options = {});
   ~ZmqTransport() override;
 
-  // Lets peers connect to `address` and answers the address bound, with the real port ("tcp://*:0" takes any).
+  // Lets peers connect to `address` and answers it with the real port ("tcp://*:0" takes any; the * stays).
   // May be called for several addresses. kAlreadyExists: in use. kInvalidArgument: no such address here.
   Result<std::string> Bind(const std::string& address);
 

@@ -18,8 +18,8 @@ struct ProgramUsage {
 };
 
 struct ParsedFlags {
-  std::optional<int> exit_code;         // set: end with it now (--help, --version, a wrong flag)
-  std::vector<std::string> arguments;   // what is not a flag, in order; after "--" everything
+  std::optional<int> exit_code = {};    // set: end with it now (--help, --version, a wrong flag)
+  std::vector<std::string> arguments = {};  // what is not a flag, in order; after "--" everything
 };
 
 // --help prints usage, summary and our own flags with their defaults; --version what this build is.

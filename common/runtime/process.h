@@ -18,10 +18,10 @@
 namespace sheaf {
 
 struct ProcessSpec {
-  std::vector<std::string> argv;                             // argv[0]: a path, or a name looked up in PATH
-  std::vector<std::pair<std::string, std::string>> environment;  // added to ours
-  std::string working_directory;                             // empty: ours
-  std::string log_path;                                      // stdout and stderr are appended to it; empty: ours
+  std::vector<std::string> argv = {};                        // argv[0]: a path, or a name looked up in PATH
+  std::vector<std::pair<std::string, std::string>> environment = {};  // added to ours
+  std::string working_directory = {};                        // empty: ours
+  std::string log_path = {};                                 // stdout and stderr are appended to it; empty: ours
 };
 
 struct ProcessExit {

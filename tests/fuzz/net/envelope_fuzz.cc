@@ -1,4 +1,6 @@
 // Frames from a peer. Input: two bytes of header length, the header, one byte of keys length (in keys), then keys and values.
+#include <google/protobuf/stubs/logging.h>
+
 #include "common/base/check.h"
 #include "common/net/envelope.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -70,6 +72,8 @@ std::vector<std::string> FuzzSeeds() {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using sheaf::Buffer;
+  // Debug builds of protobuf print a line for every string that is not UTF-8.
+  [[maybe_unused]] static auto* const quiet = google::protobuf::SetLogHandler(nullptr);
   const auto take = [&](size_t wanted) {
     const size_t length = std::min(wanted, size);
     Buffer piece = Buffer::CopyOf(std::as_bytes(std::span(data, length)));
