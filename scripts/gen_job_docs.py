@@ -29,7 +29,7 @@ name: "adult"
 data { format: LIBSVM train: "adult/a9a.xz" test: "adult/a9a.t.xz" }
 model { loss: LOGISTIC }
 optimizer { kind: ADAGRAD learning_rate: 0.1 }
-train { epochs: 3 batch_size: 256 workers: 2 }
+train { epochs: 5 batch_size: 64 }
 consistency { mode: SSP staleness: 8 }
 ```
 

@@ -21,13 +21,13 @@ fi
 echo "quickstart: built in $((SECONDS - begin)) s; training"
 
 sheaf=build/release/bin/sheaf
-"$sheaf" run examples/adult.job.textproto --data examples/data --servers 2 --workers 2 \
+"$sheaf" run examples/adult.job.textproto --servers 2 --workers 2 \
   --model build/adult.model --report build/quickstart-report.json
 
 cat <<'NEXT'
 
-The report is build/quickstart-report.json, the model build/adult.model. Next:
-  xz -dc examples/data/adult/a9a.t.xz | head -n 5 | build/release/bin/sheaf predict build/adult.model -
-  build/release/bin/sheaf run examples/adult.job.textproto --data examples/data --servers 3 --workers 4
-  build/release/bin/sheaf --help
+The model is build/adult.model, the report build/quickstart-report.json. Next:
+  build/release/bin/sheaf predict --model build/adult.model --data examples/data/adult/a9a.t.xz | head
+  build/release/bin/sheaf run examples/adult.job.textproto --servers 3 --workers 4
+  build/release/bin/sheaf help
 NEXT
