@@ -100,7 +100,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
 
 void PsClient::Impl::AnswerPull(Request& request, const Message& message) {
   Operation& operation = *request.operation;
-  const auto codec = CodecOf(request);
+  const auto codec = CodecAnswered(request);
   const std::string wrong = CheckPullReply(message, request.partitions->ids.size(),
                                            ValuesSize(operation.tables, request.plan.blocks, codec));
   if (!wrong.empty()) return End(operation, Malformed(request, wrong));
@@ -113,7 +113,7 @@ void PsClient::Impl::AnswerPull(Request& request, const Message& message) {
 
 void PsClient::Impl::AnswerPush(Request& request, const Message& message, TimePoint now) {
   Operation& operation = *request.operation;
-  const auto codec = CodecOf(request);
+  const auto codec = CodecAnswered(request);
   const bool wants_values = request.pull_after;
   const std::string wrong = CheckPushReply(message, request.partitions->ids.size(),
                                            wants_values ? ValuesSize(operation.tables, request.plan.blocks, codec) : 0);

@@ -65,7 +65,8 @@ struct PsClient::Impl {
   void SendRequest(Request& request, TimePoint now, Outbox& out);
   Message BuildMessage(Request& request);
   void MarkToPump(PeerId peer);
-  pb::WireSpec::Codec CodecOf(const Request& request) const;
+  pb::WireSpec::Codec CodecSent(const Request& request) const;       // in the request's blocks
+  pb::WireSpec::Codec CodecAnswered(const Request& request) const;   // of the values that come back
   void FillBlocks(Request& request, google::protobuf::RepeatedPtrField<pb::Block>& blocks, Message& message);
   void ReleaseCredit(Request& request);
   void Tick(TimePoint now, Outbox& out);

@@ -268,9 +268,8 @@ Status PsClient::Impl::PlanGroup(Operation& operation, PeerId peer, std::shared_
     Request& request = AddRequest(operation, RequestKind::kPush, peer, partitions, std::move(plans[slice]), now);
     request.group = number;
     request.slice = slice;
-    // New values come with the reply if one message has it all, in the codec of the push; else by a pull afterwards.
-    request.pull_after = operation.kind == OperationKind::kPushPull && has_keys && group.slice_count == 1 &&
-                         operation.push.codec != pb::WireSpec::INT8;
+    // New values come with the reply if one message has it all; else by a pull afterwards.
+    request.pull_after = operation.kind == OperationKind::kPushPull && has_keys && group.slice_count == 1;
     if (pause > Duration::zero()) {
       request.state = RequestState::kPaused;
       request.timer.OnPause(now, pause);

@@ -44,11 +44,14 @@ void PsClient::Impl::ReleaseCredit(Request& request) {
   MarkToPump(request.peer);
 }
 
-pb::WireSpec::Codec PsClient::Impl::CodecOf(const Request& request) const {
+pb::WireSpec::Codec PsClient::Impl::CodecSent(const Request& request) const {
+  return request.kind == RequestKind::kPush ? request.operation->push.codec : CodecAnswered(request);
+}
+
+pb::WireSpec::Codec PsClient::Impl::CodecAnswered(const Request& request) const {
   const Operation& operation = *request.operation;
-  if (operation.kind == OperationKind::kPull) return operation.pull.codec;
-  const bool is_pull_of_push_pull = request.kind == RequestKind::kPull;
-  return is_pull_of_push_pull && operation.push.codec == pb::WireSpec::INT8 ? pb::WireSpec::FP32 : operation.push.codec;
+  const auto codec = operation.kind == OperationKind::kPull ? operation.pull.codec : operation.push.codec;
+  return codec == pb::WireSpec::INT8 ? pb::WireSpec::FP32 : codec;   // values are never answered as INT8
 }
 
 void PsClient::Impl::FillBlocks(Request& request, google::protobuf::RepeatedPtrField<pb::Block>& blocks, Message& message) {
@@ -63,7 +66,7 @@ void PsClient::Impl::FillBlocks(Request& request, google::protobuf::RepeatedPtrF
       form = known ? KeyForm::kBySignature : KeyForm::kInlineAndRemember;
     }
     forms.push_back(form);
-    FillBlock(tables[block.table], *block.part, *request.partitions, form, CodecOf(request), *blocks.Add());
+    FillBlock(tables[block.table], *block.part, *request.partitions, form, CodecSent(request), *blocks.Add());
   }
   message.keys = JoinKeys(tables, request.plan.blocks, forms);
 }
