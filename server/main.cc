@@ -1,0 +1,86 @@
+// sheaf-server: holds partitions of the parameter tables and applies the optimizers.
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+
+#include "common/base/build_info.h"
+#include "common/runtime/exit_codes.h"
+#include "common/runtime/flags_env.h"
+#include "common/runtime/logging.h"
+#include "common/runtime/signals.h"
+#include "server/shard_server.h"
+
+DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler");
+DEFINE_string(listen, "127.0.0.1", "address to listen on; * for all");
+DEFINE_string(advertise, "", "host name or address under which others reach this server; default: --listen, or the host's name");
+DEFINE_uint32(port, 0, "port of the first shard, shard i listens on port + i; 0 takes any");
+DEFINE_string(ipc_dir, "", "listen on unix sockets in this folder instead of TCP: for clusters on one machine");
+DEFINE_uint32(shards, 1, "threads that hold parameters, 1..256");
+DEFINE_uint64(memory_mb, 1024, "memory for requests in progress and remembered key lists, in MiB (rows are not counted)");
+DEFINE_uint32(scheduler_timeout_s, 30, "give up when the scheduler was silent for so long, in seconds");
+
+namespace {
+
+constexpr uint32_t kMaxShards = 256;
+constexpr uint64_t kMinMegabytesAShard = 16;
+
+// What is wrong with the flags; empty if nothing.
+std::string FlagProblem() {
+  if (FLAGS_shards < 1 || FLAGS_shards > kMaxShards) return "--shards is " + std::to_string(FLAGS_shards) + "; it must be 1..256";
+  if (FLAGS_port + uint64_t{FLAGS_shards} > 65536) {
+    return "--port is " + std::to_string(FLAGS_port) + ": there are no " + std::to_string(FLAGS_shards) + " ports from there to 65535";
+  }
+  if (FLAGS_memory_mb < kMinMegabytesAShard * FLAGS_shards || FLAGS_memory_mb > (uint64_t{1} << 30)) {
+    return "--memory_mb is " + std::to_string(FLAGS_memory_mb) + "; it must be at least " +
+           std::to_string(kMinMegabytesAShard * FLAGS_shards) + " (16 a shard)";
+  }
+  if (FLAGS_scheduler_timeout_s < 1) return "--scheduler_timeout_s must be at least 1";
+  return "";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto flags = sheaf::ParseFlags(argc, argv,
+                                       {"sheaf-server", "[--scheduler=ADDRESS] [--listen=HOST] [--port=PORT] [flags]",
+                                        "Holds partitions of the parameter tables and applies the optimizers."});
+  if (flags.exit_code) return *flags.exit_code;
+  auto signals = sheaf::SignalFd::Create();
+  sheaf::SetUpLogging(argv[0], "server");
+  if (!signals) {
+    LOG(ERROR) << signals.error().message;
+    return sheaf::kExitFailed;
+  }
+  if (const std::string problem = FlagProblem(); !problem.empty()) {
+    LOG(ERROR) << problem;
+    return sheaf::kExitUsage;
+  }
+  const size_t shard_bytes = (static_cast<size_t>(FLAGS_memory_mb) << 20) / FLAGS_shards;
+  sheaf::ServerOptions options;
+  options.scheduler = FLAGS_scheduler;
+  options.listen = FLAGS_listen;
+  options.advertise = FLAGS_advertise;
+  options.port = FLAGS_port;
+  options.ipc_dir = FLAGS_ipc_dir;
+  options.shards = FLAGS_shards;
+  options.shard.key_list_budget_bytes = shard_bytes / 4;
+  options.shard.request_budget_bytes = shard_bytes - shard_bytes / 4;
+  options.scheduler_timeout = std::chrono::seconds(FLAGS_scheduler_timeout_s);
+
+  const sheaf::SystemClock clock;
+  sheaf::ZmqContext context(static_cast<int>((FLAGS_shards + 3) / 4));
+  sheaf::ShardServer server(context, clock, std::move(options));
+  if (const sheaf::Status bound = server.Bind(); !bound) {
+    LOG(ERROR) << bound.error().message;
+    return sheaf::ExitCodeOf(bound.error().code);
+  }
+  std::string addresses;
+  for (const auto& endpoint : server.endpoints()) addresses += (addresses.empty() ? "" : ",") + endpoint.address();
+  LOG(INFO) << sheaf::BuildText() << " addresses=" << addresses << " scheduler=" << FLAGS_scheduler;
+  const sheaf::Status outcome = server.Run((*signals)->fd(), [&] { (void)(*signals)->Take(); });
+  if (!outcome) {
+    LOG(ERROR) << outcome.error().message;
+    return sheaf::ExitCodeOf(outcome.error().code);
+  }
+  LOG(INFO) << "left";
+  return sheaf::kExitOk;
+}

@@ -1,0 +1,168 @@
+#include "server/shard_server.h"
+
+#include <glog/logging.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/base/build_info.h"
+#include "common/base/random.h"
+#include "common/runtime/logging.h"
+
+namespace sheaf {
+namespace {
+
+constexpr Duration kTickEvery = Milliseconds(20);
+constexpr Duration kLongPause = std::chrono::seconds(1);  // between ticks: we were stopped, or the machine slept
+
+std::string HostName() {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  return host;
+}
+
+// Whom others should call when we listen on `listen`.
+std::string AdvertisedHost(const ServerOptions& options) {
+  if (!options.advertise.empty()) return options.advertise;
+  const bool all = options.listen == "*" || options.listen == "0.0.0.0" || options.listen == "::" || options.listen == "[::]";
+  return all ? HostName() : options.listen;
+}
+
+// An IPv6 address stands in brackets.
+std::string Bracketed(const std::string& host) {
+  return host.find(':') != std::string::npos && host.front() != '[' ? "[" + host + "]" : host;
+}
+
+ZmqTransportOptions TransportOptions() {
+  ZmqTransportOptions options;
+  options.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
+  return options;
+}
+
+}  // namespace
+
+ShardServer::ShardServer(ZmqContext& context, const Clock& clock, ServerOptions options)
+    : context_(context), clock_(clock), options_(std::move(options)), self_(EntropySeed()),
+      transport_(context, self_, TransportOptions()), loop_(transport_, clock, {.tick_every = kTickEvery}),
+      stats_(options_.shards), offered_(options_.shards, 0) {}
+
+std::string ShardServer::AddressOf(uint32_t shard) const {
+  if (!options_.ipc_dir.empty()) {
+    return "ipc://" + options_.ipc_dir + "/sheaf-server-" + std::to_string(getpid()) + "-" + std::to_string(shard);
+  }
+  const uint32_t port = options_.port == 0 ? 0 : options_.port + shard;
+  return "tcp://" + Bracketed(options_.listen) + ":" + std::to_string(port);
+}
+
+Status ShardServer::Bind() {
+  for (uint32_t i = 0; i < options_.shards; ++i) {
+    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, options_.shard));
+    const std::string address = AddressOf(i);
+    const auto bound = shards_[i]->Bind(address);
+    if (!bound) {
+      if (bound.error().code == ErrorCode::kAlreadyExists) {
+        return Fail(ErrorCode::kAlreadyExists, "shard ", i, " cannot listen at ", address,
+                    ": the port is in use; give another --port, 0 for any that is free, or stop the process that has it");
+      }
+      return Wrap(bound.error(), "shard ", i, " cannot listen at ", address, " (--listen, --port, --ipc_dir)");
+    }
+    pb::ShardEndpoint endpoint;
+    endpoint.set_peer(shards_[i]->peer().value);
+    const std::string port = bound->substr(bound->rfind(':') + 1);
+    endpoint.set_address(options_.ipc_dir.empty() ? "tcp://" + Bracketed(AdvertisedHost(options_)) + ":" + port : *bound);
+    endpoints_.push_back(std::move(endpoint));
+  }
+  return {};
+}
+
+Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
+  SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
+  ControlOptions control;
+  control.self = self_;
+  control.host = HostName();
+  control.pid = static_cast<uint32_t>(getpid());
+  control.build = BuildText();
+  control.wire_version = kWireVersion;
+  control.shards = endpoints_;
+  control_ = std::make_unique<ControlClient>(std::move(control));
+  heard_ = last_tick_ = clock_.Now();
+  loop_.Watch(stop_fd, [&] {
+    take_signal();
+    LOG(INFO) << "leaving";
+    control_->Leave(merged_, loop_.Now(), out_);
+    Flush();
+    loop_.Stop();
+  });
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    loop_.Watch(shards_[i]->stats_fd(), [this, i] { OnStats(i); });
+    shards_[i]->Start();
+  }
+  loop_.Run(*this);
+  for (const auto& shard : shards_) shard->Stop();
+  return outcome_;
+}
+
+void ShardServer::OnMessage(PeerId from, Message message) {
+  if (from != kSchedulerPeer) return;
+  heard_ = loop_.Now();
+  control_->OnMessage(message, loop_.Now(), out_);
+  if (auto config = control_->TakeConfig()) {
+    config_ = std::make_shared<const pb::ClusterConfig>(std::move(*config));
+    OfferConfig();
+  }
+  Flush();
+}
+
+void ShardServer::OnTick(TimePoint now) {
+  OfferConfig();
+  control_->OnTick(merged_, now, out_);
+  Flush();
+  if (control_->registered() && name_ != control_->name()) {
+    name_ = control_->name();
+    SetLogRole(name_);
+    LOG(INFO) << "registered with " << options_.scheduler << " as " << name_;
+  }
+  if (control_->fatal()) {
+    outcome_ = Wrap(*control_->fatal(), "the scheduler at ", options_.scheduler, " refused this server");
+    loop_.Stop();
+    return;
+  }
+  CheckScheduler(now);
+}
+
+void ShardServer::OnStats(size_t shard) {
+  if (auto stats = shards_[shard]->TakeStats()) stats_[shard] = std::move(*stats);
+  const uint64_t before = merged_.seen_generation;
+  merged_ = MergeStats(stats_);
+  if (merged_.seen_generation > before) loop_.RequestTick();
+}
+
+void ShardServer::OfferConfig() {
+  if (config_ == nullptr) return;
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    if (offered_[i] < config_->generation() && shards_[i]->Offer(config_)) offered_[i] = config_->generation();
+  }
+}
+
+void ShardServer::CheckScheduler(TimePoint now) {
+  // Silence counts only while we could hear: not while this process was stopped or its machine asleep.
+  if (now - last_tick_ > kLongPause) heard_ = now;
+  last_tick_ = now;
+  if (now - heard_ <= options_.scheduler_timeout) return;
+  outcome_ = Fail(ErrorCode::kUnavailable, "no word from the scheduler at ", options_.scheduler, " for ",
+                  static_cast<int>(ToSeconds(options_.scheduler_timeout)),
+                  " s: is it running, and is this the right address (--scheduler)?");
+  loop_.Stop();
+}
+
+void ShardServer::Flush() {
+  for (Outbox::Item& item : out_.items()) {
+    // Lost is lost: the next report says the same.
+    if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {
+      LOG_EVERY_N(WARNING, 100) << "a report was not sent: " << sent.error().message;
+    }
+  }
+  out_.clear();
+}
+
+}  // namespace sheaf

@@ -1,0 +1,68 @@
+// A server process around its shards: their threads, the conversation with the scheduler, signals.
+//
+// Thread-safety: none; main owns it. Errors: why the process cannot start or go on, with what to do.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/net/zmq_transport.h"
+#include "common/runtime/event_loop.h"
+#include "server/control_client.h"
+#include "server/shard_thread.h"
+
+namespace sheaf {
+
+struct ServerOptions {
+  std::string scheduler;                        // tcp://host:port
+  std::string listen = "127.0.0.1";             // * or 0.0.0.0 for all
+  std::string advertise;                        // host under which others reach us; empty: the listen host, or our host name
+  uint32_t port = 0;                            // of shard 0; shard i has port + i; 0: any
+  std::string ipc_dir;                          // not empty: unix sockets in this folder instead of TCP
+  uint32_t shards = 1;
+  ShardOptions shard;                           // budgets of each shard
+  Duration scheduler_timeout = std::chrono::seconds(30);
+};
+
+class ShardServer final : private EventLoop::Handler {
+ public:
+  ShardServer(ZmqContext& context, const Clock& clock, ServerOptions options);
+
+  // Takes the addresses. kAlreadyExists: somebody else has one.
+  Status Bind();
+  const std::vector<pb::ShardEndpoint>& endpoints() const { return endpoints_; }
+  // Serves until `stop_fd` is readable (`take_signal` makes it unreadable again), or the error that it ends with.
+  Status Run(int stop_fd, const std::function<void()>& take_signal);
+
+ private:
+  void OnMessage(PeerId from, Message message) override;
+  void OnTick(TimePoint now) override;
+  void OnStats(size_t shard);
+  void OfferConfig();
+  void CheckScheduler(TimePoint now);
+  std::string AddressOf(uint32_t shard) const;
+  void Flush();
+
+  ZmqContext& context_;
+  const Clock& clock_;
+  const ServerOptions options_;
+  const PeerId self_;
+  ZmqTransport transport_;
+  EventLoop loop_;
+  std::vector<std::unique_ptr<ShardThread>> shards_;
+  std::vector<pb::ShardEndpoint> endpoints_;
+  std::vector<ShardStats> stats_;               // each shard's latest
+  ShardStats merged_;
+  std::unique_ptr<ControlClient> control_;
+  ShardThread::Config config_;                  // the latest
+  std::vector<uint64_t> offered_;               // generation that each shard was given
+  Outbox out_;
+  Status outcome_;
+  TimePoint heard_;                             // from the scheduler, or when we could not listen ourselves
+  TimePoint last_tick_;
+  std::string name_;                            // as registered
+};
+
+}  // namespace sheaf
