@@ -1,160 +1,136 @@
 #include "compute/model/factorization_machine.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cstddef>
+#include <iterator>
 
 #include "compute/model/batch_view.h"
 #include "compute/model/losses.h"
+#include "compute/model/strips.h"
 
 namespace sheaf {
 namespace {
 
-// Eight factors at once. A vector type, not a loop: the sums over a row's features stay in registers.
-// Lanes are summed in the order of SumLanes on every machine.
-typedef float Lanes __attribute__((vector_size(32)));
-constexpr size_t kLanes = 8;
+// One example's features, in pointers of its own: stores to the gradient could otherwise be stores to the view.
+struct Features {
+  SHEAF_INLINE Features(const BatchView& view, size_t row)
+      : count(view.row_begin[row + 1] - view.row_begin[row]), index(view.index + view.row_begin[row]),
+        values(view.values != nullptr ? view.values + view.row_begin[row] : nullptr), weights(view.weights),
+        gradient(view.gradient), scale(RowScale(view, view.row_begin[row], view.row_begin[row + 1])) {}
+  SHEAF_INLINE float value(size_t j) const { return values != nullptr ? values[j] * scale : scale; }
 
-SHEAF_INLINE void LoadLanes(const float* from, Lanes& to) { std::memcpy(&to, from, sizeof to); }
-SHEAF_INLINE void StoreLanes(const Lanes& from, float* to) { std::memcpy(to, &from, sizeof from); }
-SHEAF_INLINE float SumLanes(const Lanes& v) {
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
-}
-
-// kBlocks * 8 factors, sums in registers.
-template <int kBlocks>
-struct FixedFactors {
-  SHEAF_INLINE static float Score(const BatchView& view, size_t, size_t begin, size_t end, float scale, float* sums) {
-    constexpr size_t kRow = 1 + kBlocks * kLanes;
-    Lanes sum[kBlocks] = {};
-    Lanes squares[kBlocks] = {};
-    float linear = 0;
-    for (size_t j = begin; j < end; ++j) {
-      const float* row = view.weights + view.index[j] * kRow;
-      const float x = view.values != nullptr ? view.values[j] * scale : scale;
-      linear += row[0] * x;
-      for (int b = 0; b < kBlocks; ++b) {
-        Lanes v;
-        LoadLanes(row + 1 + b * kLanes, v);
-        v *= x;
-        sum[b] += v;
-        squares[b] += v * v;
-      }
-    }
-    float pairs = 0;
-    for (int b = 0; b < kBlocks; ++b) {
-      pairs += SumLanes(sum[b] * sum[b] - squares[b]);
-      StoreLanes(sum[b], sums + b * kLanes);
-    }
-    return linear + 0.5f * pairs;
-  }
-
-  SHEAF_INLINE static void AddGradient(const BatchView& view, size_t, size_t begin, size_t end, float scale,
-                                       const float* sums, float slope) {
-    constexpr size_t kRow = 1 + kBlocks * kLanes;
-    Lanes sum[kBlocks];
-    for (int b = 0; b < kBlocks; ++b) LoadLanes(sums + b * kLanes, sum[b]);
-    for (size_t j = begin; j < end; ++j) {
-      const float* row = view.weights + view.index[j] * kRow;
-      float* gradient = view.gradient + view.index[j] * kRow;
-      const float x = view.values != nullptr ? view.values[j] * scale : scale;
-      const float step = slope * x;
-      gradient[0] += step;
-      for (int b = 0; b < kBlocks; ++b) {
-        Lanes v, g;
-        LoadLanes(row + 1 + b * kLanes, v);
-        LoadLanes(gradient + 1 + b * kLanes, g);
-        g += step * (sum[b] - v * x);
-        StoreLanes(g, gradient + 1 + b * kLanes);
-      }
-    }
-  }
+  size_t count;
+  const uint32_t* index;
+  const float* values;
+  const float* weights;
+  float* gradient;
+  float scale;
 };
 
-// Any number of factors, sums in memory: `sums` holds [2 * factors], the second half the sums of squares.
-struct AnyFactors {
-  SHEAF_INLINE static float Score(const BatchView& view, size_t factors, size_t begin, size_t end, float scale,
-                                  float* sums) {
-    float* squares = sums + factors;
-    for (size_t f = 0; f < 2 * factors; ++f) sums[f] = 0;
-    float linear = 0;
-    for (size_t j = begin; j < end; ++j) {
-      const float* row = view.weights + view.index[j] * (1 + factors);
-      const float x = view.values != nullptr ? view.values[j] * scale : scale;
-      linear += row[0] * x;
-      SHEAF_INDEPENDENT
-      for (size_t f = 0; f < factors; ++f) {
-        const float v = row[1 + f] * x;
-        sums[f] += v;
-        squares[f] += v * v;
-      }
-    }
-    float pairs = 0;
-    for (size_t f = 0; f < factors; ++f) pairs += sums[f] * sums[f] - squares[f];
-    return linear + 0.5f * pairs;
-  }
-
-  SHEAF_INLINE static void AddGradient(const BatchView& view, size_t factors, size_t begin, size_t end, float scale,
-                                       const float* sums, float slope) {
-    for (size_t j = begin; j < end; ++j) {
-      const float* row = view.weights + view.index[j] * (1 + factors);
-      float* gradient = view.gradient + view.index[j] * (1 + factors);
-      const float x = view.values != nullptr ? view.values[j] * scale : scale;
-      const float step = slope * x;
-      gradient[0] += step;
-      SHEAF_INDEPENDENT
-      for (size_t f = 0; f < factors; ++f) gradient[1 + f] += step * (sums[f] - row[1 + f] * x);
-    }
-  }
-};
-
-template <class Factors>
-SHEAF_INLINE double Gradient(const PointLoss& point, const BatchView& view, size_t factors, float* sums) {
-  const float mean = 1.0f / static_cast<float>(view.rows);
-  const float bias = view.bias != nullptr ? *view.bias : 0.0f;
-  double loss_sum = 0;
-  double residual_sum = 0;
-  for (size_t row = 0; row < view.rows; ++row) {
-    const size_t begin = view.row_begin[row];
-    const size_t end = view.row_begin[row + 1];
-    const float scale = RowScale(view, begin, end);
-    const float score = Factors::Score(view, factors, begin, end, scale, sums) + bias;
-    double loss;
-    float residual;
-    PointLosses(point, &score, view.labels + row, 1, &loss, &residual);
-    loss_sum += loss;
-    residual_sum += residual;
-    Factors::AddGradient(view, factors, begin, end, scale, sums, residual * mean);
-  }
-  if (view.bias_gradient != nullptr) *view.bias_gradient = static_cast<float>(residual_sum * mean);
-  return loss_sum;
+SHEAF_INLINE float PairSum(const float* sums, const float* squares, size_t factors) {
+  float pairs = 0;
+  for (size_t f = 0; f < factors; ++f) pairs += sums[f] * sums[f] - squares[f];
+  return 0.5f * pairs;
 }
 
-template <class Factors>
-SHEAF_INLINE void Scores(const BatchView& view, size_t factors, float* sums, float* scores) {
-  const float bias = view.bias != nullptr ? *view.bias : 0.0f;
-  for (size_t row = 0; row < view.rows; ++row) {
-    const size_t begin = view.row_begin[row];
-    const size_t end = view.row_begin[row + 1];
-    scores[row] = Factors::Score(view, factors, begin, end, RowScale(view, begin, end), sums) + bias;
+// The score without bias; leaves sum_j v_jf x_j in sums[0, factors), and uses as much room after it.
+template <class Strip>
+SHEAF_INLINE float Score(Strip*, const Features& features, size_t factors, float* sums) {
+  Strip sum, squares, v;
+  sum.SetZero();
+  squares.SetZero();
+  float linear = 0;
+  for (size_t j = 0; j < features.count; ++j) {
+    const float* row = features.weights + features.index[j] * (1 + factors);
+    const float x = features.value(j);
+    linear += row[0] * x;
+    v.Load(row + 1, factors);
+    for (size_t b = 0; b < std::size(v.block); ++b) {
+      v.block[b] *= x;
+      sum.block[b] += v.block[b];
+      squares.block[b] += v.block[b] * v.block[b];
+    }
+  }
+  sum.Store(sums, factors);
+  squares.Store(sums + factors, factors);
+  return linear + PairSum(sums, sums + factors, factors);
+}
+SHEAF_INLINE float Score(std::nullptr_t, const Features& features, size_t factors, float* sums) {
+  float* squares = sums + factors;
+  for (size_t f = 0; f < 2 * factors; ++f) sums[f] = 0;
+  float linear = 0;
+  for (size_t j = 0; j < features.count; ++j) {
+    const float* row = features.weights + features.index[j] * (1 + factors);
+    const float x = features.value(j);
+    linear += row[0] * x;
+    SHEAF_INDEPENDENT
+    for (size_t f = 0; f < factors; ++f) {
+      const float v = row[1 + f] * x;
+      sums[f] += v;
+      squares[f] += v * v;
+    }
+  }
+  return linear + PairSum(sums, squares, factors);
+}
+
+// slope: the derivative of the mean loss by this example's score.
+template <class Strip>
+SHEAF_INLINE void AddGradient(Strip*, const Features& features, size_t factors, const float* sums, float slope) {
+  Strip sum, v, g;
+  sum.Load(sums, factors);
+  for (size_t j = 0; j < features.count; ++j) {
+    const float* row = features.weights + features.index[j] * (1 + factors);
+    float* gradient = features.gradient + features.index[j] * (1 + factors);
+    const float x = features.value(j);
+    const float step = slope * x;
+    gradient[0] += step;
+    v.Load(row + 1, factors);
+    g.Load(gradient + 1, factors);
+    for (size_t b = 0; b < std::size(v.block); ++b) g.block[b] += step * (sum.block[b] - v.block[b] * x);
+    g.Store(gradient + 1, factors);
+  }
+}
+SHEAF_INLINE void AddGradient(std::nullptr_t, const Features& features, size_t factors, const float* sums,
+                              float slope) {
+  for (size_t j = 0; j < features.count; ++j) {
+    const float* row = features.weights + features.index[j] * (1 + factors);
+    float* gradient = features.gradient + features.index[j] * (1 + factors);
+    const float x = features.value(j);
+    const float step = slope * x;
+    gradient[0] += step;
+    SHEAF_INDEPENDENT
+    for (size_t f = 0; f < factors; ++f) gradient[1 + f] += step * (sums[f] - row[1 + f] * x);
   }
 }
 
 // `sums` has room for 2 * factors floats.
 SHEAF_TARGET_CLONES double MachineGradient(const PointLoss& point, const BatchView& view, size_t factors, float* sums) {
-  switch (factors) {
-    case 8: return Gradient<FixedFactors<1>>(point, view, factors, sums);
-    case 16: return Gradient<FixedFactors<2>>(point, view, factors, sums);
-    case 32: return Gradient<FixedFactors<4>>(point, view, factors, sums);
-    default: return Gradient<AnyFactors>(point, view, factors, sums);
-  }
+  const float mean = 1.0f / static_cast<float>(view.rows);
+  const float bias = view.bias != nullptr ? *view.bias : 0.0f;
+  double loss_sum = 0;
+  double residual_sum = 0;
+  WithStrips(factors, [&](auto strip) __attribute__((always_inline)) {
+    for (size_t row = 0; row < view.rows; ++row) {
+      const Features features(view, row);
+      const float score = Score(strip, features, factors, sums) + bias;
+      double loss;
+      float residual;
+      PointLosses(point, &score, view.labels + row, 1, &loss, &residual);
+      loss_sum += loss;
+      residual_sum += residual;
+      AddGradient(strip, features, factors, sums, residual * mean);
+    }
+  });
+  if (view.bias_gradient != nullptr) *view.bias_gradient = static_cast<float>(residual_sum * mean);
+  return loss_sum;
 }
 SHEAF_TARGET_CLONES void MachineScores(const BatchView& view, size_t factors, float* sums, float* scores) {
-  switch (factors) {
-    case 8: return Scores<FixedFactors<1>>(view, factors, sums, scores);
-    case 16: return Scores<FixedFactors<2>>(view, factors, sums, scores);
-    case 32: return Scores<FixedFactors<4>>(view, factors, sums, scores);
-    default: return Scores<AnyFactors>(view, factors, sums, scores);
-  }
+  const float bias = view.bias != nullptr ? *view.bias : 0.0f;
+  WithStrips(factors, [&](auto strip) __attribute__((always_inline)) {
+    for (size_t row = 0; row < view.rows; ++row) {
+      scores[row] = Score(strip, Features(view, row), factors, sums) + bias;
+    }
+  });
 }
 
 class FactorizationMachine final : public Model {

@@ -2,16 +2,30 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <iterator>
 #include <limits>
 
 #include "compute/model/batch_view.h"
 #include "compute/model/losses.h"
+#include "compute/model/strips.h"
 
 namespace sheaf {
 namespace {
 
-SHEAF_INLINE void RowScores(const BatchView& view, size_t classes, size_t begin, size_t end, float scale,
-                            float* scores) {
+// scores[c] = sum over the row's features of w_c x.
+template <class Strip>
+SHEAF_INLINE void Sum(Strip*, const BatchView& view, size_t classes, size_t begin, size_t end, float* scores) {
+  Strip sum, w;
+  sum.SetZero();
+  for (size_t j = begin; j < end; ++j) {
+    w.Load(view.weights + view.index[j] * classes, classes);
+    const float x = view.values != nullptr ? view.values[j] : 1.0f;
+    for (size_t b = 0; b < std::size(w.block); ++b) sum.block[b] += w.block[b] * x;
+  }
+  sum.Store(scores, classes);
+}
+SHEAF_INLINE void Sum(std::nullptr_t, const BatchView& view, size_t classes, size_t begin, size_t end, float* scores) {
   for (size_t c = 0; c < classes; ++c) scores[c] = 0;
   for (size_t j = begin; j < end; ++j) {
     const float* row = view.weights + view.index[j] * classes;
@@ -19,8 +33,41 @@ SHEAF_INLINE void RowScores(const BatchView& view, size_t classes, size_t begin,
     SHEAF_INDEPENDENT
     for (size_t c = 0; c < classes; ++c) scores[c] += row[c] * x;
   }
+}
+
+template <class Strip>
+SHEAF_INLINE void RowScores(Strip strip, const BatchView& view, size_t classes, size_t row, float scale,
+                            float* scores) {
+  Sum(strip, view, classes, view.row_begin[row], view.row_begin[row + 1], scores);
   for (size_t c = 0; c < classes; ++c) {
     scores[c] = scores[c] * scale + (view.bias != nullptr ? view.bias[c] : 0.0f);
+  }
+}
+
+// Adds slopes[c] * x to the gradients of the row's features. Pointers are copied first: what is stored could be theirs.
+template <class Strip>
+SHEAF_INLINE void AddGradient(Strip*, const BatchView& view, size_t classes, size_t row, const float* slopes) {
+  const uint32_t* index = view.index;
+  const float* values = view.values;
+  float* gradients = view.gradient;
+  const size_t end = view.row_begin[row + 1];
+  Strip slope, g;
+  slope.Load(slopes, classes);
+  for (size_t j = view.row_begin[row]; j < end; ++j) {
+    float* gradient = gradients + index[j] * classes;
+    const float x = values != nullptr ? values[j] : 1.0f;
+    g.Load(gradient, classes);
+    for (size_t b = 0; b < std::size(g.block); ++b) g.block[b] += slope.block[b] * x;
+    g.Store(gradient, classes);
+  }
+}
+SHEAF_INLINE void AddGradient(std::nullptr_t, const BatchView& view, size_t classes, size_t row, const float* slopes) {
+  const size_t end = view.row_begin[row + 1];
+  for (size_t j = view.row_begin[row]; j < end; ++j) {
+    float* gradient = view.gradient + view.index[j] * classes;
+    const float x = view.values != nullptr ? view.values[j] : 1.0f;
+    SHEAF_INDEPENDENT
+    for (size_t c = 0; c < classes; ++c) gradient[c] += slopes[c] * x;
   }
 }
 
@@ -53,21 +100,16 @@ SHEAF_TARGET_CLONES double SoftmaxGradient(const BatchView& view, size_t classes
                                            double* work, double* bias_sums) {
   const float mean = 1.0f / static_cast<float>(view.rows);
   double loss_sum = 0;
-  for (size_t row = 0; row < view.rows; ++row) {
-    const size_t begin = view.row_begin[row];
-    const size_t end = view.row_begin[row + 1];
-    const float scale = RowScale(view, begin, end);
-    RowScores(view, classes, begin, end, scale, scores);
-    loss_sum += CrossEntropy(scores, classes, view.labels[row], work, residuals);
-    for (size_t c = 0; c < classes; ++c) bias_sums[c] += residuals[c];
-    for (size_t c = 0; c < classes; ++c) residuals[c] = residuals[c] * mean * scale;
-    for (size_t j = begin; j < end; ++j) {
-      float* gradient = view.gradient + view.index[j] * classes;
-      const float x = view.values != nullptr ? view.values[j] : 1.0f;
-      SHEAF_INDEPENDENT
-      for (size_t c = 0; c < classes; ++c) gradient[c] += residuals[c] * x;
+  WithStrips(classes, [&](auto strip) __attribute__((always_inline)) {
+    for (size_t row = 0; row < view.rows; ++row) {
+      const float scale = RowScale(view, view.row_begin[row], view.row_begin[row + 1]);
+      RowScores(strip, view, classes, row, scale, scores);
+      loss_sum += CrossEntropy(scores, classes, view.labels[row], work, residuals);
+      for (size_t c = 0; c < classes; ++c) bias_sums[c] += residuals[c];
+      for (size_t c = 0; c < classes; ++c) residuals[c] = residuals[c] * mean * scale;
+      AddGradient(strip, view, classes, row, residuals);
     }
-  }
+  });
   if (view.bias_gradient != nullptr) {
     for (size_t c = 0; c < classes; ++c) view.bias_gradient[c] = static_cast<float>(bias_sums[c] * mean);
   }
@@ -75,11 +117,12 @@ SHEAF_TARGET_CLONES double SoftmaxGradient(const BatchView& view, size_t classes
 }
 
 SHEAF_TARGET_CLONES void SoftmaxScores(const BatchView& view, size_t classes, float* scores) {
-  for (size_t row = 0; row < view.rows; ++row) {
-    const size_t begin = view.row_begin[row];
-    const size_t end = view.row_begin[row + 1];
-    RowScores(view, classes, begin, end, RowScale(view, begin, end), scores + row * classes);
-  }
+  WithStrips(classes, [&](auto strip) __attribute__((always_inline)) {
+    for (size_t row = 0; row < view.rows; ++row) {
+      const float scale = RowScale(view, view.row_begin[row], view.row_begin[row + 1]);
+      RowScores(strip, view, classes, row, scale, scores + row * classes);
+    }
+  });
 }
 
 class SoftmaxModel final : public Model {

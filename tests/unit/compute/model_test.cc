@@ -159,6 +159,15 @@ TEST(Model, LinearGradientsAreTheSlopesOfEveryLoss) {
   }
 }
 
+TEST(Model, SoftmaxGradientsAreTheSlopesForAnyNumberOfClasses) {
+  for (uint32_t classes = 2; classes <= 34; ++classes) {
+    pb::ModelSpec spec;
+    spec.set_loss(pb::ModelSpec::SOFTMAX);
+    spec.set_classes(classes);
+    CheckModel(spec, true, classes);
+  }
+}
+
 TEST(Model, FactorizationMachineGradientsAreTheSlopesForAnyNumberOfFactors) {
   for (const uint32_t factors : {1, 2, 3, 4, 7, 8, 9, 16, 31, 32, 33}) {
     for (const auto loss : {pb::ModelSpec::LOGISTIC, pb::ModelSpec::SQUARED, pb::ModelSpec::HUBER}) {
