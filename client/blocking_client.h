@@ -1,0 +1,80 @@
+// A client for tools: connects to a cluster by its scheduler's address, and waits for each answer.
+//
+// A shell around PsClient. Thread-safety: none. Ownership: borrows the ZmqContext, owns its transport.
+// Errors: kUnavailable (the scheduler did not answer; says where and what to do), those of PsClient's operations, and
+// whatever `check` answers.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "client/ps_client.h"
+#include "common/base/random.h"
+#include "common/net/zmq_transport.h"
+
+namespace sheaf {
+
+struct BlockingClientOptions {
+  Duration scheduler_deadline = std::chrono::seconds(10);   // for an answer of the scheduler
+  ClientOptions client{};
+  // Called at least ten times a second while waiting; an error ends the wait with it (Ctrl-C).
+  std::function<Status()> check{};
+};
+
+class BlockingClient {
+ public:
+  using Keys = std::shared_ptr<const std::vector<HashedKey>>;
+  // Rows of one partition in key order: keys [n], values [n, dim].
+  using RowSink = std::function<Status(PartitionId partition, std::span<const HashedKey> keys, std::span<const float> values)>;
+
+  // Fetches the configuration, so a cluster that cannot be reached is an error here.
+  static Result<std::unique_ptr<BlockingClient>> Connect(ZmqContext& context, const std::string& scheduler_address,
+                                                         BlockingClientOptions options = {});
+  ~BlockingClient();
+
+  // The scheduler's answer. The request is repeated under one number until then: it must be one that may be.
+  // A refusal is answered as the error it stands for.
+  Result<Message> Ask(Message request, Duration deadline);
+
+  Result<pb::ClusterConfig> GetConfig();                    // the newest; operations are routed by it from now on
+  Result<pb::ClusterStatus> GetStatus(JobId job);           // job 0: the cluster and all jobs
+  Result<JobId> SubmitJob(const pb::JobSpec& spec);
+  Status CancelJob(JobId job, const std::string& reason);
+
+  // [keys.size(), dim]
+  Result<std::vector<float>> Pull(TableId table, Keys keys, pb::WireSpec::Codec codec = pb::WireSpec::FP32);
+  Result<std::vector<std::vector<float>>> Pull(std::vector<TableKeys> tables, PullOptions options = {});
+  // Applied exactly once. An identity that is not set is one of this session's own.
+  Status Push(std::vector<TableGradients> tables, PushOptions options = {});
+  // Every row of a table, partition by partition, `max_rows` at a time. Rows that change meanwhile may be old or new.
+  Status ScanAll(TableId table, uint32_t max_rows, const RowSink& sink);
+
+  const pb::ClusterConfig& config() const { return client_.config(); }
+
+ private:
+  BlockingClient(ZmqContext& context, std::string scheduler_address, BlockingClientOptions options);
+  Status TakeConfig(const pb::ClusterConfig& config);
+  // One turn: waits for messages, hands them on, ticks. The scheduler's answers are left in `answers_`.
+  Status Turn(Duration at_most);
+  Status RefreshConfig(TimePoint now);
+  void SendOut();
+  Result<Completion> WaitFor(OperationId operation);
+  Status Scan(TableId table, PartitionId partition, uint32_t max_rows, const RowSink& sink);
+
+  const std::string scheduler_address_;
+  const BlockingClientOptions options_;
+  SystemClock clock_;
+  ZmqTransport transport_;
+  PsClient client_;
+  Outbox out_;
+  PushIdentity session_;                    // seq: the next push's
+  uint64_t next_question_ = 1;
+  std::vector<Message> answers_;
+  TimePoint next_config_{};
+  std::vector<PeerId> connected_;
+};
+
+}  // namespace sheaf
