@@ -67,7 +67,7 @@ Status DocumentReader::ReadDocument(const DocumentSet& set, const DocumentSet::D
     return Fail(ErrorCode::kInvalidArgument, path, ": zero byte at offset ", static_cast<const char*>(zero) - text_.data(),
                 "; the document is binary, packed or UTF-16: give plain text in UTF-8");
   }
-  rows.BeginRow();
+  rows.BeginRow(TextFeatures::ExpectedFeatures(text_.size()));
   features_.AddFeatures(text_, rows);
   rows.CommitRow(static_cast<float>(folder.label));
   return {};

@@ -3,7 +3,6 @@
 // `values` stays empty until the first value other than 1. Ownership: owns the block until Take(). Thread-safety: none.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -13,49 +12,42 @@
 
 namespace sheaf {
 
-// Finds a key's position among the keys of the current row: open addressing, emptied in O(1) by a new stamp.
-// Few slots are in use for a short row, so that they stay in the cache after a long one.
-class KeySet {
+// Finds a key among the keys of the current row: open addressing, emptied in O(1) by a new stamp. Slots hold positions in
+// the block's key list, not keys, so that a document's table fits the first-level cache; few are in use for a short row.
+class KeyIndex {
  public:
-  KeySet() : slots_(kFewest) {}
+  KeyIndex() : slots_(kFewest) {}
 
-  void Clear() {
-    mask_ = kFewest - 1;
-    count_ = 0;
-    NextStamp();
-  }
+  // Forgets all keys. A row of about `expected` keys will not make the table grow.
+  void Clear(size_t expected);
 
-  // The position stored for `key`, after storing `position` if the key is new.
-  uint32_t FindOrInsert(HashedKey key, uint32_t position) {
-    if (count_ * 2 > mask_) [[unlikely]] Grow();
+  // The position of `key` in `keys`. If it is not there: keys.size(), where the caller appends it now.
+  uint32_t FindOrInsert(HashedKey key, const std::vector<HashedKey>& keys) {
+    if (count_ * 2 > mask_) [[unlikely]] Grow(keys);
     for (size_t i = key & mask_;; i = (i + 1) & mask_) {
       Slot& slot = slots_[i];
       if (slot.stamp != stamp_) {
-        slot = {key, stamp_, position};
+        slot = {stamp_, static_cast<uint32_t>(keys.size())};
         ++count_;
-        return position;
+        return slot.position;
       }
-      if (slot.key == key) return slot.position;
+      if (keys[slot.position] == key) return slot.position;
     }
   }
 
  private:
   struct Slot {
-    HashedKey key = 0;
     uint32_t stamp = 0;
     uint32_t position = 0;
   };
-  static constexpr size_t kFewest = 1024;
+  static constexpr size_t kFewest = 256;
+  static constexpr size_t kMostExpected = 1 << 16;   // a guess may cost this much memory, not more
 
-  void NextStamp() {
-    if (++stamp_ != 0) return;
-    for (Slot& slot : slots_) slot.stamp = 0;
-    stamp_ = 1;
-  }
-  void Grow();
+  void NextStamp();
+  void UseSlots(size_t count);
+  void Grow(const std::vector<HashedKey>& keys);
 
   std::vector<Slot> slots_;
-  std::vector<Slot> moving_;  // scratch of Grow()
   size_t mask_ = kFewest - 1;
   size_t count_ = 0;
   uint32_t stamp_ = 1;
@@ -73,8 +65,9 @@ class RowBuilder {
   }
 
   // A row is Begin, any number of the three Adds, then Commit or Abandon. Between rows there is no other state.
-  void BeginRow() { present_.Clear(); }
-  // For raw keys that are distinct within the row.
+  // `expected_features` is a guess that saves work for long rows.
+  void BeginRow(size_t expected_features = 0) { index_.Clear(expected_features); }
+  // For raw keys that are distinct within the row; not to be mixed with the other two in one row.
   void AddDistinct(uint64_t raw_key, float value) {
     if (max_features_ != 0) return AddSum(raw_key, value);  // folding may make them equal
     Append(MixKey(raw_key), value);
@@ -82,15 +75,13 @@ class RowBuilder {
   // A key that is there already keeps value 1.
   void AddOnce(uint64_t raw_key) {
     const HashedKey key = KeyOf(raw_key);
-    const auto next = static_cast<uint32_t>(block_.keys.size());
-    if (present_.FindOrInsert(key, next) == next) Append(key, 1.0f);
+    if (index_.FindOrInsert(key, block_.keys) == block_.keys.size()) Append(key, 1.0f);
   }
   // A key that is there already has the value added.
   void AddSum(uint64_t raw_key, float value) {
     const HashedKey key = KeyOf(raw_key);
-    const auto next = static_cast<uint32_t>(block_.keys.size());
-    const uint32_t position = present_.FindOrInsert(key, next);
-    if (position == next) return Append(key, value);
+    const uint32_t position = index_.FindOrInsert(key, block_.keys);
+    if (position == block_.keys.size()) return Append(key, value);
     NeedValues();
     block_.values[position] += value;
   }
@@ -123,7 +114,7 @@ class RowBuilder {
 
   uint64_t max_features_;
   RowBlock block_;
-  KeySet present_;
+  KeyIndex index_;
   bool has_values_ = false;
 };
 

@@ -42,7 +42,7 @@ class TextLineParser final : public RowParser {
     }
     const auto label = labels_.Parse(line.substr(0, tab));
     if (!label) return Failure{label.error()};
-    rows.BeginRow();
+    rows.BeginRow(TextFeatures::ExpectedFeatures(line.size()));
     features_.AddFeatures(line.substr(tab + 1), rows);
     rows.CommitRow(*label);
     return {};

@@ -24,6 +24,8 @@ class TextFeatures {
   // `spec.ngrams` must be in 1..kMostNgrams.
   TextFeatures(const pb::TextSpec& spec, uint64_t hash_seed);
 
+  // A guess for RowBuilder::BeginRow: English has a new word or pair every three bytes.
+  static size_t ExpectedFeatures(size_t document_bytes) { return document_bytes / 3; }
   // Adds the document's features to the row that was begun.
   void AddFeatures(std::string_view document, RowBuilder& rows);
 
