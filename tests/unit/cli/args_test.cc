@@ -61,11 +61,9 @@ TEST(Args, RefusesWhatIsNoNumberChoiceOrOperand) {
   EXPECT_THAT(ErrorOf({"a", "--follow=1"}), HasSubstr("takes no value"));
 }
 
-TEST(NearestName, CountsASwapAsOneEditAndIgnoresCase) {
-  EXPECT_EQ(NameDistance("Epohcs", "epochs"), 1u);
-  EXPECT_EQ(NameDistance("batchsize", "batch_size"), 0u);
-  EXPECT_EQ(NearestName("rate", {"learning_rate", "l1"}), "learning_rate");
-  EXPECT_EQ(NearestName("zzz", {"learning_rate", "l1"}), std::nullopt);
+TEST(Suggestion, NamesTheNearestOrAll) {
+  EXPECT_EQ(Suggestion("epohcs", {"epochs", "seed"}), "; did you mean \"epochs\"?");
+  EXPECT_EQ(Suggestion("zzzzz", {"epochs", "seed"}), "; one of: epochs, seed");
 }
 
 }  // namespace

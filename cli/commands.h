@@ -1,0 +1,56 @@
+// The subcommands of `sheaf`. Each is one file, command_NAME.cc.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cli/args.h"
+#include "cli/complain.h"
+#include "common/runtime/clock.h"
+
+namespace sheaf::cli {
+
+struct Command {
+  CommandLine line;                        // line.name is "sheaf run"
+  std::function<int(const Args&)> run;     // answers the exit status
+  std::string word() const { return line.name.substr(line.name.find(' ') + 1); }
+};
+
+Command RunCommand();
+Command SubmitCommand();
+Command StatusCommand();
+Command JobsCommand();
+Command CancelCommand();
+Command ExportCommand();
+Command PredictCommand();
+Command BenchCommand();
+Command ValidateCommand();
+Command DatagenCommand();
+Command VersionCommand();
+
+// In the order of the help text.
+std::vector<Command> AllCommands();
+// Finds the subcommand and runs it: all that main does.
+int RunCommandLine(int argc, const char* const* argv);
+
+// ---- options that several commands have ----------------------------------------------------------------------------
+
+Option SchedulerOption();                  // --scheduler ADDRESS
+Option TimeoutOption();                    // --timeout SECONDS: of the scheduler's silence
+Option OutputOption(std::vector<std::string> formats = {"table", "json"});  // -o, --output
+Option SetOption();                        // --set FIELD=VALUE
+
+// --scheduler, else SHEAF_SCHEDULER, else the default.
+std::string SchedulerAddress(const Args& args);
+Duration Timeout(const Args& args);
+// A job number as people write it: 3 or job-3.
+Result<uint64_t> ParseJobId(const std::string& text);
+
+// Where relative data paths start: --data, else SHEAF_DATA, else the folder `data` beside the job file, else the job
+// file's own folder. Absolute.
+std::string DataFolder(const Args& args, const std::string& job_path);
+// Prints the wrong job file's problems; the status is 78, or 3 if there is no such file.
+int ComplainOfJob(const Error& error);
+
+}  // namespace sheaf::cli

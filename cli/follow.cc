@@ -1,0 +1,81 @@
+#include "cli/follow.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "cli/progress_line.h"
+#include "cli/terminal.h"
+#include "common/base/strings.h"
+
+namespace sheaf::cli {
+namespace {
+
+// Shows lines of progress: on a terminal over each other, otherwise now and then below each other.
+class Display {
+ public:
+  explicit Display(const FollowOptions& options) : options_(options) {}
+  ~Display() { Clear(); }
+
+  void Show(const pb::ClusterStatus& cluster, const pb::JobStatus& job, TimePoint now) {
+    if (options_.news) {
+      for (const std::string& line : options_.news()) Say(line);
+    }
+    if (options_.quiet) return;
+    const size_t width = TerminalWidth(STDERR_FILENO);
+    const std::string waits = FirstWait(cluster);
+    if (width > 0) {
+      const std::string line = ProgressLine(job, waits, width - 1);
+      std::fprintf(stderr, "\r%s\x1b[K", line.c_str());
+      shown_ = true;
+      return;
+    }
+    const std::string phase = PhaseText(job);
+    if (phase == phase_ && now < next_line_) return;
+    if (IsOver(job)) return;  // the final table tells
+    phase_ = phase;
+    next_line_ = now + options_.line_every;
+    std::fprintf(stderr, "%s\n", ProgressLine(job, waits, 0).c_str());
+  }
+
+  void Clear() {
+    if (shown_) std::fputs("\r\x1b[K", stderr);
+    shown_ = false;
+  }
+
+ private:
+  void Say(const std::string& line) {
+    Clear();
+    std::fprintf(stderr, "%s\n", line.c_str());
+  }
+
+  const FollowOptions& options_;
+  bool shown_ = false;
+  std::string phase_;
+  TimePoint next_line_{};
+};
+
+}  // namespace
+
+Result<pb::JobStatus> Follow(SchedulerClient& client, uint64_t job, const FollowOptions& options) {
+  const SystemClock clock;
+  const TimePoint end = clock.Now() + options.time_limit;
+  Display display(options);
+  for (;;) {
+    SHEAF_ASSIGN_OR_RETURN(const pb::ClusterStatus cluster, client.GetStatus(job));
+    const pb::JobStatus* status = nullptr;
+    for (const pb::JobStatus& each : cluster.job()) {
+      if (each.job() == job) status = &each;
+    }
+    if (status == nullptr) return Fail(ErrorCode::kNotFound, "the scheduler at ", client.address(), " does not know job ", job);
+    display.Show(cluster, *status, clock.Now());
+    if (IsOver(*status)) return *status;
+    if (options.time_limit > Duration::zero() && clock.Now() >= end) {
+      return Fail(ErrorCode::kTimeout, "job ", job, " (", status->name(), ") has not ended within ",
+                  FormatSeconds(options.time_limit), ": ", ProgressLine(*status, FirstWait(cluster), 0));
+    }
+    SHEAF_RETURN_IF_ERROR(client.Sleep(options.poll_every));
+  }
+}
+
+}  // namespace sheaf::cli

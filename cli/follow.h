@@ -1,0 +1,24 @@
+// Watches a job to its end, and shows how it goes on stderr.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cli/scheduler_client.h"
+#include "common/base/result.h"
+
+namespace sheaf::cli {
+
+struct FollowOptions {
+  Duration poll_every = Milliseconds(200);
+  Duration line_every = std::chrono::seconds(10);      // if stderr is no terminal; changes of phase come at once
+  Duration time_limit = Duration::zero();              // zero: none
+  bool quiet = false;
+  std::function<std::vector<std::string>()> news;      // lines to show between the progress lines
+};
+
+// The job's last status: finished, failed or cancelled. kTimeout: it is still running; kCancelled: interrupted.
+Result<pb::JobStatus> Follow(SchedulerClient& client, uint64_t job, const FollowOptions& options);
+
+}  // namespace sheaf::cli

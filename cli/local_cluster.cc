@@ -1,0 +1,204 @@
+#include "cli/local_cluster.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "common/base/strings.h"
+
+namespace sheaf::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Duration kQuick = std::chrono::seconds(2);       // an end this soon after the start says that starting fails
+constexpr uint32_t kMaxQuickFailures = 5;
+constexpr Duration kRestartPause = Milliseconds(100);
+constexpr Duration kGrace = std::chrono::seconds(3);
+constexpr int64_t kTailBytes = 2000;
+
+bool IsWorker(const std::string& name) { return name.starts_with("worker"); }
+
+std::string ReadAddress(const std::string& path) {
+  std::ifstream in(path);
+  std::string line;
+  std::getline(in, line);
+  return std::string(Trim(line));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LocalCluster>> LocalCluster::Start(LocalClusterOptions options,
+                                                          const std::function<Status()>& interrupted) {
+  std::unique_ptr<LocalCluster> cluster(new LocalCluster(std::move(options)));
+  SHEAF_ASSIGN_OR_RETURN(cluster->program_dir_, ProgramFolder());
+  SHEAF_RETURN_IF_ERROR(cluster->PrepareLogs());
+  SHEAF_RETURN_IF_ERROR(cluster->StartScheduler(interrupted));
+  const LocalClusterOptions& with = cluster->options_;
+  for (uint32_t i = 0; i < with.servers; ++i) {
+    Member server{.name = StrCat("server-", i), .argv = {}, .process = nullptr, .started = {}, .start_again = {}};
+    server.argv = {cluster->program_dir_ + "/sheaf-server", "--scheduler=" + cluster->scheduler_address_,
+                   "--listen=127.0.0.1", "--port=0"};
+    cluster->members_.push_back(std::move(server));
+  }
+  for (uint32_t i = 0; i < with.workers; ++i) {
+    Member worker{.name = StrCat("worker-", i), .argv = {}, .process = nullptr, .started = {}, .start_again = {}};
+    worker.argv = {cluster->program_dir_ + "/sheaf-worker", "--scheduler=" + cluster->scheduler_address_,
+                   "--data=" + with.data_dir};
+    if (with.cache_mb > 0) worker.argv.push_back(StrCat("--cache_mb=", with.cache_mb));
+    cluster->members_.push_back(std::move(worker));
+  }
+  for (size_t i = 1; i < cluster->members_.size(); ++i) {
+    if (const Status started = cluster->StartMember(cluster->members_[i]); !started) {
+      cluster->KeepLogs();
+      return Failure{started.error()};
+    }
+  }
+  return cluster;
+}
+
+LocalCluster::~LocalCluster() {
+  Stop();
+  std::error_code ignored;
+  if (own_log_dir_ && !keep_logs_) fs::remove_all(options_.log_dir, ignored);
+}
+
+Status LocalCluster::PrepareLogs() {
+  if (options_.log_dir.empty()) {
+    const char* base = getenv("TMPDIR");
+    std::string pattern = StrCat(base != nullptr && *base != 0 ? base : "/tmp", "/sheaf-XXXXXX");
+    if (mkdtemp(pattern.data()) == nullptr) {
+      return Fail(ErrorCode::kIo, "cannot make a folder for logs (", pattern, "): ", std::strerror(errno), "; name one with --log_dir");
+    }
+    options_.log_dir = pattern;
+    own_log_dir_ = true;
+    return {};
+  }
+  std::error_code error;
+  fs::create_directories(options_.log_dir, error);
+  if (error) return Fail(ErrorCode::kIo, "cannot make the folder --log_dir ", options_.log_dir, ": ", error.message());
+  return {};
+}
+
+Status LocalCluster::StartScheduler(const std::function<Status()>& interrupted) {
+  const std::string address_file = options_.log_dir + "/scheduler.address";
+  std::error_code ignored;
+  fs::remove(address_file, ignored);
+  Member scheduler{.name = "scheduler", .argv = {}, .process = nullptr, .started = {}, .start_again = {}};
+  scheduler.argv = {program_dir_ + "/sheaf-scheduler", "--listen=127.0.0.1", "--port=0", "--address_file=" + address_file};
+  members_.push_back(std::move(scheduler));
+  if (const Status started = StartMember(members_[0]); !started) return started;
+  const TimePoint end = clock_.Now() + options_.start_timeout;
+  while (clock_.Now() < end) {
+    // The file is renamed into place, so that it is there whole or not at all.
+    if (scheduler_address_ = ReadAddress(address_file); !scheduler_address_.empty()) return {};
+    if (const auto exit = members_[0].process->Wait(Milliseconds(10))) return OnEnd(members_[0], *exit);
+    SHEAF_RETURN_IF_ERROR(interrupted());
+  }
+  KeepLogs();
+  return Fail(ErrorCode::kTimeout, "the scheduler did not start within ", FormatSeconds(options_.start_timeout), LogTail("scheduler"));
+}
+
+Status LocalCluster::StartMember(Member& member) {
+  member.started = clock_.Now();
+  auto process = ChildProcess::Spawn({.argv = member.argv, .environment = {}, .working_directory = "", .log_path = LogPath(member.name)});
+  if (!process) return Wrap(process.error(), "starting ", member.name);
+  member.process = std::move(*process);
+  return {};
+}
+
+std::vector<int> LocalCluster::fds() const {
+  std::vector<int> fds;
+  for (const Member& member : members_) {
+    if (member.process) fds.push_back(member.process->fd());
+  }
+  return fds;
+}
+
+Status LocalCluster::Check() {
+  for (Member& member : members_) {
+    if (stopping_) return {};
+    if (!member.process) {
+      if (!IsWorker(member.name) || member.start_again == TimePoint{} || clock_.Now() < member.start_again) continue;
+      SHEAF_RETURN_IF_ERROR(StartMember(member));
+      continue;
+    }
+    if (const auto exit = member.process->Poll()) {
+      member.process.reset();
+      SHEAF_RETURN_IF_ERROR(OnEnd(member, *exit));
+    }
+  }
+  return {};
+}
+
+Status LocalCluster::OnEnd(Member& member, const ProcessExit& exit) {
+  if (!IsWorker(member.name)) {
+    KeepLogs();
+    return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), "): the run cannot go on without it",
+                LogTail(member.name));
+  }
+  // A worker that is killed is business as usual; one that gives up by itself, again and again, is not.
+  const bool quick = exit.signal == 0 && clock_.Now() - member.started < kQuick;
+  member.quick_failures = quick ? member.quick_failures + 1 : 0;
+  if (member.quick_failures >= kMaxQuickFailures) {
+    KeepLogs();
+    return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), ") right after its start, ", kMaxQuickFailures,
+                " times in a row", LogTail(member.name));
+  }
+  if (!options_.restart_workers) {
+    news_.push_back(StrCat(member.name, " ended (", exit.Text(), ")"));
+    const bool any = std::any_of(members_.begin(), members_.end(), [](const Member& other) { return IsWorker(other.name) && other.process; });
+    if (any) return {};
+    KeepLogs();
+    return Fail(ErrorCode::kUnavailable, "the last worker is gone, and --restart_workers is off", LogTail(member.name));
+  }
+  if (restarts_ >= options_.max_restarts) {
+    KeepLogs();
+    return Fail(ErrorCode::kUnavailable, "workers were started again ", restarts_, " times; giving up", LogTail(member.name));
+  }
+  ++restarts_;
+  member.start_again = clock_.Now() + kRestartPause * (member.quick_failures + 1);
+  news_.push_back(StrCat(member.name, " ended (", exit.Text(), "); starting it again"));
+  return {};
+}
+
+std::vector<std::string> LocalCluster::TakeNews() { return std::exchange(news_, {}); }
+
+std::string LocalCluster::LogTail(const std::string& name) const {
+  const std::string path = LogPath(name);
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) return "";
+  const int64_t size = in.tellg();
+  in.seekg(std::max<int64_t>(0, size - kTailBytes));
+  std::string text(static_cast<size_t>(std::min(size, kTailBytes)), '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (size > kTailBytes) text.erase(0, text.find('\n') + 1);
+  std::string tail = StrCat("\n  the end of its log, ", path, ":");
+  if (Trim(text).empty()) return tail + " (empty)";
+  for (const std::string_view line : Split(Trim(text), '\n')) tail += StrCat("\n  | ", line);
+  return tail;
+}
+
+void LocalCluster::Stop() {
+  stopping_ = true;
+  // Workers first, so that they need not wait for servers that are gone.
+  for (const bool workers : {true, false}) {
+    for (Member& member : members_) {
+      if (member.process && IsWorker(member.name) == workers) member.process->Signal(SIGTERM);
+    }
+    const TimePoint end = clock_.Now() + kGrace;
+    for (Member& member : members_) {
+      if (!member.process || IsWorker(member.name) != workers) continue;
+      if (!member.process->Wait(std::max<Duration>(end - clock_.Now(), Duration::zero()))) member.process->Signal(SIGKILL);
+      member.process.reset();
+    }
+  }
+}
+
+}  // namespace sheaf::cli

@@ -1,0 +1,62 @@
+"""Workers may be killed at any moment: nothing is lost, nothing counted twice."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import harness
+from harness import ADULT
+
+ROWS = 32561
+KILLS = 20
+
+
+class KillWorkers(harness.SheafTest):
+    def run_with_kills(self, *arguments, settings, kills, seed):
+        """Kills a random worker every now and then until `kills` are dead or the run is over; returns report and kills."""
+        chance = random.Random(seed)
+        report = self.folder / f"killed-{len(self.started)}.json"
+        options = [word for setting in settings for word in ("--set", setting)]
+        process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs", *options, *arguments)
+        killed = 0
+        # The first kill waits until there are workers at all.
+        harness.wait_until(lambda: self.workers_of(process) or process.poll() is not None, 30, "workers start")
+        while process.poll() is None and killed < kills:
+            time.sleep(chance.uniform(0.1, 0.5))
+            workers = self.workers_of(process)
+            if workers:
+                try:
+                    os.kill(chance.choice(workers), signal.SIGKILL)
+                    killed += 1
+                except ProcessLookupError:
+                    pass
+        outcome = self.finish(process, timeout=600)
+        self.assertEqual(outcome.code, 0, outcome)
+        return json.loads(report.read_text()), killed
+
+    def test_twenty_kills_change_no_count_and_no_quality(self):
+        epochs = 30
+        settings = [f"train.epochs={epochs}", "train.batch_size=32"]
+        report, killed = self.run_with_kills("--workers", 3, settings=settings, kills=KILLS, seed=1)
+        self.assertEqual(killed, KILLS, "the run was over before all kills: make it longer")
+        self.assertEqual(report["examples_total"], ROWS * epochs)
+        self.assertEqual(report["test"]["examples"], 16281)
+        self.assertGreaterEqual(report["workers_restarted"], killed - 3)
+        quiet = self.run_job(ADULT, "--workers", 3, settings=settings)
+        for metric in ("accuracy", "auc"):
+            self.assertAlmostEqual(report["test"][metric], quiet["test"][metric], delta=0.002)
+
+    def test_bsp_comes_to_the_same_bytes(self):
+        settings = ["consistency.mode=BSP", "train.epochs=12", "train.batch_size=16"]
+        killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
+        report, killed = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=KILLS, seed=2)
+        self.assertGreaterEqual(killed, 5)
+        self.assertEqual(report["examples_total"], ROWS * 12)
+        self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
+        self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
+
+
+if __name__ == "__main__":
+    harness.main()
