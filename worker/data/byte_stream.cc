@@ -33,7 +33,8 @@ Result<FileState> StateOf(const struct stat& info, const std::string& path) {
     return Fail(ErrorCode::kInvalidArgument, path, " is a folder, not a file; name the files in it, e.g. ", path, "/*");
   }
   if (!S_ISREG(info.st_mode)) {
-    return Fail(ErrorCode::kInvalidArgument, path, " is not a regular file; data is read several times, so put it into one");
+    return Fail(ErrorCode::kInvalidArgument, path,
+                " is not a regular file; data is read several times, so put it into one");
   }
   return FileState{info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size)};
 }

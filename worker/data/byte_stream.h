@@ -2,8 +2,8 @@
 //
 // How a file is packed is read off its first bytes, whatever its name; a name that promises compression must keep it.
 // Ownership: a stream owns its file descriptor and buffers. Thread-safety: none.
-// Errors: kNotFound, kPermissionDenied, kResourceExhausted, kIo by the system's answer; kInvalidArgument for what is not
-// a regular file; kDataLoss, with the offset in the compressed file, for compressed data that is broken or cut off.
+// Errors: kNotFound, kPermissionDenied, kResourceExhausted, kIo by the system's answer; kInvalidArgument for what is
+// not a regular file; kDataLoss, with the offset in the compressed file, for compressed data that is broken or cut off.
 #pragma once
 
 #include <cstddef>

@@ -115,8 +115,8 @@ Status ClickParser::BeginFile(std::string_view first_line) {
     columns_[i].seed = MixPair(seed_, i);
   }
   if (fields_.size() < 2) {
-    return Fail(ErrorCode::kInvalidArgument, "only one column in ", Quoted(first_line), "; check data.clicks.separator, now ",
-                Quoted({&separator_, 1}));
+    return Fail(ErrorCode::kInvalidArgument, "only one column in ", Quoted(first_line),
+                "; check data.clicks.separator, now ", Quoted({&separator_, 1}));
   }
   SHEAF_RETURN_IF_ERROR(AssignRoles());
   return AssignCrosses();
@@ -180,14 +180,17 @@ Status ClickParser::AssignCrosses() {
   for (const std::string& text : spec_.cross()) {
     const size_t star = text.find('*');
     if (star == text.npos) {
-      return Fail(ErrorCode::kInvalidArgument, "data.clicks.cross: ", Quoted(text), " is not \"a*b\"; name two columns");
+      return Fail(ErrorCode::kInvalidArgument, "data.clicks.cross: ", Quoted(text),
+                  " is not \"a*b\"; name two columns");
     }
     SHEAF_ASSIGN_OR_RETURN(const size_t a, FindColumn("cross", std::string_view(text).substr(0, star)));
     SHEAF_ASSIGN_OR_RETURN(const size_t b, FindColumn("cross", std::string_view(text).substr(star + 1)));
     if (a == label_column_ || b == label_column_) {
-      return Fail(ErrorCode::kInvalidArgument, "data.clicks.cross: ", Quoted(text), " uses the label, which is to be predicted");
+      return Fail(ErrorCode::kInvalidArgument, "data.clicks.cross: ", Quoted(text),
+                  " uses the label, which is to be predicted");
     }
-    if (a == b) return Fail(ErrorCode::kInvalidArgument, "data.clicks.cross: ", Quoted(text), " crosses a column with itself");
+    if (a == b)
+      return Fail(ErrorCode::kInvalidArgument, "data.clicks.cross: ", Quoted(text), " crosses a column with itself");
     for (const size_t column : {a, b}) {
       if (columns_[column].role == Role::kIgnore) columns_[column].role = Role::kCategorical;
     }
@@ -216,7 +219,8 @@ Status ClickParser::ComputeKeys() {
     } else if (value_separator_.empty()) {
       keys_.push_back(HashText(field, column.seed));
     } else {
-      ForEachPart(field, value_separator_, [&](std::string_view part) { keys_.push_back(HashText(part, column.seed)); });
+      ForEachPart(field, value_separator_,
+                  [&](std::string_view part) { keys_.push_back(HashText(part, column.seed)); });
       if (keys_.size() == column.first_key) keys_.push_back(MixPair(column.seed, kMissing));
     }
     column.key_count = static_cast<uint32_t>(keys_.size()) - column.first_key;
@@ -247,8 +251,8 @@ Status ClickParser::AddCrosses(RowBuilder& rows) {
 Status ClickParser::ParseRow(std::string_view line, RowBuilder& rows) {
   Split(line);
   if (fields_.size() != columns_.size()) {
-    return Fail(ErrorCode::kInvalidArgument, "row has ", fields_.size(), " columns, ", columns_.size(), " expected as in ",
-                spec_.header() ? "the header" : "the file's first line",
+    return Fail(ErrorCode::kInvalidArgument, "row has ", fields_.size(), " columns, ", columns_.size(),
+                " expected as in ", spec_.header() ? "the header" : "the file's first line",
                 "; correct it, check data.clicks.separator, or set data.on_bad_row: SKIP");
   }
   const auto label = labels_.Parse(fields_[label_column_]);
@@ -272,11 +276,12 @@ Status ClickParser::ParseRow(std::string_view line, RowBuilder& rows) {
 
 Result<std::unique_ptr<RowParser>> MakeClickParser(const pb::DataSpec& spec, LabelRule labels) {
   if (spec.clicks().separator().size() != 1) {
-    return Fail(ErrorCode::kInvalidArgument, "data.clicks.separator must be one byte, it is ", Quoted(spec.clicks().separator()),
-                "; e.g. \"\\t\" or \",\"");
+    return Fail(ErrorCode::kInvalidArgument, "data.clicks.separator must be one byte, it is ",
+                Quoted(spec.clicks().separator()), "; e.g. \"\\t\" or \",\"");
   }
   if (spec.clicks().multi_value_separator() == spec.clicks().separator()) {
-    return Fail(ErrorCode::kInvalidArgument, "data.clicks.multi_value_separator equals separator; lists need another one");
+    return Fail(ErrorCode::kInvalidArgument,
+                "data.clicks.multi_value_separator equals separator; lists need another one");
   }
   return std::unique_ptr<RowParser>(std::make_unique<ClickParser>(spec, labels));
 }

@@ -1,8 +1,9 @@
 // Click log rows: a label column, integer and categorical columns, crosses of two columns. See pb::ClickSpec.
 //
 // A feature's raw key is a hash of its column number and its value, seeded with data.hash_seed, so equal strings in
-// different columns differ. An empty field is a feature of its own ("missing"). All values are 1. With the separator ","
-// fields may be quoted as in RFC 4180 (without line breaks). Thread-safety: none. No allocation a field, unless quoted.
+// different columns differ. An empty field is a feature of its own ("missing"). All values are 1. With the separator
+// "," fields may be quoted as in RFC 4180 (without line breaks). Thread-safety: none. No allocation a field, unless
+// quoted.
 #pragma once
 
 #include <deque>

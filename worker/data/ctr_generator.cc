@@ -21,7 +21,8 @@ Status Validate(const CtrOptions& options) {
   if (options.fields < 1 || options.fields > 256) return Fail(code, "fields is ", options.fields, "; use 1..256");
   if (options.factors < 1 || options.factors > 64) return Fail(code, "factors is ", options.factors, "; use 1..64");
   if (!options.cardinality.empty() && options.cardinality.size() != options.fields) {
-    return Fail(code, "cardinality has ", options.cardinality.size(), " numbers for ", options.fields, " fields; give one a field");
+    return Fail(code, "cardinality has ", options.cardinality.size(), " numbers for ", options.fields,
+                " fields; give one a field");
   }
   uint64_t values = 0;
   for (const uint32_t cardinality : options.cardinality) {
@@ -29,8 +30,10 @@ Status Validate(const CtrOptions& options) {
     values += cardinality;
   }
   if (values > kMostValues) return Fail(code, "cardinalities add up to ", values, "; use at most ", kMostValues);
-  if (!finite_and_positive(options.zipf_exponent)) return Fail(code, "zipf_exponent is ", options.zipf_exponent, "; use 0 or more");
-  if (!finite_and_positive(options.linear_stddev)) return Fail(code, "linear_stddev is ", options.linear_stddev, "; use 0 or more");
+  if (!finite_and_positive(options.zipf_exponent))
+    return Fail(code, "zipf_exponent is ", options.zipf_exponent, "; use 0 or more");
+  if (!finite_and_positive(options.linear_stddev))
+    return Fail(code, "linear_stddev is ", options.linear_stddev, "; use 0 or more");
   if (!finite_and_positive(options.pairwise_stddev)) {
     return Fail(code, "pairwise_stddev is ", options.pairwise_stddev, "; use 0 or more");
   }

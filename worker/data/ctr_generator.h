@@ -2,8 +2,8 @@
 // reach at best is known: the planted probability of every row comes with it.
 //
 // A row has one value a field, drawn by Zipf's law. Its log-odds are a constant, plus a weight a value, plus the dot
-// products of all pairs of the values' factors. Weights and factors are centred within each field, so the pairwise part is
-// uncorrelated with every single value: a linear model can learn the linear part only.
+// products of all pairs of the values' factors. Weights and factors are centred within each field, so the pairwise part
+// is uncorrelated with every single value: a linear model can learn the linear part only.
 // A function of the options alone. Thread-safety: none.
 #pragma once
 

@@ -75,12 +75,15 @@ std::string_view LastPart(std::string_view path) { return path.substr(path.rfind
 }  // namespace
 
 Result<std::string> DataPath(std::string_view path, const std::string& data_dir) {
-  if (path.empty()) return Fail(ErrorCode::kInvalidArgument, "a path of the job's data is empty; name a file or folder");
-  if (path.find('\0') != path.npos) return Fail(ErrorCode::kInvalidArgument, "a path of the job's data holds a zero byte");
+  if (path.empty())
+    return Fail(ErrorCode::kInvalidArgument, "a path of the job's data is empty; name a file or folder");
+  if (path.find('\0') != path.npos)
+    return Fail(ErrorCode::kInvalidArgument, "a path of the job's data holds a zero byte");
   for (size_t at = 0; at <= path.size();) {
     const size_t slash = std::min(path.find('/', at), path.size());
     if (path.substr(at, slash - at) == "..") {
-      return Fail(ErrorCode::kInvalidArgument, path, " leaves the data folder by \"..\"; give an absolute path instead");
+      return Fail(ErrorCode::kInvalidArgument, path,
+                  " leaves the data folder by \"..\"; give an absolute path instead");
     }
     at = slash + 1;
   }
@@ -103,10 +106,12 @@ Result<std::vector<PathMatch>> ResolvePattern(const std::string& pattern, const 
   for (size_t i = 0; code == 0 && i < found.gl_pathc; ++i) {
     const std::string path = WithoutTrailingSlashes(found.gl_pathv[i]);
     const auto kind = KindOf(path);
-    if (kind) matches.push_back({path.substr(path.starts_with(prefix) ? prefix.size() : 0), *kind == EntryKind::kFolder});
+    if (kind)
+      matches.push_back({path.substr(path.starts_with(prefix) ? prefix.size() : 0), *kind == EntryKind::kFolder});
   }
   if (matches.empty()) {
-    return Fail(ErrorCode::kNotFound, "no file matches ", pattern, " in ", data_dir.empty() ? "the current folder" : data_dir,
+    return Fail(ErrorCode::kNotFound, "no file matches ", pattern, " in ",
+                data_dir.empty() ? "the current folder" : data_dir,
                 "; check the pattern, and where the data lies: --data or SHEAF_DATA");
   }
   std::sort(matches.begin(), matches.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
@@ -121,7 +126,8 @@ Result<std::vector<std::string>> FilesIn(const std::string& folder, const std::s
   SHEAF_ASSIGN_OR_RETURN(Entries entries, ListFolder(path));
   if (entries.files.empty()) {
     return Fail(ErrorCode::kInvalidArgument, path, " is a folder without files",
-                entries.folders.empty() ? "" : " (folders within it are not searched)", "; name the files, e.g. ", folder, "/*/*");
+                entries.folders.empty() ? "" : " (folders within it are not searched)", "; name the files, e.g. ",
+                folder, "/*/*");
   }
   for (std::string& name : entries.files) name = WithoutTrailingSlashes(folder) + "/" + name;
   return std::move(entries.files);

@@ -40,8 +40,9 @@ struct DocumentSet {
   std::vector<Folder> folders;
   std::vector<Document> documents;     // in the order of the split's rows
 };
-// `folders` are the pattern's matches. If they hold folders, those are the labels; otherwise they are labels themselves.
-// Documents are sorted by label and name, then shuffled by `seed`, so that a range of rows holds all labels.
+// `folders` are the pattern's matches. If they hold folders, those are the labels; otherwise they are labels
+// themselves. Documents are sorted by label and name, then shuffled by `seed`, so that a range of rows holds all
+// labels.
 Result<DocumentSet> ListDocuments(const std::string& pattern, const std::vector<PathMatch>& folders,
                                   const std::string& data_dir, uint64_t seed);
 

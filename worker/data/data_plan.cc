@@ -39,7 +39,8 @@ class Planner {
 
   Status PlanPattern(uint32_t split, const std::string& pattern, std::set<std::string>& seen) {
     SHEAF_ASSIGN_OR_RETURN(const std::vector<PathMatch> matches, ResolvePattern(pattern, data_dir_));
-    if (spec_.data().format() == pb::DataSpec::TEXT && matches[0].is_folder) return PlanDocuments(split, pattern, matches);
+    if (spec_.data().format() == pb::DataSpec::TEXT && matches[0].is_folder)
+      return PlanDocuments(split, pattern, matches);
     for (const PathMatch& match : matches) {
       std::vector<std::string> files{match.path};
       if (match.is_folder) {
@@ -90,7 +91,8 @@ class Planner {
       }
       if (++rows % kProgressRows == 0 && progress_) progress_(path, rows);
     }
-    if (rows == 0) return Fail(ErrorCode::kInvalidArgument, full_path, " has no rows; remove it from the job, or fill it");
+    if (rows == 0)
+      return Fail(ErrorCode::kInvalidArgument, full_path, " has no rows; remove it from the job, or fill it");
     // A few bad rows are skipped, but when all are bad it is the job that is wrong.
     if (trial.row_count() == 0) return Wrap(*first_error, "none of the first rows can be read");
     planned.set_rows(rows);

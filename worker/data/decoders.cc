@@ -71,7 +71,9 @@ class GzipCodec final : public Codec {
   Step SkipPadding(std::span<const char> in) {
     padded_ = true;
     const bool zeros = std::all_of(in.begin(), in.end(), [](char byte) { return byte == 0; });
-    return {.consumed = in.size(), .complete = true, .broken = zeros ? nullptr : "bytes that are not gzip after the last member"};
+    return {.consumed = in.size(),
+            .complete = true,
+            .broken = zeros ? nullptr : "bytes that are not gzip after the last member"};
   }
 
   z_stream stream_{};
@@ -159,8 +161,9 @@ class DecoderStream final : public ByteStream {
       }
       if (step.produced > 0) return step.produced;
       if (begin_ < end_ ? step.consumed > 0 : !source_ended_) continue;
-      if (begin_ < end_) return Fail(ErrorCode::kDataLoss, name_, ": ", codec_->name(), " data ends at offset ", offset_,
-                                     " but the file goes on; make or fetch the file again");
+      if (begin_ < end_)
+        return Fail(ErrorCode::kDataLoss, name_, ": ", codec_->name(), " data ends at offset ", offset_,
+                    " but the file goes on; make or fetch the file again");
       if (step.complete) {
         done_ = true;
       } else if (step.consumed == 0) {

@@ -27,8 +27,8 @@ Status ValidateJobData(const pb::JobSpec& spec) {
   }
   const uint64_t range_rows = uint64_t{train.batch_size()} * train.range_batches();
   if (range_rows > kMostRangeRows) {
-    return Fail(code, "a range would have train.batch_size * train.range_batches = ", range_rows, " rows; it is held in memory: use at most ",
-                kMostRangeRows);
+    return Fail(code, "a range would have train.batch_size * train.range_batches = ", range_rows,
+                " rows; it is held in memory: use at most ", kMostRangeRows);
   }
   if (spec.model().loss() == pb::ModelSpec::SOFTMAX && spec.model().classes() < 2) {
     return Fail(code, "model.classes is ", spec.model().classes(), "; SOFTMAX needs at least 2");
@@ -64,7 +64,8 @@ Status DocumentReader::ReadDocument(const DocumentSet& set, const DocumentSet::D
   const std::string path = folder.path + "/" + document.name;
   SHEAF_RETURN_IF_ERROR(ReadWholeFile(path, max_bytes_, text_));
   if (const void* zero = std::memchr(text_.data(), 0, text_.size())) {
-    return Fail(ErrorCode::kInvalidArgument, path, ": zero byte at offset ", static_cast<const char*>(zero) - text_.data(),
+    return Fail(ErrorCode::kInvalidArgument, path, ": zero byte at offset ",
+                static_cast<const char*>(zero) - text_.data(),
                 "; the document is binary, packed or UTF-16: give plain text in UTF-8");
   }
   rows.BeginRow(TextFeatures::ExpectedFeatures(text_.size()));

@@ -18,10 +18,12 @@ std::string_view TokenAt(const char* p, const char* end) {
 // Why the feature at `token` could not be read; only called when it could not.
 Failure ExplainFeature(std::string_view token) {
   const ErrorCode code = ErrorCode::kInvalidArgument;
-  if (token.starts_with("qid:")) return Fail(code, Quoted(token), ": ranking data is not supported; remove the qid column");
+  if (token.starts_with("qid:"))
+    return Fail(code, Quoted(token), ": ranking data is not supported; remove the qid column");
   const size_t colon = token.find(':');
   if (colon == token.npos || colon == 0 || !IsDigit(token[0])) {
-    return Fail(code, Quoted(token), " is not index:value; check data.format, LIBSVM rows are \"label index:value ...\"");
+    return Fail(code, Quoted(token),
+                " is not index:value; check data.format, LIBSVM rows are \"label index:value ...\"");
   }
   for (const char c : token.substr(0, colon)) {
     if (!IsDigit(c)) return Fail(code, "index of ", Quoted(token), " is not a whole number; indexes count from 1");
@@ -30,7 +32,8 @@ Failure ExplainFeature(std::string_view token) {
   const std::string_view value = token.substr(colon + 1);
   const auto number = ParseWhole(value);
   if (!number) return Fail(code, "value of ", Quoted(token), " is not a number; write a decimal number, e.g. 0.5");
-  return Fail(code, "value of ", Quoted(token), " is NaN, infinite or too large for a float; clean the data or leave it out");
+  return Fail(code, "value of ", Quoted(token),
+              " is NaN, infinite or too large for a float; clean the data or leave it out");
 }
 
 }  // namespace

@@ -82,7 +82,8 @@ Result<LineReader::Event> LineReader::DiscardLine() {
   }
 }
 
-// Reads more behind end_. What was handed out makes room first (only a part of a line is left to move), then the buffer grows.
+// Reads more behind end_. What was handed out makes room first (only a part of a line is left to move), then the buffer
+// grows.
 Result<bool> LineReader::Fill() {
   if (stream_ended_) return false;
   if (begin_ > 0) {

@@ -1,4 +1,5 @@
-// Splits a stream into lines that are rows: at "\n" or "\r\n", without a byte order mark, blank lines and comment lines.
+// Splits a stream into lines that are rows: at "\n" or "\r\n", without a byte order mark, blank lines and comment
+// lines.
 //
 // Planning and reading both use it, so they count the same rows. Lines are found with memchr and handed out as views.
 // Ownership: owns its stream and one buffer of at most max_line_bytes. Thread-safety: none.

@@ -12,8 +12,9 @@
 
 namespace sheaf {
 
-// Finds a key among the keys of the current row: open addressing, emptied in O(1) by a new stamp. Slots hold positions in
-// the block's key list, not keys, so that a document's table fits the first-level cache; few are in use for a short row.
+// Finds a key among the keys of the current row: open addressing, emptied in O(1) by a new stamp. Slots hold positions
+// in the block's key list, not keys, so that a document's table fits the first-level cache; few are in use for a short
+// row.
 class KeyIndex {
  public:
   KeyIndex() : slots_(kFewest) {}

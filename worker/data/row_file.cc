@@ -25,8 +25,8 @@ uint64_t LineNumberAt(const std::string& path, uint64_t offset) {
 
 }  // namespace
 
-RowFile::RowFile(std::string path, FileState state, std::unique_ptr<RowParser> parser, std::unique_ptr<ByteStream> stream,
-                 uint32_t max_line_bytes)
+RowFile::RowFile(std::string path, FileState state, std::unique_ptr<RowParser> parser,
+                 std::unique_ptr<ByteStream> stream, uint32_t max_line_bytes)
     : path_(std::move(path)),
       state_(state),
       parser_(std::move(parser)),
@@ -46,7 +46,8 @@ Result<std::unique_ptr<RowFile>> RowFile::Open(const pb::JobSpec& spec, const st
 Status RowFile::Begin() {
   SHEAF_ASSIGN_OR_RETURN(event_, reader_.Next());
   if (event_ == LineReader::Event::kEnd) return {};
-  // A first line that is too long or binary tells nothing of the file; as a row it is reported, or skipped, like others.
+  // A first line that is too long or binary tells nothing of the file; as a row it is reported, or skipped, like
+  // others.
   auto status = CheckLine();
   if (status) status = parser_->BeginFile(reader_.line());
   if (!status && (parser_->first_line_is_header() || !parser_->Layout().empty())) return AtLine(status.error());

@@ -21,8 +21,8 @@ constexpr bool OpensTag(unsigned char c) {
   return static_cast<unsigned char>((c | 0x20) - 'a') < 26 || c == '/' || c == '!';
 }
 
-// Where the tag that begins at `p` ends, or p + 1 if none does: "a < b" and "<3" are no tags. A tag holds no other '<', so
-// the search never crosses the same bytes twice.
+// Where the tag that begins at `p` ends, or p + 1 if none does: "a < b" and "<3" are no tags. A tag holds no other '<',
+// so the search never crosses the same bytes twice.
 const char* BehindTag(const char* p, const char* end) {
   if (end - p < 3 || !OpensTag(static_cast<unsigned char>(p[1]))) return p + 1;
   for (const char* q = p + 2; q < end && *q != '<'; ++q) {
@@ -33,7 +33,8 @@ const char* BehindTag(const char* p, const char* end) {
 
 class TextLineParser final : public RowParser {
  public:
-  TextLineParser(const pb::DataSpec& spec, LabelRule labels) : labels_(labels), features_(spec.text(), spec.hash_seed()) {}
+  TextLineParser(const pb::DataSpec& spec, LabelRule labels)
+      : labels_(labels), features_(spec.text(), spec.hash_seed()) {}
 
   Status ParseRow(std::string_view line, RowBuilder& rows) override {
     const size_t tab = line.find('\t');
@@ -117,7 +118,8 @@ void TextFeatures::AddToken(uint64_t token, RowBuilder& rows) {
 
 Status ValidateTextSpec(const pb::TextSpec& spec) {
   if (spec.ngrams() >= 1 && spec.ngrams() <= TextFeatures::kMostNgrams) return {};
-  return Fail(ErrorCode::kInvalidArgument, "data.text.ngrams is ", spec.ngrams(), "; use 1..", TextFeatures::kMostNgrams);
+  return Fail(ErrorCode::kInvalidArgument, "data.text.ngrams is ", spec.ngrams(), "; use 1..",
+              TextFeatures::kMostNgrams);
 }
 
 Result<std::unique_ptr<RowParser>> MakeTextLineParser(const pb::DataSpec& spec, LabelRule labels) {

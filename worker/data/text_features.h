@@ -1,9 +1,9 @@
 // Documents to hashed word n-grams: the features of TEXT data.
 //
-// Tokens are runs of [a-z0-9'] and bytes above 0x7f (so UTF-8 words stay whole), or one of !?.,;:()"- alone. An n-gram's
-// raw key is a function of its tokens' hashes and data.hash_seed. Values are counts within the document (term
-// frequencies), but 1 for the weightings BINARY and NB_LOG_COUNT_RATIO, which are defined on presence (Wang and Manning,
-// ACL 2012). Nothing is normalised here. Thread-safety: none. No allocation a token.
+// Tokens are runs of [a-z0-9'] and bytes above 0x7f (so UTF-8 words stay whole), or one of !?.,;:()"- alone. An
+// n-gram's raw key is a function of its tokens' hashes and data.hash_seed. Values are counts within the document (term
+// frequencies), but 1 for the weightings BINARY and NB_LOG_COUNT_RATIO, which are defined on presence (Wang and
+// Manning, ACL 2012). Nothing is normalised here. Thread-safety: none. No allocation a token.
 #pragma once
 
 #include <array>

@@ -51,7 +51,8 @@ TEST(ByteStream, ReadsPlainAndPackedFilesAlike) {
     ASSERT_EQ(ReadFile(files.Write("plain", text)).value(), text);
     for (const Packing& packing : kPackings) {
       const std::string path = files.Write(std::string("packed") + packing.suffix, packing.pack(text));
-      for (const size_t step : {1000u, 1'000'000u}) EXPECT_EQ(ReadFile(path, step).value(), text) << path << " " << size;
+      for (const size_t step : {1000u, 1'000'000u})
+        EXPECT_EQ(ReadFile(path, step).value(), text) << path << " " << size;
     }
   }
   EXPECT_EQ(ReadFile(files.Write("tiny.gz", Gzip("one byte at a time")), 1).value(), "one byte at a time");
@@ -59,13 +60,15 @@ TEST(ByteStream, ReadsPlainAndPackedFilesAlike) {
 
 TEST(ByteStream, SeesCompressionWithoutASuffix) {
   const TempFiles files;
-  for (const Packing& packing : kPackings) EXPECT_EQ(ReadFile(files.Write("data", packing.pack("hello"))).value(), "hello");
+  for (const Packing& packing : kPackings)
+    EXPECT_EQ(ReadFile(files.Write("data", packing.pack("hello"))).value(), "hello");
 }
 
 TEST(ByteStream, ReadsFilesOfSeveralMembers) {
   const TempFiles files;
   for (const Packing& packing : kPackings) {
-    const std::string path = files.Write(std::string("two") + packing.suffix, packing.pack("a\nb") + packing.pack("") + packing.pack("c\n"));
+    const std::string path =
+        files.Write(std::string("two") + packing.suffix, packing.pack("a\nb") + packing.pack("") + packing.pack("c\n"));
     EXPECT_EQ(ReadFile(path).value(), "a\nbc\n") << path;
   }
 }
@@ -86,7 +89,8 @@ TEST(ByteStream, NamesFileAndOffsetWhereEveryCutFileEnds) {
   for (const Packing& packing : kPackings) {
     const std::string packed = packing.pack(text);
     for (size_t length = 6; length < packed.size(); ++length) {
-      const auto result = ReadAll(*MakeDecoder(CompressionOf(packed), MakeMemoryStream(packed.substr(0, length)), "rows.gz"), 100);
+      const auto result =
+          ReadAll(*MakeDecoder(CompressionOf(packed), MakeMemoryStream(packed.substr(0, length)), "rows.gz"), 100);
       ASSERT_FALSE(result) << packing.suffix << " cut to " << length << " of " << packed.size();
       EXPECT_EQ(result.error().code, ErrorCode::kDataLoss);
       EXPECT_THAT(result.error().message, HasSubstr("rows.gz"));

@@ -120,7 +120,8 @@ TEST(ClickParser, ReportsRaggedRowsWithBothCounts) {
 }
 
 TEST(ClickParser, SaysWhichColumnOfTheJobIsWrong) {
-  EXPECT_THAT(BeginError("header: true label_column: 'clik'", "click\ta"), HasSubstr("no column 'clik'; the header has 2 columns 'click' 'a'"));
+  EXPECT_THAT(BeginError("header: true label_column: 'clik'", "click\ta"),
+              HasSubstr("no column 'clik'; the header has 2 columns 'click' 'a'"));
   EXPECT_THAT(BeginError("label_column: 'click'", "1\ta"), HasSubstr("set data.clicks.header"));
   EXPECT_THAT(BeginError("label_column: '2'", "1\ta"), HasSubstr("0..1"));
   EXPECT_THAT(BeginError("categorical: '1' integer: '1'", "1\ta\tb"), HasSubstr("a role already"));

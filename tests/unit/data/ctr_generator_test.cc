@@ -105,7 +105,8 @@ TEST(CtrGenerator, DrawsValuesByZipf) {
 }
 
 TEST(CtrGenerator, HandsOnTheErrorOfItsSink) {
-  const auto result = GenerateCtr({.rows = 10}, [](std::string_view) -> Status { return Fail(ErrorCode::kResourceExhausted, "full"); });
+  const auto result =
+      GenerateCtr({.rows = 10}, [](std::string_view) -> Status { return Fail(ErrorCode::kResourceExhausted, "full"); });
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().message, "full");
 }

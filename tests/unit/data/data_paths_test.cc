@@ -25,7 +25,8 @@ TEST(DataPaths, StayBelowTheDataFolder) {
   EXPECT_EQ(DataPath("a/b", "").value(), "a/b");
   EXPECT_EQ(DataPath("/x/y", "/data").value(), "/x/y");
   EXPECT_EQ(DataPath("a..b/..c", "/data").value(), "/data/a..b/..c");
-  for (const std::string& bad : {std::string("../a"), std::string("a/../b"), std::string("a/.."), std::string(), std::string("a\0b", 3)}) {
+  for (const std::string& bad :
+       {std::string("../a"), std::string("a/../b"), std::string("a/.."), std::string(), std::string("a\0b", 3)}) {
     EXPECT_FALSE(DataPath(bad, "/data")) << bad;
   }
 }
@@ -36,7 +37,8 @@ TEST(DataPaths, ResolvePatternsInByteOrder) {
   EXPECT_THAT(Paths("*.tsv", files.root()), ElementsAre("B.tsv", "a.tsv", "b.tsv"));
   EXPECT_THAT(Paths("{c,a,a*}.t*", files.root() + "/"), ElementsAre("a.tsv", "c.txt"));
   EXPECT_THAT(Paths("sub/?.tsv", files.root()), ElementsAre("sub/d.tsv"));
-  EXPECT_THAT(Paths(files.root() + "/[ab].tsv", "/nowhere"), ElementsAre(files.root() + "/a.tsv", files.root() + "/b.tsv"));
+  EXPECT_THAT(Paths(files.root() + "/[ab].tsv", "/nowhere"),
+              ElementsAre(files.root() + "/a.tsv", files.root() + "/b.tsv"));
 }
 
 TEST(DataPaths, TakeSpecialLettersOfRealNamesAsTheyAre) {

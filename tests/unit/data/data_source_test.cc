@@ -69,7 +69,8 @@ TEST(PlanData, NotesRowsAndOffsetsOfEverySplit) {
   const std::string text = SampleRows(25);
   files.Write("a.svm", text);
   files.Write("b.svm.gz", Gzip("1 1:1\n0 2:1"));
-  const auto plan = Plan(Job(std::string("data { train: '*.svm' valid: 'b.svm.gz' test: 'a.svm' }") + kSmallRanges), files.root());
+  const auto plan =
+      Plan(Job(std::string("data { train: '*.svm' valid: 'b.svm.gz' test: 'a.svm' }") + kSmallRanges), files.root());
   ASSERT_EQ(plan.file_size(), 3);
   const auto& a = plan.file(0);
   EXPECT_EQ(a.split(), 0u);
@@ -87,7 +88,8 @@ TEST(PlanData, ReportsProgress) {
   const TempFiles files;
   files.Write("a.svm", SampleRows(25));
   uint64_t seen = 0;
-  ASSERT_TRUE(PlanData(Job("data { train: 'a.svm' }"), files.root(), [&](const std::string&, uint64_t rows) { seen = rows; }));
+  ASSERT_TRUE(
+      PlanData(Job("data { train: 'a.svm' }"), files.root(), [&](const std::string&, uint64_t rows) { seen = rows; }));
   EXPECT_EQ(seen, 25u);
 }
 
@@ -120,7 +122,8 @@ TEST(DataSource, ReadsTheSameRowsInAnyOrderAndPacking) {
 
 TEST(DataSource, ReadsManyFilesByTurns) {
   const TempFiles files;
-  for (int i = 0; i < 12; ++i) files.Write("part" + std::to_string(10 + i), "1 " + std::to_string(i + 1) + ":1\n0 50:1\n");
+  for (int i = 0; i < 12; ++i)
+    files.Write("part" + std::to_string(10 + i), "1 " + std::to_string(i + 1) + ":1\n0 50:1\n");
   const auto spec = Job("data { train: 'part*' } train { batch_size: 1 range_batches: 1 }");
   const auto plan = Plan(spec, files.root());
   auto source = MakeDataSource(spec, files.root()).value();
@@ -142,7 +145,8 @@ TEST(DataSource, SkipsHeadersAndOrderMarksOfClickLogs) {
   const std::string header = "data { format: CLICKS clicks { header: true label_column: 'click' } train: '";
   const auto plain = ReadPlan(Job(header + "log.tsv' }" + kSmallRanges), files.root());
   const auto packed = ReadPlan(Job(header + "log.tsv.xz' }" + kSmallRanges), files.root());
-  const auto bare = ReadPlan(Job(std::string("data { format: CLICKS train: 'bare.tsv' }") + kSmallRanges), files.root());
+  const auto bare =
+      ReadPlan(Job(std::string("data { format: CLICKS train: 'bare.tsv' }") + kSmallRanges), files.root());
   ASSERT_EQ(plain.size(), 25u);
   ASSERT_EQ(packed.size(), 25u);
   ASSERT_EQ(bare.size(), 25u);
@@ -166,7 +170,8 @@ TEST(DataSource, ReadsFoldersOfClickLogFiles) {
 TEST(DataSource, ReadsAFolderPerLabelAsOneFileOfThePlan) {
   const TempFiles files;
   for (int i = 0; i < 30; ++i) {
-    files.Write((i % 3 == 0 ? "imdb/pos/" : "imdb/neg/") + std::to_string(i) + ".txt", "w" + std::to_string(i) + (i % 3 == 0 ? " good" : " bad"));
+    files.Write((i % 3 == 0 ? "imdb/pos/" : "imdb/neg/") + std::to_string(i) + ".txt",
+                "w" + std::to_string(i) + (i % 3 == 0 ? " good" : " bad"));
   }
   files.Write("imdb/neg/empty.txt", "");
   const auto spec = Job(std::string("data { format: TEXT train: 'imdb/{neg,pos}' }") + kSmallRanges);
@@ -184,7 +189,8 @@ TEST(DataSource, ReadsAFolderPerLabelAsOneFileOfThePlan) {
 
 TEST(DataSource, SaysWhenFoldersDoNotFitTheJob) {
   const TempFiles files;
-  for (const char* name : {"three/a/1", "three/b/1", "three/c/1", "two/a/1", "two/b/1", "other/a/1", "other/x/1", "lines.tsv"}) {
+  for (const char* name :
+       {"three/a/1", "three/b/1", "three/c/1", "two/a/1", "two/b/1", "other/a/1", "other/x/1", "lines.tsv"}) {
     files.Write(name, "0\tword");
   }
   const auto error = [&](const std::string& data, const std::string& model = "") {
@@ -221,7 +227,8 @@ TEST(DataSource, NamesFileAndLineOfABadRow) {
 
 TEST(DataSource, SkipsAndCountsBadRowsIfAsked) {
   const TempFiles files;
-  files.Write("rows.svm", "1 1:1\nspam\n1 0:1\n" + std::string("0 \0:1\n", 6) + "1 2:1\n0 3:" + std::string(100, '1') + "\n0 3:1\n");
+  files.Write("rows.svm", "1 1:1\nspam\n1 0:1\n" + std::string("0 \0:1\n", 6) + "1 2:1\n0 3:" + std::string(100, '1') +
+                              "\n0 3:1\n");
   const auto spec = Job("data { train: 'rows.svm' on_bad_row: SKIP max_line_bytes: 50 }");
   const auto plan = Plan(spec, files.root());
   ASSERT_EQ(plan.file(0).rows(), 7u);
@@ -366,9 +373,12 @@ TEST(PlanData, FindsGrossMistakesEarly) {
   expect("data { train: 'ham.tsv' on_bad_row: SKIP }", invalid, "none of the first rows can be read");
   expect("data { train: 'log.csv' format: CLICKS }", invalid, "check data.clicks.separator");
   expect("data { train: 'log.csv' format: CLICKS clicks { separator: ',' } }", invalid, "set data.clicks.header: true");
-  expect("data { train: 'log2.csv' format: CLICKS clicks { separator: ',' } }", invalid, "log2.csv:2: row has 3 columns, 2 expected");
-  expect("data { train: 'log.csv' train: 'other.csv' format: CLICKS clicks { separator: ',' header: true label_column: 'click' } }",
-         invalid, "all files of a job need the same columns");
+  expect("data { train: 'log2.csv' format: CLICKS clicks { separator: ',' } }", invalid,
+         "log2.csv:2: row has 3 columns, 2 expected");
+  expect(
+      "data { train: 'log.csv' train: 'other.csv' format: CLICKS clicks { separator: ',' header: true label_column: "
+      "'click' } }",
+      invalid, "all files of a job need the same columns");
   expect("data { train: 'good.svm' } train { batch_size: 0 }", invalid, "train.batch_size");
   expect("data { train: 'good.svm' } train { range_batches: 0 }", invalid, "train.range_batches");
   expect("data { train: 'good.svm' } train { range_batches: 1025 }", invalid, "train.range_batches");

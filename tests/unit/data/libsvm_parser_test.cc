@@ -14,11 +14,14 @@ namespace {
 
 using ::testing::HasSubstr;
 
-LibsvmParser ParserFor(const std::string& model) { return LibsvmParser(LabelRule(Job("model { " + model + " }").model())); }
+LibsvmParser ParserFor(const std::string& model) {
+  return LibsvmParser(LabelRule(Job("model { " + model + " }").model()));
+}
 
 TEST(NumberParser, AgreesWithStrtod) {
-  for (const char* text : {"0", "1", "-1", "+3", "0.5", ".5", "5.", "-0.25", "1e3", "1E-3", "-1.5e+2", "123456789012345678",
-                           "1234567890123456789012", "0.1234567890123456789", "3.4028234e38", "1e-30", "00012.500", "1e-400"}) {
+  for (const char* text :
+       {"0", "1", "-1", "+3", "0.5", ".5", "5.", "-0.25", "1e3", "1E-3", "-1.5e+2", "123456789012345678",
+        "1234567890123456789012", "0.1234567890123456789", "3.4028234e38", "1e-30", "00012.500", "1e-400"}) {
     const auto value = ParseWhole(text);
     ASSERT_TRUE(value.has_value()) << text;
     EXPECT_EQ(static_cast<float>(*value), static_cast<float>(std::strtod(text, nullptr))) << text;
@@ -33,7 +36,8 @@ TEST(LibsvmParser, ReadsIndexesAndValues) {
   auto parser = ParserFor("");
   const auto row = ParseOne(parser, "+1 3:1 11:0.5 4000000000:-2e-1 ").value();
   EXPECT_EQ(row.label, 1);
-  EXPECT_EQ(row.features, (std::map<uint64_t, float>{{MixKey(3), 1.0f}, {MixKey(11), 0.5f}, {MixKey(4000000000), -0.2f}}));
+  EXPECT_EQ(row.features,
+            (std::map<uint64_t, float>{{MixKey(3), 1.0f}, {MixKey(11), 0.5f}, {MixKey(4000000000), -0.2f}}));
 }
 
 TEST(LibsvmParser, TakesBlanksTabsCommentsAndEmptyRows) {

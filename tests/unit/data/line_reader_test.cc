@@ -32,8 +32,8 @@ std::vector<Line> Lines(const std::string& text, LineReader::Options options = {
   for (;;) {
     const auto event = reader.Next();
     if (!event.has_value() || *event == LineReader::Event::kEnd) return lines;
-    lines.push_back({*event == LineReader::Event::kTooLong ? "<too long>" : std::string(reader.line()), reader.line_number(),
-                     reader.line_offset()});
+    lines.push_back({*event == LineReader::Event::kTooLong ? "<too long>" : std::string(reader.line()),
+                     reader.line_number(), reader.line_offset()});
   }
 }
 
