@@ -23,6 +23,13 @@ const pb::PassLedger* FindLedger(const pb::ServerReport& report, JobId job, uint
   return nullptr;
 }
 
+const pb::EvalCounts* FindCounts(const pb::WorkerPayload& payload, uint64_t lease) {
+  for (const pb::LeaseEval& eval : payload.eval()) {
+    if (eval.lease() == lease) return &eval.counts();
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 Job::Job(JobId id, pb::JobSpec spec, JobOptions options, TimePoint now)
@@ -89,11 +96,7 @@ void Job::StartPlanning(Membership& members, TimePoint) {
   detail_ = workers.empty() ? "waits for a worker to look at the data" : workers.front()->name + " looks at the data";
 }
 
-void Job::TakePlan(Node& worker, const Buffer& bytes, TimePoint now) {
-  pb::DataPlan plan;
-  if (!plan.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return Fail(ErrorCode::kDataLoss, worker.name + " sent a data plan that cannot be read", now);
-  }
+void Job::TakePlan(const pb::DataPlan& plan, TimePoint now) {
   if (plan.job() != id_.value) return;
   if (const auto used = UsePlan(plan); !used) {
     return Fail(used.error().code, used.error().message, now);
@@ -296,7 +299,8 @@ void Job::LeaveLane(NodeId worker) {
   config_dirty_ = true;
 }
 
-void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const Buffer& plan, TimePoint now) {
+void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const pb::WorkerPayload& payload,
+                         TimePoint now) {
   if (ended()) return;
   if (report.has_failure() && report.failure().job() == id_.value) {
     const uint32_t code = report.failure().code();
@@ -304,7 +308,7 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const Buf
                 worker.name + ": " + report.failure().text(), now);
   }
   if (phase_ == pb::PLANNING) {
-    if (report.has_plan() && worker.id == planner_) TakePlan(worker, plan, now);
+    if (payload.has_plan() && worker.id == planner_) TakePlan(payload.plan(), now);
     return;
   }
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
@@ -316,7 +320,10 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const Buf
   }
   for (const pb::LeaseState& lease : report.lease()) {
     if (lease.job() != id_.value || lease.pass() != pass_index_) continue;
-    if (book_->Update(worker.id, lease) && lease.has_eval()) MergeCounts(lease.eval(), eval_counts_);
+    const bool evaluated = !Updates(pass().kind);
+    const pb::EvalCounts* counts = evaluated && lease.finished() ? FindCounts(payload, lease.lease()) : nullptr;
+    if (evaluated && lease.finished() && counts == nullptr) continue;  // not whole without its counts
+    if (book_->Update(worker.id, lease) && counts != nullptr) MergeCounts(*counts, eval_counts_);
   }
   if (lane_of_.contains(worker.id) && book_->Held(worker.id).empty() && book_->NothingFor(worker.id)) {
     LeaveLane(worker.id);  // a lane without work would hold the others back for ever

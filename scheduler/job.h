@@ -16,7 +16,6 @@
 #include <string>
 #include <vector>
 
-#include "common/base/buffer.h"
 #include "common/base/result.h"
 #include "common/runtime/clock.h"
 #include "proto/control.pb.h"
@@ -42,7 +41,8 @@ class Job {
   // The configuration that holds its latest changes has this generation.
   void OnConfigPublished(uint64_t generation);
 
-  void OnWorkerReport(Node& worker, const pb::WorkerReport& report, const Buffer& plan, TimePoint now);
+  void OnWorkerReport(Node& worker, const pb::WorkerReport& report, const pb::WorkerPayload& payload,
+                      TimePoint now);
   void OnWorkerGone(NodeId worker, bool died);
   // Leases more to the worker if it asks, and adds all that it holds to its orders.
   void FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint now);
@@ -70,7 +70,7 @@ class Job {
   };
 
   void StartPlanning(Membership& members, TimePoint now);
-  void TakePlan(Node& worker, const Buffer& bytes, TimePoint now);
+  void TakePlan(const pb::DataPlan& plan, TimePoint now);
   Status UsePlan(const pb::DataPlan& plan);
   void MakeTables();
   void StartPass(TimePoint now);

@@ -147,9 +147,14 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   node->poked = true;  // the answer below tells it all
   node->worker_report = report;
   Job* job = Current();
-  bool plan_received = report.has_plan();
+  pb::WorkerPayload payload;
+  if (report.has_payload() &&
+      !payload.ParseFromArray(message.values.data(), static_cast<int>(message.values.size()))) {
+    return;  // damaged: as good as lost, the worker says it again
+  }
+  const bool plan_received = payload.has_plan();
   if (job != nullptr) {
-    job->OnWorkerReport(*node, report, message.values, now);
+    job->OnWorkerReport(*node, report, payload, now);
     // What that changed must be in the configuration before anything is granted under it.
     Settle(now, out);
     job = Current();

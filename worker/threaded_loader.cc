@@ -29,7 +29,7 @@ LoadedBatches MakeBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, 
     const size_t begin = std::min(first, rows.size());
     auto loaded = std::make_shared<LoadedBatch>();
     loaded->batch = MakeBatch(rows, begin, std::min(batch_size, rows.size() - begin), order);
-    loaded->keys = std::make_shared<const std::vector<HashedKey>>(std::move(loaded->batch.keys));
+    loaded->keys = std::make_shared<const std::vector<HashedKey>>(loaded->batch.keys);
     batches.push_back(std::move(loaded));
   }
   return batches;
@@ -92,8 +92,13 @@ void ThreadedLoader::Serve(LoadRequest request) {
     if (!read) return Answered(LoadFailed{lease, read.error()});
     rows = std::move(*read);
   }
-  const bool weighted = StatisticsDim(request.brief.spec().data()) > 0;
-  if (!weighted) return Finish(request, *rows);
+  const pb::DataSpec& data = request.brief.spec().data();
+  if (StatisticsDim(data) == 0) {
+    if (data.format() != pb::DataSpec::TEXT) return Finish(request, *rows);
+    RowBlock weighted = *rows;  // no statistics, but perhaps a norm
+    WeightRows(data, {}, {}, weighted);
+    return Finish(request, weighted);
+  }
   if (request.grant.kind() == pb::STATISTICS) {
     if (request.brief.spec().train().cache_rows()) cache_.Put(CacheKey(request.grant), {rows, {}, rows->bad_rows});
     return Answered(Ready{lease, MakeBatches(request.grant, request.brief.spec(), *rows), rows->bad_rows});

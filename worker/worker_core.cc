@@ -43,6 +43,8 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_incarnation(options_.self.value);
   report.set_sequence(sequence_);
   report.set_seen_generation(client_.config().generation());
+  pb::WorkerPayload payload;
+  if (plan_) *payload.mutable_plan() = *plan_;
   for (const auto& [number, lease] : leases_) {
     pb::LeaseState& state = *report.add_lease();
     state.set_job(lease.grant.job());
@@ -57,7 +59,11 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
     state.set_examples(tell ? lease.examples : 0);
     state.set_loss_sum(tell ? lease.loss_sum : 0);
     state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
-    if (whole && lease.finished) *state.mutable_eval() = lease.eval;
+    if (whole && lease.finished) {
+      pb::LeaseEval& eval = *payload.add_eval();
+      eval.set_lease(number);
+      *eval.mutable_counts() = lease.eval;
+    }
   }
   for (const auto& [key, clock] : clocks_) {
     pb::LaneState& lane = *report.add_lane();
@@ -69,9 +75,9 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_leaving(leaving_);
   report.set_examples_per_second(examples_per_second_);
   if (failure_) *report.mutable_failure() = *failure_;
-  if (plan_) {
-    report.set_has_plan(true);
-    const std::string bytes = plan_->SerializeAsString();
+  if (payload.has_plan() || payload.eval_size() > 0) {
+    report.set_has_payload(true);
+    const std::string bytes = payload.SerializeAsString();
     message.values = Buffer::CopyOf(std::as_bytes(std::span(bytes)));
   }
   out.Send(kSchedulerPeer, std::move(message));
