@@ -18,15 +18,13 @@ namespace {
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kCacheLine = 64;
 constexpr size_t kMinCapacity = 8;
-constexpr size_t kMinTail = 4;
-constexpr int kFirstSlabBits = 2;
-constexpr size_t kFirstSlabSlots = size_t{1} << kFirstSlabBits;
-constexpr size_t kMaxSlabBytes = size_t{1} << 20;
-constexpr size_t kLookahead = 12;      // keys whose cells are on their way: about the outstanding misses of a core
+constexpr size_t kMinTail = 8;
+constexpr size_t kMaxSlabBytes = size_t{2} << 20;   // a huge page
+constexpr size_t kLookahead = 16;      // keys whose cells are on their way: about the outstanding misses of a core
 
 int MaxSlabBits(uint32_t stride) {
   const size_t fit = kMaxSlabBytes / (size_t{stride} * sizeof(float));
-  return std::max(kFirstSlabBits, static_cast<int>(std::bit_width(fit)) - 1);
+  return std::max(RowStore::kFirstSlabBits, static_cast<int>(std::bit_width(fit)) - 1);
 }
 
 // A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the last
@@ -45,7 +43,7 @@ double CheapGaussian(Random& random) {
 enum class Access { kRead, kWrite };
 
 template <Access kAccess>
-void PrefetchRow(const float* row, const RowLayout& layout) {
+[[gnu::always_inline]] inline void PrefetchRow(const float* row, const RowLayout& layout) {
   const size_t floats = kAccess == Access::kRead ? layout.dim : layout.stride;
   const char* line = reinterpret_cast<const char*>(row);
   const char* end = line + std::min<size_t>(floats * sizeof(float), 4 * kCacheLine);  // the hardware follows from there
@@ -70,6 +68,7 @@ class KeyCursor {
     while (section_ < sections_.size() && at_ == sections_[section_].keys.size()) {
       ++section_;
       at_ = 0;
+      if (section_ + 1 < sections_.size()) __builtin_prefetch(sections_[section_ + 1].store);
     }
   }
   std::span<const RowSection> sections_;
@@ -81,11 +80,11 @@ template <Access kAccess, typename Lookup>
 void Pipeline(std::span<const RowSection> sections, float** rows, Lookup lookup) {
   KeyCursor ahead(sections);
   for (size_t i = 0; i < kLookahead && !ahead.done(); ++i, ahead.Next()) {
-    if (ahead.store() != nullptr) ahead.store()->PrefetchCell(ahead.key());
+    if (ahead.store() != nullptr) ahead.store()->PrefetchCells(ahead.key());
   }
   for (KeyCursor here(sections); !here.done(); here.Next()) {
     if (!ahead.done()) {
-      if (ahead.store() != nullptr) ahead.store()->PrefetchCell(ahead.key());
+      if (ahead.store() != nullptr) ahead.store()->PrefetchCells(ahead.key());
       ahead.Next();
     }
     float* row = here.store() == nullptr ? nullptr : lookup(*here.store(), here.key());
@@ -124,23 +123,6 @@ void Pages::Free::operator()(std::byte* data) const { std::free(data); }
 RowStore::RowStore(const RowLayout* layout, uint32_t partition_count)
     : layout_(layout), partition_count_(partition_count), max_slab_bits_(MaxSlabBits(layout->stride)) {}
 
-float* RowStore::Row(uint32_t slot) const {
-  // Slab i has kFirstSlabSlots << i slots up to 2^max_slab_bits_, then so many each: with the first slab's size added,
-  // the slot's top bit names a growing slab.
-  const size_t shifted = size_t{slot} + kFirstSlabSlots;
-  size_t slab = 0;
-  size_t offset = 0;
-  if (shifted >> (max_slab_bits_ + 1) == 0) {
-    const int top = std::bit_width(shifted) - 1;
-    slab = static_cast<size_t>(top - kFirstSlabBits);
-    offset = shifted - (size_t{1} << top);
-  } else {
-    slab = static_cast<size_t>(max_slab_bits_ - kFirstSlabBits) + (shifted >> max_slab_bits_) - 1;
-    offset = shifted & ((size_t{1} << max_slab_bits_) - 1);
-  }
-  return slabs_[slab].as<float>() + offset * layout_->stride;
-}
-
 uint32_t RowStore::TakeSlot() {
   if (size_ == slot_count_) {
     const size_t grown = size_t{1} << std::min<size_t>(kFirstSlabBits + slabs_.size(), static_cast<size_t>(max_slab_bits_));
@@ -152,22 +134,11 @@ uint32_t RowStore::TakeSlot() {
   return static_cast<uint32_t>(size_++);
 }
 
-float* RowStore::Find(HashedKey key) const {
-  if (capacity_ == 0) return nullptr;
-  const size_t at = Probe(key);
-  if (at == cell_count_) return nullptr;
-  const Cell& cell = cells()[at];
-  return cell.empty() || cell.key() != key ? nullptr : Row(cell.slot);
-}
-
 float* RowStore::FindOrCreate(HashedKey key) {
   size_t at = 0;
   if (capacity_ != 0) {
     at = Probe(key);
-    if (at < cell_count_) {
-      const Cell& cell = cells()[at];
-      if (!cell.empty() && cell.key() == key) return Row(cell.slot);
-    }
+    if (at < cell_count_ && cells()[at].holds(key)) return Row(cells()[at].slot);
   }
   return Insert(key, at);
 }

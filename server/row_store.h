@@ -10,6 +10,7 @@
 // DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only slow.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -55,12 +56,18 @@ class Pages {
 
 class RowStore {
  public:
+  static constexpr int kFirstSlabBits = 2;  // slots of the first slab: 4
+
   RowStore(const RowLayout* layout, uint32_t partition_count);
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
 
   // nullptr if absent.
-  float* Find(HashedKey key) const;
+  float* Find(HashedKey key) const {
+    if (capacity_ == 0) return nullptr;
+    const size_t at = Probe(key);
+    return at < cell_count_ && cells()[at].holds(key) ? Row(cells()[at].slot) : nullptr;
+  }
   // Makes the row with its start value if it is absent.
   float* FindOrCreate(HashedKey key);
 
@@ -72,9 +79,13 @@ class RowStore {
   size_t size() const { return size_; }
   size_t memory_bytes() const { return memory_bytes_; }
 
-  // For the batched lookups below: fetches a key's home cell into the cache.
-  void PrefetchCell(HashedKey key) const {
-    if (capacity_ != 0) __builtin_prefetch(&cells()[Home(key)]);
+  // For the batched lookups below: fetches the cells that Probe looks at into the cache. Always inlined: g++ takes a function
+  // that only prefetches for one without effect, and leaves calls of it out.
+  [[gnu::always_inline]] void PrefetchCells(HashedKey key) const {
+    if (capacity_ == 0) return;
+    const Cell* home = cells() + Home(key);
+    __builtin_prefetch(home);
+    __builtin_prefetch(reinterpret_cast<const char*>(home + kProbe) - 1);  // often on the next line
   }
 
  private:
@@ -84,24 +95,46 @@ class RowStore {
     uint32_t key_high;
     uint32_t slot;
 
-    HashedKey key() const { return (uint64_t{key_high} << 32) | key_low; }
+    HashedKey key() const { return (uint64_t{key_high} << 32) | key_low; }  // of an empty cell: the greatest
     bool empty() const { return slot == kNoSlot; }
+    bool holds(HashedKey wanted) const { return key() == wanted && !empty(); }
   };
   static constexpr uint32_t kNoSlot = ~uint32_t{0};
+  static constexpr size_t kProbe = 4;     // the tail is at least as long
 
   Cell* cells() const { return index_.as<Cell>(); }
   // The low half of key * P is how far into its partition's range a key lies, in units of 2^-64.
   size_t Home(HashedKey key) const {
     return static_cast<size_t>((static_cast<unsigned __int128>(key * partition_count_) * capacity_) >> 64);
   }
-  // The cell that holds `key`, or the one it would go into: empty, or of the next greater key, or the end.
+  // The cell that holds `key`, or the one it would go into: empty, or of the next greater key, or the end. How far a key lies
+  // from its home is hard to predict, so the first kProbe cells are compared without a branch: behind an empty cell only
+  // greater keys follow, so the count of smaller ones is the way to go.
   size_t Probe(HashedKey key) const {
-    const Cell* cell = cells();
-    size_t at = Home(key);
-    while (at < cell_count_ && !cell[at].empty() && cell[at].key() < key) ++at;
+    const Cell* home = cells() + Home(key);
+    size_t smaller = 0;
+    for (size_t i = 0; i < kProbe; ++i) smaller += home[i].key() < key;
+    size_t at = static_cast<size_t>(home - cells()) + smaller;
+    if (smaller < kProbe) [[likely]] return at;
+    while (at < cell_count_ && cells()[at].key() < key) ++at;
     return at;
   }
-  float* Row(uint32_t slot) const;
+  // Slab i has 2^(kFirstSlabBits + i) slots up to 2^max_slab_bits_, then so many each: with the first slab's size added, the
+  // slot's top bit names a growing slab.
+  float* Row(uint32_t slot) const {
+    const size_t shifted = size_t{slot} + (size_t{1} << kFirstSlabBits);
+    size_t slab = 0;
+    size_t offset = 0;
+    if (shifted >> (max_slab_bits_ + 1) == 0) {
+      const int top = static_cast<int>(std::bit_width(shifted)) - 1;
+      slab = static_cast<size_t>(top - kFirstSlabBits);
+      offset = shifted - (size_t{1} << top);
+    } else {
+      slab = static_cast<size_t>(max_slab_bits_ - kFirstSlabBits) + (shifted >> max_slab_bits_) - 1;
+      offset = shifted & ((size_t{1} << max_slab_bits_) - 1);
+    }
+    return slabs_[slab].as<float>() + offset * layout_->stride;
+  }
   float* Insert(HashedKey key, size_t at);
   uint32_t TakeSlot();
   void Rebuild(size_t capacity, size_t tail);
