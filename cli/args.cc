@@ -54,7 +54,8 @@ Status CheckValue(const CommandLine& command, const Option& option, const std::s
       return fail("must be from " + Shown(option.least) + " to " + Shown(option.most));
     }
   }
-  if (!option.choices.empty() && std::find(option.choices.begin(), option.choices.end(), value) == option.choices.end()) {
+  if (!option.choices.empty() &&
+      std::find(option.choices.begin(), option.choices.end(), value) == option.choices.end()) {
     return fail("no such value" + Suggestion(value, option.choices));
   }
   if (value.empty() && option.kind != Option::kText) return fail("must not be empty");
@@ -85,7 +86,8 @@ Result<Args> Args::Parse(const CommandLine& command, const std::vector<std::stri
     }
     const bool is_long = word.starts_with("--");
     const size_t equals = is_long ? word.find('=') : std::string::npos;
-    const std::string typed = is_long ? word.substr(2, equals == std::string::npos ? equals : equals - 2) : word.substr(1);
+    const std::string typed =
+        is_long ? word.substr(2, equals == std::string::npos ? equals : equals - 2) : word.substr(1);
     const Option* option = is_long ? FindOption(command, WithUnderscores(typed))
                                    : (typed.size() == 1 ? FindLetter(command, typed[0]) : nullptr);
     if (option == nullptr) {
@@ -113,8 +115,8 @@ Result<Args> Args::Parse(const CommandLine& command, const std::vector<std::stri
                                  (std::isdigit(static_cast<unsigned char>(next[1])) != 0));
     };
     if (i + 1 >= words.size() || !is_value(words[i + 1])) {
-      return Fail(ErrorCode::kInvalidArgument, command.name, ": --", option->name, " needs a value: --", option->name, " ",
-                  option->value_name);
+      return Fail(ErrorCode::kInvalidArgument, command.name, ": --", option->name, " needs a value: --", option->name,
+                  " ", option->value_name);
     }
     do {
       values.push_back(words[++i]);
@@ -125,8 +127,8 @@ Result<Args> Args::Parse(const CommandLine& command, const std::vector<std::stri
     return Fail(ErrorCode::kInvalidArgument, command.name, ": ", command.operands, " is missing");
   }
   if (args.operands_.size() > command.most_operands) {
-    return Fail(ErrorCode::kInvalidArgument, command.name, ": one argument too many: ",
-                args.operands_[command.most_operands]);
+    return Fail(ErrorCode::kInvalidArgument, command.name,
+                ": one argument too many: ", args.operands_[command.most_operands]);
   }
   return args;
 }

@@ -14,27 +14,33 @@
 namespace sheaf::cli {
 
 struct Option {
-  enum Kind { kFlag, kText, kList, kInteger, kNumber };  // kList may be given again, and takes several values at once if greedy
-  std::string name;              // as in --log_dir
+  enum Kind {
+    kFlag,
+    kText,
+    kList,
+    kInteger,
+    kNumber
+  };                 // kList may be given again, and takes several values at once if greedy
+  std::string name;  // as in --log_dir
   Kind kind = kText;
-  std::string value_name{};      // in the help text
-  std::string fallback{};        // the default; empty: none
+  std::string value_name{};  // in the help text
+  std::string fallback{};    // the default; empty: none
   std::string help;
-  double least = 0;              // kInteger, kNumber: the allowed range
+  double least = 0;  // kInteger, kNumber: the allowed range
   double most = 1e18;
   std::vector<std::string> choices{};  // kText: the allowed values, if not empty
-  bool greedy = false;           // kList: takes every value up to the next option
-  char letter = 0;               // as in -o
+  bool greedy = false;                 // kList: takes every value up to the next option
+  char letter = 0;                     // as in -o
 };
 
 struct CommandLine {
-  std::string name;              // "sheaf run"
-  std::string operands{};        // "JOB.textproto", for the usage line
-  std::string summary;           // one line
+  std::string name;        // "sheaf run"
+  std::string operands{};  // "JOB.textproto", for the usage line
+  std::string summary;     // one line
   size_t least_operands = 0;
   size_t most_operands = 0;
   std::vector<Option> options{};
-  std::string notes{};           // further paragraphs of the help text
+  std::string notes{};  // further paragraphs of the help text
 };
 
 class Args {

@@ -30,9 +30,10 @@ Failure AtomicFile::SystemError(const char* what) {
 }
 
 Result<AtomicFile> AtomicFile::Create(const std::string& path) {
-  struct stat info{};
+  struct stat info {};
   const bool exists = stat(path.c_str(), &info) == 0;
-  if (exists && S_ISDIR(info.st_mode)) return Fail(ErrorCode::kInvalidArgument, "cannot write ", path, ": it is a folder");
+  if (exists && S_ISDIR(info.st_mode))
+    return Fail(ErrorCode::kInvalidArgument, "cannot write ", path, ": it is a folder");
   AtomicFile file(path, "", -1);
   if (exists && !S_ISREG(info.st_mode)) {
     file.fd_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
@@ -60,7 +61,9 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, "")), fd_(std::exchange(other.fd_, -1)) {}
+    : path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, "")),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) close(fd_);

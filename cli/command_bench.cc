@@ -5,8 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/scheduler_client.h"
-#include "cli/table_client.h"
+#include "cli/export_model.h"
 #include "cli/terminal.h"
 #include "common/base/strings.h"
 #include "common/runtime/signals.h"
@@ -16,8 +15,8 @@ namespace {
 
 struct Measurement {
   std::string what;
-  size_t rows = 0;                     // of one call
-  std::vector<double> seconds;         // of each call
+  size_t rows = 0;              // of one call
+  std::vector<double> seconds;  // of each call
   double total_seconds = 0;
 };
 
@@ -29,7 +28,8 @@ double Quantile(std::vector<double> values, double share) {
 }
 
 // Calls again and again for so long.
-Result<Measurement> Measure(const std::string& what, size_t rows, Duration duration, const std::function<Status()>& call) {
+Result<Measurement> Measure(const std::string& what, size_t rows, Duration duration,
+                            const std::function<Status()>& call) {
   SystemClock clock;
   Measurement measurement{.what = what, .rows = rows, .seconds = {}};
   SHEAF_RETURN_IF_ERROR(call());  // connects, and makes key lists known
@@ -51,7 +51,8 @@ std::string AsTable(const std::vector<Measurement>& all) {
   for (const Measurement& each : all) {
     const double rate = static_cast<double>(each.seconds.size()) / each.total_seconds;
     rows.push_back({each.what, FormatCount(each.rows), FormatCount(static_cast<uint64_t>(rate)),
-                    FormatCount(static_cast<uint64_t>(rate * static_cast<double>(each.rows))), Micros(Quantile(each.seconds, 0.5)), Micros(Quantile(each.seconds, 0.99))});
+                    FormatCount(static_cast<uint64_t>(rate * static_cast<double>(each.rows))),
+                    Micros(Quantile(each.seconds, 0.5)), Micros(Quantile(each.seconds, 0.99))});
   }
   return AlignedTable(rows);
 }
@@ -60,8 +61,12 @@ std::string AsJson(const std::vector<Measurement>& all) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Measurement& each : all) {
     const double rate = static_cast<double>(each.seconds.size()) / each.total_seconds;
-    rows.push_back({{"what", each.what}, {"rows_per_call", each.rows}, {"calls_per_second", rate}, {"rows_per_second", rate * static_cast<double>(each.rows)},
-                    {"p50_seconds", Quantile(each.seconds, 0.5)}, {"p99_seconds", Quantile(each.seconds, 0.99)}});
+    rows.push_back({{"what", each.what},
+                    {"rows_per_call", each.rows},
+                    {"calls_per_second", rate},
+                    {"rows_per_second", rate * static_cast<double>(each.rows)},
+                    {"p50_seconds", Quantile(each.seconds, 0.5)},
+                    {"p99_seconds", Quantile(each.seconds, 0.99)}});
   }
   return rows.dump(2) + "\n";
 }
@@ -71,47 +76,57 @@ Result<TableId> FindTable(const pb::ClusterConfig& config, int64_t job) {
   const pb::TableSpec* found = nullptr;
   for (const pb::TableSpec& table : config.table()) {
     const bool wanted = job == 0 || table.job() == static_cast<uint64_t>(job);
-    if (wanted && table.dense_elements() == 0 && table.update() == pb::TableSpec::OPTIMIZER && (found == nullptr || table.job() > found->job())) found = &table;
+    if (wanted && table.dense_elements() == 0 && table.update() == pb::TableSpec::OPTIMIZER &&
+        (found == nullptr || table.job() > found->job()))
+      found = &table;
   }
   if (found == nullptr) return Fail(ErrorCode::kNotFound, "no table to read: run a job first");
   return TableId(found->id());
 }
 
+// Keys of rows that are there: a pull makes none.
+Result<BlockingClient::Keys> SomeKeys(BlockingClient& client, TableId table, size_t most) {
+  std::vector<HashedKey> keys;
+  const Error enough{ErrorCode::kCancelled, "enough"};
+  const Status scanned =
+      client.ScanAll(table, static_cast<uint32_t>(most),
+                     [&](PartitionId, std::span<const HashedKey> more, std::span<const float>) -> Status {
+                       keys.insert(keys.end(), more.begin(), more.end());
+                       return keys.size() < most ? Status() : Status(Failure{enough});
+                     });
+  if (!scanned && keys.size() < most) return Failure{scanned.error()};
+  if (keys.empty()) return Fail(ErrorCode::kNotFound, "table ", table, " has no rows yet");
+  keys.resize(std::min(keys.size(), most));
+  return std::make_shared<const std::vector<HashedKey>>(std::move(keys));
+}
+
 Result<std::vector<Measurement>> RunBench(const Args& args, SignalFd& signals) {
-  const auto interrupted = [&]() -> Status {
-    if (!signals.Take()) return {};
-    return Fail(ErrorCode::kCancelled, "interrupted");
-  };
   ZmqContext context;
-  SHEAF_ASSIGN_OR_RETURN(const auto scheduler, SchedulerClient::Connect(context, SchedulerAddress(args), Timeout(args)));
-  scheduler->SetWatch({{signals.fd()}, interrupted});
+  SHEAF_ASSIGN_OR_RETURN(const auto client,
+                         ConnectTo(context, SchedulerAddress(args), Timeout(args), WatchSignals(signals)));
   const auto duration = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(args.Number("seconds")));
   std::vector<Measurement> all;
   SHEAF_ASSIGN_OR_RETURN(Measurement pings, Measure("ping scheduler", 0, duration, [&]() -> Status {
-    const auto config = scheduler->GetConfig();
-    return config ? Status() : Status(Failure{config.error()});
-  }));
+                           const auto config = client->GetConfig();
+                           return config ? Status() : Status(Failure{config.error()});
+                         }));
   all.push_back(std::move(pings));
 
-  SHEAF_ASSIGN_OR_RETURN(const pb::ClusterConfig config, scheduler->GetConfig());
-  SHEAF_ASSIGN_OR_RETURN(const TableId table, FindTable(config, args.Integer("job")));
-  SHEAF_ASSIGN_OR_RETURN(const auto tables, TableClient::Connect(context, config, Timeout(args), interrupted));
-  SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, tables->DimOf(table));
-  SHEAF_ASSIGN_OR_RETURN(std::vector<HashedKey> known, tables->SomeKeys(table, static_cast<size_t>(args.Integer("rows"))));
-  if (known.empty()) return Fail(ErrorCode::kNotFound, "table ", table, " has no rows yet");
-  std::sort(known.begin(), known.end());
-  const auto keys = std::make_shared<const std::vector<HashedKey>>(std::move(known));
+  SHEAF_ASSIGN_OR_RETURN(const TableId table, FindTable(client->config(), args.Integer("job")));
+  SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, TableDim(client->config(), table));
+  SHEAF_ASSIGN_OR_RETURN(const auto keys, SomeKeys(*client, table, static_cast<size_t>(args.Integer("rows"))));
   SHEAF_ASSIGN_OR_RETURN(Measurement pulls, Measure("pull", keys->size(), duration, [&]() -> Status {
-    const auto rows = tables->Pull(table, keys);
-    return rows ? Status() : Status(Failure{rows.error()});
-  }));
+                           const auto rows = client->Pull(table, keys);
+                           return rows ? Status() : Status(Failure{rows.error()});
+                         }));
   all.push_back(std::move(pulls));
-  if (args.Flag("push")) {
-    SHEAF_ASSIGN_OR_RETURN(Measurement pushes, Measure("push", keys->size(), duration, [&] {
-      return tables->Push(table, keys, std::vector<float>(keys->size() * dim));
-    }));
-    all.push_back(std::move(pushes));
-  }
+  if (!args.Flag("push")) return all;
+  SHEAF_ASSIGN_OR_RETURN(Measurement pushes, Measure("push", keys->size(), duration, [&] {
+                           std::vector<TableGradients> tables;
+                           tables.push_back({table, keys, std::vector<float>(keys->size() * dim)});
+                           return client->Push(std::move(tables));
+                         }));
+  all.push_back(std::move(pushes));
   return all;
 }
 
@@ -128,13 +143,36 @@ int Bench(const Args& args) {
 
 Command BenchCommand() {
   CommandLine line{.name = "sheaf bench", .summary = "how fast a running cluster answers pings, pulls and pushes"};
-  line.options = {
-      {.name = "seconds", .kind = Option::kNumber, .value_name = "X", .fallback = "2", .help = "of each measurement", .least = 0.1, .most = 3600},
-      {.name = "rows", .kind = Option::kInteger, .value_name = "N", .fallback = "4096", .help = "of a pull or push", .least = 1, .most = 1 << 20},
-      {.name = "job", .kind = Option::kInteger, .value_name = "JOB", .fallback = "0", .help = "whose table is read; 0: the latest", .least = 0, .most = 1e15},
-      {.name = "push", .kind = Option::kFlag, .help = "pushes gradients of zero too; with momentum, Adam or l2 that changes the model"},
-      SchedulerOption(), TimeoutOption(), OutputOption()};
-  line.notes = "One call at a time: latency, and what one client gets. Rows are read from the table of a job that was run there.\n";
+  line.options = {{.name = "seconds",
+                   .kind = Option::kNumber,
+                   .value_name = "X",
+                   .fallback = "2",
+                   .help = "of each measurement",
+                   .least = 0.1,
+                   .most = 3600},
+                  {.name = "rows",
+                   .kind = Option::kInteger,
+                   .value_name = "N",
+                   .fallback = "4096",
+                   .help = "of a pull or push",
+                   .least = 1,
+                   .most = 1 << 20},
+                  {.name = "job",
+                   .kind = Option::kInteger,
+                   .value_name = "JOB",
+                   .fallback = "0",
+                   .help = "whose table is read; 0: the latest",
+                   .least = 0,
+                   .most = 1e15},
+                  {.name = "push",
+                   .kind = Option::kFlag,
+                   .help = "pushes gradients of zero too; with momentum, Adam or l2 that changes the model"},
+                  SchedulerOption(),
+                  TimeoutOption(),
+                  OutputOption()};
+  line.notes =
+      "One call at a time: latency, and what one client gets. Rows are read from the table of a job that was run "
+      "there.\n";
   return {std::move(line), Bench};
 }
 

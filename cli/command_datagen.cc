@@ -101,7 +101,7 @@ class RowFiles {
   const std::vector<std::string> paths_;
   const uint64_t rows_;
   size_t index_ = 0;
-  uint64_t left_ = 0;      // of the current file
+  uint64_t left_ = 0;  // of the current file
   uint64_t written_ = 0;
   std::unique_ptr<TextOutput> file_;
 };
@@ -120,9 +120,11 @@ class Progress {
     const double seconds = std::max(1e-3, ToSeconds(now - began_));
     const double rate = static_cast<double>(done) / seconds;
     const auto left_ms = static_cast<int64_t>(static_cast<double>(total_ - done) / std::max(rate, 1.0) * 1000);
-    std::fprintf(stderr, "%s%s of %s rows  %.0f %%  %s rows/s  ETA %s%s", terminal_ ? "\r" : "", FormatCount(done).c_str(),
-                 FormatCount(total_).c_str(), 100.0 * static_cast<double>(done) / static_cast<double>(total_),
-                 FormatCount(static_cast<uint64_t>(rate)).c_str(), FormatDuration(Milliseconds(left_ms)).c_str(), terminal_ ? "\x1b[K" : "\n");
+    std::fprintf(stderr, "%s%s of %s rows  %.0f %%  %s rows/s  ETA %s%s", terminal_ ? "\r" : "",
+                 FormatCount(done).c_str(), FormatCount(total_).c_str(),
+                 100.0 * static_cast<double>(done) / static_cast<double>(total_),
+                 FormatCount(static_cast<uint64_t>(rate)).c_str(), FormatDuration(Milliseconds(left_ms)).c_str(),
+                 terminal_ ? "\x1b[K" : "\n");
     shown_ = true;
   }
 
@@ -136,7 +138,8 @@ class Progress {
 };
 
 int Generate(const Args& args) {
-  if (args.operands()[0] != "ctr") return Complain(kExitUsage, "sheaf datagen: no data set \"" + args.operands()[0] + "\"; one of: ctr");
+  if (args.operands()[0] != "ctr")
+    return Complain(kExitUsage, "sheaf datagen: no data set \"" + args.operands()[0] + "\"; one of: ctr");
   const std::vector<std::string> paths = args.List("out");
   if (paths.empty()) return Complain(kExitUsage, "sheaf datagen: --out FILE is missing");
   CtrOptions options;
@@ -160,26 +163,49 @@ int Generate(const Args& args) {
       return files.Write(lines);
     });
   }();
-  if (!summary) return Complain(summary.error().code == ErrorCode::kInvalidArgument ? kExitUsage : ExitCodeOf(summary.error().code), summary.error().message);
+  if (!summary)
+    return Complain(summary.error().code == ErrorCode::kInvalidArgument ? kExitUsage : ExitCodeOf(summary.error().code),
+                    summary.error().message);
   if (const Status finished = files.Finish(); !finished) return Complain(finished.error());
-  std::printf("%s rows, %s clicks; the best that any model can reach: AUC %.4f, logloss %.4f\n", FormatCount(summary->rows).c_str(),
-              FormatCount(summary->clicks).c_str(), summary->best_auc, summary->best_logloss);
+  std::printf("%s rows, %s clicks; the best that any model can reach: AUC %.4f, logloss %.4f\n",
+              FormatCount(summary->rows).c_str(), FormatCount(summary->clicks).c_str(), summary->best_auc,
+              summary->best_logloss);
   return kExitOk;
 }
 
 }  // namespace
 
 Command DatagenCommand() {
-  CommandLine line{.name = "sheaf datagen", .operands = "ctr", .summary = "writes synthetic click logs of any size", .least_operands = 1, .most_operands = 1};
+  CommandLine line{.name = "sheaf datagen",
+                   .operands = "ctr",
+                   .summary = "writes synthetic click logs of any size",
+                   .least_operands = 1,
+                   .most_operands = 1};
   const auto whole = [](std::string name, std::string fallback, std::string help, double least, double most) {
-    return Option{.name = std::move(name), .kind = Option::kInteger, .value_name = "N", .fallback = std::move(fallback), .help = std::move(help), .least = least, .most = most};
+    return Option{.name = std::move(name),
+                  .kind = Option::kInteger,
+                  .value_name = "N",
+                  .fallback = std::move(fallback),
+                  .help = std::move(help),
+                  .least = least,
+                  .most = most};
   };
   const auto number = [](std::string name, std::string fallback, std::string help, double least, double most) {
-    return Option{.name = std::move(name), .kind = Option::kNumber, .value_name = "X", .fallback = std::move(fallback), .help = std::move(help), .least = least, .most = most};
+    return Option{.name = std::move(name),
+                  .kind = Option::kNumber,
+                  .value_name = "X",
+                  .fallback = std::move(fallback),
+                  .help = std::move(help),
+                  .least = least,
+                  .most = most};
   };
   line.options = {
       whole("rows", "1000000", "rows to write", 1, 1e15),
-      {.name = "out", .kind = Option::kList, .value_name = "FILE", .help = "where to; several share the rows; .zst is compressed", .greedy = true},
+      {.name = "out",
+       .kind = Option::kList,
+       .value_name = "FILE",
+       .help = "where to; several share the rows; .zst is compressed",
+       .greedy = true},
       whole("fields", "10", "columns", 1, 256),
       whole("cardinality", "0", "values of each column; 0: from 100 to 20000", 0, 1e9),
       whole("factors", "4", "of the planted factorization machine", 1, 64),
@@ -189,7 +215,8 @@ Command DatagenCommand() {
       whole("seed", "1", "of the planted model and the rows", 0, 1e18),
       whole("stream", "0", "other rows of the same model: 0 train, 1 valid, 2 test", 0, 1e18),
   };
-  line.notes = "Lines are label<TAB>value<TAB>value...; the label is 1 for a click. The same options give the same bytes.\n";
+  line.notes =
+      "Lines are label<TAB>value<TAB>value...; the label is 1 for a click. The same options give the same bytes.\n";
   return {std::move(line), Generate};
 }
 

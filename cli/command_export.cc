@@ -4,7 +4,6 @@
 #include "cli/commands.h"
 #include "cli/export_model.h"
 #include "cli/report.h"
-#include "cli/scheduler_client.h"
 #include "common/base/strings.h"
 #include "common/runtime/signals.h"
 
@@ -18,15 +17,10 @@ int Export(const Args& args) {
   if (!id) return Complain(kExitUsage, id.error().message);
   const std::string& path = args.operands()[1];
   if (const Status writable = CheckOutputPath(path); !writable) return Complain(writable.error());
-  const auto interrupted = [&]() -> Status {
-    if (!(*signals)->Take()) return {};
-    return Fail(ErrorCode::kCancelled, "interrupted");
-  };
+  const Watch watch = WatchSignals(**signals);
   ZmqContext context;
-  const std::string address = SchedulerAddress(args);
-  auto client = SchedulerClient::Connect(context, address, Timeout(args));
+  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), watch);
   if (!client) return Complain(client.error());
-  (*client)->SetWatch({{(*signals)->fd()}, interrupted});
   const auto status = (*client)->GetStatus(*id);
   if (!status) return Complain(status.error());
   if (status->job().empty()) return Complain(kExitNotFound, StrCat("no job ", *id));
@@ -35,17 +29,25 @@ int Export(const Args& args) {
     return Complain(kExitFailed, StrCat("job ", *id, " (", job.name(), ") is ", PhaseName(job.phase()),
                                         ", not finished: --unfinished exports its parameters as they are"));
   }
-  const auto exported = ExportModel(context, address, job.brief(), path, Timeout(args), interrupted);
+  const auto exported = ExportModel(**client, job.brief(), path);
   if (!exported) return Complain(exported.error());
-  std::printf("%s: %s rows, %s\n", path.c_str(), FormatCount(exported->rows).c_str(), FormatBytes(exported->bytes).c_str());
+  std::printf("%s: %s rows, %s\n", path.c_str(), FormatCount(exported->rows).c_str(),
+              FormatBytes(exported->bytes).c_str());
   return kExitOk;
 }
 
 }  // namespace
 
 Command ExportCommand() {
-  CommandLine line{.name = "sheaf export", .operands = "JOB FILE.safetensors", .summary = "writes a job's model to a file", .least_operands = 2, .most_operands = 2};
-  line.options = {{.name = "unfinished", .kind = Option::kFlag, .help = "also of a job that still runs, failed or was cancelled"}, SchedulerOption(), TimeoutOption()};
+  CommandLine line{.name = "sheaf export",
+                   .operands = "JOB FILE.safetensors",
+                   .summary = "writes a job's model to a file",
+                   .least_operands = 2,
+                   .most_operands = 2};
+  line.options = {
+      {.name = "unfinished", .kind = Option::kFlag, .help = "also of a job that still runs, failed or was cancelled"},
+      SchedulerOption(),
+      TimeoutOption()};
   return {std::move(line), Export};
 }
 

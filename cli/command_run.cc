@@ -11,13 +11,14 @@
 #include "cli/job_file.h"
 #include "cli/local_cluster.h"
 #include "cli/report.h"
-#include "cli/scheduler_client.h"
+#include "cli/watch.h"
 #include "common/base/strings.h"
 #include "common/runtime/signals.h"
 
 namespace sheaf::cli {
 namespace {
 
+constexpr Duration kSchedulerTimeout = std::chrono::seconds(30);
 constexpr Duration kCancelTimeout = std::chrono::seconds(2);
 
 // One `sheaf run`. The order of the members is the order of construction; the cluster ends before the context does.
@@ -36,11 +37,15 @@ class Run {
   }
 
  private:
-  Status Interrupted() {
-    if (const auto signal = signals_.Take()) {
-      return Fail(ErrorCode::kCancelled, *signal == SIGINT ? "interrupted (Ctrl-C)" : "told to end (SIGTERM)");
-    }
-    return {};
+  // Everything that may end the run from outside.
+  Status CheckAll() {
+    SHEAF_RETURN_IF_ERROR(CheckInterrupted(signals_));
+    return cluster_ && !stopping_ ? cluster_->Check() : Status();
+  }
+  std::vector<int> WatchedFds() {
+    std::vector<int> fds = cluster_ ? cluster_->fds() : std::vector<int>();
+    fds.push_back(signals_.fd());
+    return fds;
   }
 
   Status TryExecute() {
@@ -49,21 +54,18 @@ class Run {
       SHEAF_RETURN_IF_ERROR(StartCluster());
       address = cluster_->scheduler_address();
     }
-    SHEAF_ASSIGN_OR_RETURN(client_, SchedulerClient::Connect(context_, address, std::chrono::seconds(30)));
-    WatchAll();
-    SHEAF_ASSIGN_OR_RETURN(job_id_, client_->Submit(job_.spec));
+    const Watch watch{[this] { return WatchedFds(); }, [this] { return CheckAll(); }};
+    SHEAF_ASSIGN_OR_RETURN(client_, ConnectTo(context_, address, kSchedulerTimeout, watch));
+    SHEAF_ASSIGN_OR_RETURN(job_id_, client_->SubmitJob(job_.spec));
     FollowOptions follow;
     follow.quiet = args_.Flag("quiet");
     if (args_.Given("timeout")) follow.time_limit = Timeout(args_);
     if (cluster_) {
-      follow.news = [this] {
-        WatchAll();  // processes may have been started again
-        return cluster_->TakeNews();
-      };
+      follow.news = [this] { return cluster_->TakeNews(); };
     }
-    SHEAF_ASSIGN_OR_RETURN(last_, Follow(*client_, job_id_, follow));
+    SHEAF_ASSIGN_OR_RETURN(last_, Follow(*client_, job_id_, watch, follow));
     job_over_ = true;
-    if (last_.phase() == pb::FINISHED && args_.Given("model")) SHEAF_RETURN_IF_ERROR(Export(address));
+    if (last_.phase() == pb::FINISHED && args_.Given("model")) SHEAF_RETURN_IF_ERROR(Export());
     return Finish();
   }
 
@@ -82,33 +84,20 @@ class Run {
     // So that a run is a function of the job and of --workers, whichever worker is up first.
     if (!job_.spec.train().has_workers()) job_.spec.mutable_train()->set_workers(options.workers);
     if (job_.spec.train().workers() > options.workers) {
-      return Fail(ErrorCode::kInvalidArgument, "train.workers is ", job_.spec.train().workers(), " (", job_.OriginOf("train.workers"),
-                  "), but only ", options.workers, " workers would be started: raise --workers");
+      return Fail(ErrorCode::kInvalidArgument, "train.workers is ", job_.spec.train().workers(), " (",
+                  job_.OriginOf("train.workers"), "), but only ", options.workers,
+                  " workers would be started: raise --workers");
     }
-    SHEAF_ASSIGN_OR_RETURN(cluster_, LocalCluster::Start(std::move(options), [this] { return Interrupted(); }));
+    SHEAF_ASSIGN_OR_RETURN(cluster_,
+                           LocalCluster::Start(std::move(options), [this] { return CheckInterrupted(signals_); }));
     return {};
   }
 
-  void WatchAll() {
-    Watch watch;
-    watch.fds = {signals_.fd()};
-    if (cluster_) {
-      for (const int fd : cluster_->fds()) watch.fds.push_back(fd);
-    }
-    watch.check = [this]() -> Status {
-      SHEAF_RETURN_IF_ERROR(Interrupted());
-      return cluster_ ? cluster_->Check() : Status();
-    };
-    client_->SetWatch(std::move(watch));
-  }
-
-  Status Export(const std::string& address) {
-    const auto exported = ExportModel(context_, address, last_.brief(), args_.Text("model"), std::chrono::seconds(30), [this]() -> Status {
-      SHEAF_RETURN_IF_ERROR(Interrupted());
-      return cluster_ ? cluster_->Check() : Status();
-    });
+  Status Export() {
+    const auto exported = ExportModel(*client_, last_.brief(), args_.Text("model"));
     if (!exported) return Wrap(exported.error(), "the model was not exported");
-    model_line_ = StrCat("  model ", args_.Text("model"), ": ", FormatCount(exported->rows), " rows, ", FormatBytes(exported->bytes), "\n");
+    model_line_ = StrCat("  model ", args_.Text("model"), ": ", FormatCount(exported->rows), " rows, ",
+                         FormatBytes(exported->bytes), "\n");
     return {};
   }
 
@@ -119,7 +108,7 @@ class Run {
       facts.servers = static_cast<uint32_t>(args_.Integer("servers"));
       facts.workers = static_cast<uint32_t>(args_.Integer("workers"));
       facts.workers_restarted = cluster_->worker_restarts();
-    } else if (const auto status = client_->GetStatus(0)) {
+    } else if (const auto status = client_->GetStatus(JobId(0))) {
       for (const pb::NodeStatus& node : status->node()) {
         facts.servers += node.role() == pb::SERVER && node.state() == "alive";
         facts.workers += node.role() == pb::WORKER && node.state() == "alive";
@@ -127,25 +116,31 @@ class Run {
     }
     if (!model_line_.empty()) facts.model_path = args_.Text("model");
     const bool finished = last_.phase() == pb::FINISHED;
-    if (args_.Text("output") == "json") std::fputs(ReportJson(last_, facts).c_str(), stdout);
-    else if (finished) std::fputs((ReportTable(last_, facts) + model_line_).c_str(), stdout);
+    if (args_.Text("output") == "json")
+      std::fputs(ReportJson(last_, facts).c_str(), stdout);
+    else if (finished)
+      std::fputs((ReportTable(last_, facts) + model_line_).c_str(), stdout);
     if (args_.Given("report")) SHEAF_RETURN_IF_ERROR(WriteReport(args_.Text("report"), last_, facts));
     return {};
   }
 
   int ComplainOfOutcome() {
-    const int exit_code = Complain(kExitFailed, StrCat("job ", last_.job(), " (", last_.name(), ") ", PhaseName(last_.phase()), ": ", last_.detail()));
+    const int exit_code = Complain(kExitFailed, StrCat("job ", last_.job(), " (", last_.name(), ") ",
+                                                       PhaseName(last_.phase()), ": ", last_.detail()));
     MentionLogs();
     return exit_code;
   }
 
   // Ctrl-C, time-out, a dead server: leaves nothing behind.
   int GiveUp(const Error& error) {
-    if (client_ && job_id_ != 0 && !job_over_) {
-      client_->SetWatch({{signals_.fd()}, [this] { return Interrupted(); }});  // a second Ctrl-C does not wait
-      client_->set_timeout(kCancelTimeout);
-      const bool reachable = !cluster_ || error.code == ErrorCode::kCancelled || error.code == ErrorCode::kTimeout;
-      if (reachable) (void)client_->Cancel(job_id_, error.message).has_value();  // best effort: the cluster ends anyway, or the job shows in status
+    stopping_ = true;
+    const bool reachable = !cluster_ || error.code == ErrorCode::kCancelled || error.code == ErrorCode::kTimeout;
+    if (client_ && job_id_.value != 0 && !job_over_ && reachable) {
+      Message cancel;
+      cancel.header.mutable_cancel()->set_job(job_id_.value);
+      cancel.header.mutable_cancel()->set_reason(error.message);
+      // Best effort: the cluster ends anyway, or the job shows in its status. A second Ctrl-C does not wait for it.
+      (void)client_->Ask(std::move(cancel), kCancelTimeout).has_value();
     }
     const int exit_code = Complain(error);
     if (error.code != ErrorCode::kCancelled) MentionLogs();
@@ -165,9 +160,10 @@ class Run {
   const TimePoint began_ = clock_.Now();
   ZmqContext context_;
   std::unique_ptr<LocalCluster> cluster_;
-  std::unique_ptr<SchedulerClient> client_;
-  uint64_t job_id_ = 0;
+  std::unique_ptr<BlockingClient> client_;
+  JobId job_id_;
   bool job_over_ = false;
+  bool stopping_ = false;  // what happens to the processes no longer matters
   pb::JobStatus last_;
   std::string model_line_;
 };
@@ -189,23 +185,52 @@ Command RunCommand() {
                    .least_operands = 1,
                    .most_operands = 1};
   line.options = {
-      {.name = "servers", .kind = Option::kInteger, .value_name = "N", .fallback = "2", .help = "servers to start", .least = 1, .most = 64},
-      {.name = "workers", .kind = Option::kInteger, .value_name = "N", .fallback = "2", .help = "workers to start", .least = 1, .most = 256},
+      {.name = "servers",
+       .kind = Option::kInteger,
+       .value_name = "N",
+       .fallback = "2",
+       .help = "servers to start",
+       .least = 1,
+       .most = 64},
+      {.name = "workers",
+       .kind = Option::kInteger,
+       .value_name = "N",
+       .fallback = "2",
+       .help = "workers to start",
+       .least = 1,
+       .most = 256},
       SetOption(),
-      {.name = "data", .value_name = "DIR", .help = "where the job's data paths start (SHEAF_DATA, else the job file's folder or its data/)"},
+      {.name = "data",
+       .value_name = "DIR",
+       .help = "where the job's data paths start (SHEAF_DATA, else the job file's folder or its data/)"},
       {.name = "report", .value_name = "FILE", .help = "writes the outcome as JSON"},
       {.name = "model", .value_name = "FILE", .help = "writes the trained model (safetensors)"},
-      {.name = "log_dir", .value_name = "DIR", .help = "logs of the processes (else a temporary folder, kept if the run fails)"},
-      {.name = "cache_mb", .kind = Option::kInteger, .value_name = "N", .fallback = "0", .help = "memory of a worker for parsed rows; 0: its default", .least = 0, .most = 1 << 20},
+      {.name = "log_dir",
+       .value_name = "DIR",
+       .help = "logs of the processes (else a temporary folder, kept if the run fails)"},
+      {.name = "cache_mb",
+       .kind = Option::kInteger,
+       .value_name = "N",
+       .fallback = "0",
+       .help = "memory of a worker for parsed rows; 0: its default",
+       .least = 0,
+       .most = 1 << 20},
       {.name = "no_restart", .kind = Option::kFlag, .help = "does not start workers again that die"},
       {.name = "restart_workers", .kind = Option::kFlag, .help = "starts workers again that die, which is the default"},
       {.name = "quiet", .kind = Option::kFlag, .help = "no progress"},
       {.name = "scheduler", .value_name = "ADDRESS", .help = "runs on this cluster instead of starting one"},
-      {.name = "timeout", .kind = Option::kNumber, .value_name = "SECONDS", .fallback = "0", .help = "ends the run after so long; 0: no limit", .least = 0, .most = 1e7},
+      {.name = "timeout",
+       .kind = Option::kNumber,
+       .value_name = "SECONDS",
+       .fallback = "0",
+       .help = "ends the run after so long; 0: no limit",
+       .least = 0,
+       .most = 1e7},
       OutputOption(),
   };
-  line.notes = "A value comes from --set, else the environment (SHEAF_JOB_TRAIN__EPOCHS=3), else the file.\n"
-               "Ctrl-C cancels the job and ends every process.\n";
+  line.notes =
+      "A value comes from --set, else the environment (SHEAF_JOB_TRAIN__EPOCHS=3), else the file.\n"
+      "Ctrl-C cancels the job and ends every process.\n";
   return {std::move(line), RunJob};
 }
 

@@ -7,7 +7,6 @@
 #include "cli/commands.h"
 #include "cli/progress_line.h"
 #include "cli/report.h"
-#include "cli/scheduler_client.h"
 #include "cli/terminal.h"
 #include "common/base/strings.h"
 #include "common/runtime/signals.h"
@@ -75,47 +74,52 @@ std::string Seconds(double seconds) { return FormatDuration(Milliseconds(static_
 
 std::string JobsTable(const pb::ClusterStatus& status) {
   if (status.job().empty()) return "no jobs\n";
-  std::vector<std::vector<std::string>> rows = {{"JOB", "NAME", "STATUS", "EPOCH", "DONE", "LOSS", "EX/S", "ELAPSED", "DETAIL"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"JOB", "NAME", "STATUS", "EPOCH", "DONE", "LOSS", "EX/S", "ELAPSED", "DETAIL"}};
   for (const pb::JobStatus& job : status.job()) {
-    const double share = job.work_total() == 0 ? 0 : 100.0 * static_cast<double>(job.work_done()) / static_cast<double>(job.work_total());
+    const double share = job.work_total() == 0
+                             ? 0
+                             : 100.0 * static_cast<double>(job.work_done()) / static_cast<double>(job.work_total());
     std::string phase = PhaseName(job.phase());
     if (job.phase() == pb::RUNNING) phase += " (" + ToLower(pb::PassKind_Name(job.pass_kind())) + ")";
-    rows.push_back({std::to_string(job.job()), job.name(), phase, StrCat(job.epoch(), "/", job.epochs()), FormatFixed(share, 0) + " %",
-                    job.has_train_loss() ? FormatFixed(job.train_loss(), 4) : "-",
-                    FormatCount(static_cast<uint64_t>(job.examples_per_second())), Seconds(job.elapsed_seconds()), OrDash(job.detail())});
+    rows.push_back({std::to_string(job.job()), job.name(), phase, StrCat(job.epoch(), "/", job.epochs()),
+                    FormatFixed(share, 0) + " %", job.has_train_loss() ? FormatFixed(job.train_loss(), 4) : "-",
+                    FormatCount(static_cast<uint64_t>(job.examples_per_second())), Seconds(job.elapsed_seconds()),
+                    OrDash(job.detail())});
   }
   return AlignedTable(rows);
 }
 
 std::string StatusTable(const pb::ClusterStatus& status) {
-  std::string text = StrCat("cluster ", status.cluster(), ", up ", Seconds(status.uptime_seconds()), ", ", status.partition_count(),
-                            " partitions, generation ", status.generation(), ", ", status.build(), "\n\n");
+  std::string text =
+      StrCat("cluster ", status.cluster(), ", up ", Seconds(status.uptime_seconds()), ", ", status.partition_count(),
+             " partitions, generation ", status.generation(), ", ", status.build(), "\n\n");
   std::vector<std::vector<std::string>> rows = {
       {"NODE", "STATE", "HOST", "PID", "PARTITIONS", "LEASES", "ROWS", "MEMORY", "EX/S", "HEARD", "WAITS FOR"}};
   for (const pb::NodeStatus& node : status.node()) {
     rows.push_back({node.name(), node.state(), OrDash(node.host()), std::to_string(node.pid()),
                     node.role() == pb::SERVER ? std::to_string(node.partitions()) : "-",
                     node.role() == pb::WORKER ? std::to_string(node.leases()) : "-",
-                    node.role() == pb::SERVER ? FormatCount(node.rows()) : "-", node.memory_bytes() > 0 ? FormatBytes(node.memory_bytes()) : "-",
+                    node.role() == pb::SERVER ? FormatCount(node.rows()) : "-",
+                    node.memory_bytes() > 0 ? FormatBytes(node.memory_bytes()) : "-",
                     node.role() == pb::WORKER ? FormatCount(node.examples_per_second()) : "-",
                     FormatFixed(node.last_report_seconds(), 1) + " s ago", OrDash(node.waiting_for())});
   }
-  if (rows.size() > 1) text += AlignedTable(rows);
-  else text += "no servers, no workers\n";
+  if (rows.size() > 1)
+    text += AlignedTable(rows);
+  else
+    text += "no servers, no workers\n";
   return text + "\n" + JobsTable(status);
 }
 
 int Show(const Args& args, const std::function<std::string(const pb::ClusterStatus&)>& as_text) {
   auto signals = SignalFd::Create();
   if (!signals) return Complain(signals.error());
+  const Watch watch = WatchSignals(**signals);
   ZmqContext context;
-  auto client = SchedulerClient::Connect(context, SchedulerAddress(args), Timeout(args));
+  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), watch);
   if (!client) return Complain(client.error());
-  (*client)->SetWatch({{(*signals)->fd()}, [&]() -> Status {
-                         if (!(*signals)->Take()) return {};
-                         return Fail(ErrorCode::kCancelled, "interrupted");
-                       }});
-  uint64_t job = 0;
+  JobId job;
   if (!args.operands().empty()) {
     const auto id = ParseJobId(args.operands()[0]);
     if (!id) return Complain(kExitUsage, id.error().message);
@@ -124,52 +128,73 @@ int Show(const Args& args, const std::function<std::string(const pb::ClusterStat
   for (;;) {
     const auto status = (*client)->GetStatus(job);
     if (!status) return Complain(status.error());
-    if (job != 0 && status->job().empty()) return Complain(kExitNotFound, StrCat("no job ", job));
+    if (job.value != 0 && status->job().empty()) return Complain(kExitNotFound, StrCat("no job ", job));
     const bool clear = args.Flag("watch") && isatty(STDOUT_FILENO) != 0;
     std::printf("%s%s", clear ? "\x1b[H\x1b[2J" : "", as_text(*status).c_str());
     if (!args.Flag("watch")) return kExitOk;
     std::fflush(stdout);
-    if (const Status slept = (*client)->Sleep(std::chrono::seconds(1)); !slept) return kExitInterrupted;
+    if (const Status slept = watch.Sleep(std::chrono::seconds(1)); !slept) return kExitInterrupted;
   }
 }
 
 int ShowStatus(const Args& args) {
   const bool as_json = args.Text("output") == "json";
-  return Show(args, [=](const pb::ClusterStatus& status) { return as_json ? Dump(StatusJson(status)) : StatusTable(status); });
+  return Show(
+      args, [=](const pb::ClusterStatus& status) { return as_json ? Dump(StatusJson(status)) : StatusTable(status); });
 }
 
 int ShowJobs(const Args& args) {
   const bool as_json = args.Text("output") == "json";
-  return Show(args, [=](const pb::ClusterStatus& status) { return as_json ? Dump(StatusJson(status)["jobs"]) : JobsTable(status); });
+  return Show(args, [=](const pb::ClusterStatus& status) {
+    return as_json ? Dump(StatusJson(status)["jobs"]) : JobsTable(status);
+  });
 }
 
 int Cancel(const Args& args) {
   const auto id = ParseJobId(args.operands()[0]);
   if (!id) return Complain(kExitUsage, id.error().message);
   ZmqContext context;
-  auto client = SchedulerClient::Connect(context, SchedulerAddress(args), Timeout(args));
+  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), {});
   if (!client) return Complain(client.error());
   const std::string reason = args.Given("reason") ? args.Text("reason") : "cancelled by `sheaf cancel`";
-  if (const Status cancelled = (*client)->Cancel(*id, reason); !cancelled) return Complain(cancelled.error());
-  std::printf("job %llu cancelled\n", static_cast<unsigned long long>(*id));
+  if (const Status cancelled = (*client)->CancelJob(*id, reason); !cancelled) return Complain(cancelled.error());
+  std::printf("job %llu cancelled\n", static_cast<unsigned long long>(id->value));
   return kExitOk;
 }
 
 }  // namespace
 
 Command StatusCommand() {
-  return {{.name = "sheaf status", .operands = "[JOB]", .summary = "the cluster: processes, jobs, who waits for whom", .most_operands = 1,
-           .options = {{.name = "watch", .kind = Option::kFlag, .help = "again every second"}, SchedulerOption(), TimeoutOption(), OutputOption()}},
+  return {{.name = "sheaf status",
+           .operands = "[JOB]",
+           .summary = "the cluster: processes, jobs, who waits for whom",
+           .most_operands = 1,
+           .options = {{.name = "watch", .kind = Option::kFlag, .help = "again every second"},
+                       SchedulerOption(),
+                       TimeoutOption(),
+                       OutputOption()}},
           ShowStatus};
 }
 Command JobsCommand() {
-  return {{.name = "sheaf jobs", .operands = "[JOB]", .summary = "the jobs of the cluster", .most_operands = 1,
-           .options = {{.name = "watch", .kind = Option::kFlag, .help = "again every second"}, SchedulerOption(), TimeoutOption(), OutputOption()}},
+  return {{.name = "sheaf jobs",
+           .operands = "[JOB]",
+           .summary = "the jobs of the cluster",
+           .most_operands = 1,
+           .options = {{.name = "watch", .kind = Option::kFlag, .help = "again every second"},
+                       SchedulerOption(),
+                       TimeoutOption(),
+                       OutputOption()}},
           ShowJobs};
 }
 Command CancelCommand() {
-  return {{.name = "sheaf cancel", .operands = "JOB", .summary = "ends a job", .least_operands = 1, .most_operands = 1,
-           .options = {{.name = "reason", .value_name = "TEXT", .help = "shown in the job's status"}, SchedulerOption(), TimeoutOption()}},
+  return {{.name = "sheaf cancel",
+           .operands = "JOB",
+           .summary = "ends a job",
+           .least_operands = 1,
+           .most_operands = 1,
+           .options = {{.name = "reason", .value_name = "TEXT", .help = "shown in the job's status"},
+                       SchedulerOption(),
+                       TimeoutOption()}},
           Cancel};
 }
 

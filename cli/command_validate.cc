@@ -18,7 +18,8 @@ int Validate(const Args& args) {
     return kExitOk;
   }
   std::string text;
-  if (!google::protobuf::TextFormat::PrintToString(job->spec, &text)) return Complain(kExitBug, "the job cannot be printed");
+  if (!google::protobuf::TextFormat::PrintToString(job->spec, &text))
+    return Complain(kExitBug, "the job cannot be printed");
   std::fputs(text.c_str(), stdout);
   return kExitOk;
 }
@@ -26,14 +27,14 @@ int Validate(const Args& args) {
 }  // namespace
 
 Command ValidateCommand() {
-  return {{.name = "sheaf validate",
-           .operands = "JOB.textproto",
-           .summary = "checks a job file",
-           .least_operands = 1,
-           .most_operands = 1,
-           .options = {SetOption(),
-                       {.name = "print", .kind = Option::kFlag, .help = "prints the job as it would be run"}}},
-          Validate};
+  return {
+      {.name = "sheaf validate",
+       .operands = "JOB.textproto",
+       .summary = "checks a job file",
+       .least_operands = 1,
+       .most_operands = 1,
+       .options = {SetOption(), {.name = "print", .kind = Option::kFlag, .help = "prints the job as it would be run"}}},
+      Validate};
 }
 
 }  // namespace sheaf::cli

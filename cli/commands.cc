@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -23,8 +24,10 @@ std::string Overview() {
   }
   text += "  help      this text, or `sheaf help COMMAND`\n\n";
   text += "The cluster: --scheduler ADDRESS, else SHEAF_SCHEDULER, else " + std::string(kDefaultScheduler) + "\n";
-  text += "Exit status: 0 ok, 1 failed, 2 usage, 3 not found, 5 timeout, 6 nobody answers, 70 a bug of ours, 78 wrong job file or\n"
-          "             configuration, 130 interrupted\n";
+  text +=
+      "Exit status: 0 ok, 1 failed, 2 usage, 3 not found, 5 timeout, 6 nobody answers, 70 a bug of ours, 78 wrong job "
+      "file or\n"
+      "             configuration, 130 interrupted\n";
   return text;
 }
 
@@ -62,7 +65,8 @@ int Dispatch(std::vector<std::string> words) {
     if (args->help()) return Help({command.word()});
     const int exit_code = command.run(*args);
     // What went wrong with stdout (a full disk) is only known now.
-    if (std::fflush(stdout) != 0 && exit_code == kExitOk) return Complain(kExitFailed, "cannot write to standard output");
+    if (std::fflush(stdout) != 0 && exit_code == kExitOk)
+      return Complain(kExitFailed, "cannot write to standard output");
     return exit_code;
   }
   return UnknownCommand(word);
@@ -71,7 +75,7 @@ int Dispatch(std::vector<std::string> words) {
 }  // namespace
 
 std::vector<Command> AllCommands() {
-  return {RunCommand(),    SubmitCommand(),  StatusCommand(), JobsCommand(),    CancelCommand(), ExportCommand(),
+  return {RunCommand(),     SubmitCommand(),   StatusCommand(),  JobsCommand(),  CancelCommand(), ExportCommand(),
           PredictCommand(), ValidateCommand(), DatagenCommand(), BenchCommand(), VersionCommand()};
 }
 
@@ -86,17 +90,32 @@ int RunCommandLine(int argc, const char* const* argv) {
 }
 
 Option SchedulerOption() {
-  return {.name = "scheduler", .value_name = "ADDRESS", .help = "the cluster (SHEAF_SCHEDULER, else " + std::string(kDefaultScheduler) + ")"};
+  return {.name = "scheduler",
+          .value_name = "ADDRESS",
+          .help = "the cluster (SHEAF_SCHEDULER, else " + std::string(kDefaultScheduler) + ")"};
 }
 Option TimeoutOption() {
-  return {.name = "timeout", .kind = Option::kNumber, .value_name = "SECONDS", .fallback = "10",
-          .help = "how long to wait for an answer", .least = 0.1, .most = 86400};
+  return {.name = "timeout",
+          .kind = Option::kNumber,
+          .value_name = "SECONDS",
+          .fallback = "10",
+          .help = "how long to wait for an answer",
+          .least = 0.1,
+          .most = 86400};
 }
 Option OutputOption(std::vector<std::string> formats) {
-  return {.name = "output", .value_name = "FORMAT", .fallback = formats[0], .help = Join(formats, " | "), .choices = formats, .letter = 'o'};
+  return {.name = "output",
+          .value_name = "FORMAT",
+          .fallback = formats[0],
+          .help = Join(formats, " | "),
+          .choices = formats,
+          .letter = 'o'};
 }
 Option SetOption() {
-  return {.name = "set", .kind = Option::kList, .value_name = "FIELD=VALUE", .help = "replaces a field of the job, as train.epochs=3"};
+  return {.name = "set",
+          .kind = Option::kList,
+          .value_name = "FIELD=VALUE",
+          .help = "replaces a field of the job, as train.epochs=3"};
 }
 
 std::string SchedulerAddress(const Args& args) {
@@ -109,10 +128,20 @@ Duration Timeout(const Args& args) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(args.Number("timeout")));
 }
 
-Result<uint64_t> ParseJobId(const std::string& text) {
+Result<std::unique_ptr<BlockingClient>> ConnectTo(ZmqContext& context, const std::string& address, Duration timeout,
+                                                  const Watch& watch) {
+  BlockingClientOptions options;
+  options.scheduler_deadline = timeout;
+  options.client.deadline = std::max<Duration>(timeout, std::chrono::seconds(10));
+  options.check = watch.check;
+  return BlockingClient::Connect(context, address, std::move(options));
+}
+
+Result<JobId> ParseJobId(const std::string& text) {
   const auto number = ParseUint(text.starts_with("job-") ? std::string_view(text).substr(4) : std::string_view(text));
-  if (!number || *number == 0) return Fail(ErrorCode::kInvalidArgument, "\"", text, "\" is no job number (sheaf jobs lists them)");
-  return *number;
+  if (!number || *number == 0)
+    return Fail(ErrorCode::kInvalidArgument, "\"", text, "\" is no job number (sheaf jobs lists them)");
+  return JobId(*number);
 }
 
 std::string DataFolder(const Args& args, const std::string& job_path) {
@@ -120,9 +149,12 @@ std::string DataFolder(const Args& args, const std::string& job_path) {
   const char* variable = std::getenv("SHEAF_DATA");
   std::error_code ignored;
   fs::path folder = fs::path(job_path).parent_path();
-  if (args.Given("data")) folder = args.Text("data");
-  else if (variable != nullptr && *variable != 0) folder = variable;
-  else if (fs::is_directory(folder / "data", ignored)) folder /= "data";
+  if (args.Given("data"))
+    folder = args.Text("data");
+  else if (variable != nullptr && *variable != 0)
+    folder = variable;
+  else if (fs::is_directory(folder / "data", ignored))
+    folder /= "data";
   const fs::path absolute = fs::absolute(folder.empty() ? fs::path(".") : folder, ignored);
   return ignored ? folder.string() : absolute.lexically_normal().string();
 }

@@ -2,18 +2,21 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "cli/args.h"
 #include "cli/complain.h"
+#include "cli/watch.h"
+#include "client/blocking_client.h"
 #include "common/runtime/clock.h"
 
 namespace sheaf::cli {
 
 struct Command {
-  CommandLine line;                        // line.name is "sheaf run"
-  std::function<int(const Args&)> run;     // answers the exit status
+  CommandLine line;                     // line.name is "sheaf run"
+  std::function<int(const Args&)> run;  // answers the exit status
   std::string word() const { return line.name.substr(line.name.find(' ') + 1); }
 };
 
@@ -36,16 +39,19 @@ int RunCommandLine(int argc, const char* const* argv);
 
 // ---- options that several commands have ----------------------------------------------------------------------------
 
-Option SchedulerOption();                  // --scheduler ADDRESS
-Option TimeoutOption();                    // --timeout SECONDS: of the scheduler's silence
+Option SchedulerOption();  // --scheduler ADDRESS
+Option TimeoutOption();    // --timeout SECONDS: of the scheduler's silence
 Option OutputOption(std::vector<std::string> formats = {"table", "json"});  // -o, --output
-Option SetOption();                        // --set FIELD=VALUE
+Option SetOption();                                                         // --set FIELD=VALUE
 
 // --scheduler, else SHEAF_SCHEDULER, else the default.
 std::string SchedulerAddress(const Args& args);
 Duration Timeout(const Args& args);
+// Reaches the scheduler; waits of the client look at `watch`.
+Result<std::unique_ptr<BlockingClient>> ConnectTo(ZmqContext& context, const std::string& address, Duration timeout,
+                                                  const Watch& watch);
 // A job number as people write it: 3 or job-3.
-Result<uint64_t> ParseJobId(const std::string& text);
+Result<JobId> ParseJobId(const std::string& text);
 
 // Where relative data paths start: --data, else SHEAF_DATA, else the folder `data` beside the job file, else the job
 // file's own folder. Absolute.

@@ -2,66 +2,79 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
-#include "cli/table_client.h"
 #include "client/dense.h"
 #include "compute/model/model.h"
 
 namespace sheaf::cli {
 namespace {
 
-Result<StoredRows> FetchRows(TableClient& tables, TableId table) {
-  SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, tables.DimOf(table));
+constexpr size_t kScanBytes = 2 << 20;
+
+Result<StoredRows> FetchRows(BlockingClient& client, TableId table) {
+  SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, TableDim(client.config(), table));
   StoredRows rows(dim, {}, {});
-  SHEAF_RETURN_IF_ERROR(tables.ScanAll(table, [&](HashedKey key, std::span<const float> row) -> Status {
-    rows.Append(key, row);
-    return {};
-  }));
+  // Partitions come in order, and each in key order: so do the rows of the whole table.
+  SHEAF_RETURN_IF_ERROR(client.ScanAll(
+      table, ScanRows(dim), [&](PartitionId, std::span<const HashedKey> keys, std::span<const float> values) -> Status {
+        for (size_t i = 0; i < keys.size(); ++i) rows.Append(keys[i], values.subspan(i * dim, dim));
+        return {};
+      }));
   rows.BuildIndex();
   return rows;
 }
 
 }  // namespace
 
-Result<StoredModel> FetchModel(ZmqContext& context, const std::string& scheduler, const pb::JobBrief& brief, Duration timeout,
-                               const std::function<Status()>& interrupted) {
-  SHEAF_ASSIGN_OR_RETURN(const auto client, SchedulerClient::Connect(context, scheduler, timeout));
-  client->SetWatch({{}, interrupted});
-  SHEAF_ASSIGN_OR_RETURN(const pb::ClusterConfig config, client->GetConfig());
-  SHEAF_ASSIGN_OR_RETURN(const auto tables, TableClient::Connect(context, config, timeout, interrupted));
+Result<uint32_t> TableDim(const pb::ClusterConfig& config, TableId table) {
+  for (const pb::TableSpec& spec : config.table()) {
+    if (spec.id() == table.value) return spec.dim();
+  }
+  return Fail(ErrorCode::kNotFound, "table ", table,
+              " is not in the cluster any more: only the tables of the latest jobs are kept");
+}
+
+uint32_t ScanRows(uint32_t dim) {
+  return static_cast<uint32_t>(std::max<size_t>(1, kScanBytes / (sizeof(HashedKey) + dim * sizeof(float))));
+}
+
+Result<StoredModel> FetchModel(BlockingClient& client, const pb::JobBrief& brief) {
+  if (const auto newest = client.GetConfig(); !newest) return Failure{newest.error()};
   StoredModel model;
   model.spec = brief.spec();
-  SHEAF_ASSIGN_OR_RETURN(model.weights, FetchRows(*tables, TableId(brief.weight_table())));
+  SHEAF_ASSIGN_OR_RETURN(model.weights, FetchRows(client, TableId(brief.weight_table())));
   if (brief.bias_table() != 0) {
     const TableId table(brief.bias_table());
-    SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, tables->DimOf(table));
+    SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, TableDim(client.config(), table));
     const DenseLayout layout(table, dim, dim);  // one chunk, as the workers have it
-    SHEAF_ASSIGN_OR_RETURN(const std::vector<float> rows, tables->Pull(table, layout.keys()));
+    SHEAF_ASSIGN_OR_RETURN(const std::vector<float> rows, client.Pull(table, layout.keys()));
     model.bias.resize(dim);
     layout.ToFlat(rows, model.bias);
   }
   if (brief.statistics_table() != 0) {
-    SHEAF_ASSIGN_OR_RETURN(model.statistics, FetchRows(*tables, TableId(brief.statistics_table())));
+    SHEAF_ASSIGN_OR_RETURN(model.statistics, FetchRows(client, TableId(brief.statistics_table())));
   }
   return model;
 }
 
-Result<ExportFacts> ExportModel(ZmqContext& context, const std::string& scheduler, const pb::JobBrief& brief,
-                                const std::string& path, Duration timeout, const std::function<Status()>& interrupted) {
-  SHEAF_ASSIGN_OR_RETURN(const StoredModel model, FetchModel(context, scheduler, brief, timeout, interrupted));
+Result<ExportFacts> ExportModel(BlockingClient& client, const pb::JobBrief& brief, const std::string& path) {
+  SHEAF_ASSIGN_OR_RETURN(const StoredModel model, FetchModel(client, brief));
   SHEAF_RETURN_IF_ERROR(SaveModel(path, model));
   std::error_code ignored;
-  const auto bytes = std::filesystem::is_regular_file(path, ignored) ? std::filesystem::file_size(path, ignored) : 0;
-  return ExportFacts{.rows = model.weights.size(), .bytes = ignored ? 0 : bytes};
+  const bool regular = std::filesystem::is_regular_file(path, ignored);
+  return ExportFacts{.rows = model.weights.size(), .bytes = regular ? std::filesystem::file_size(path, ignored) : 0};
 }
 
 Status CheckOutputPath(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code ignored;
-  if (path.empty() || fs::is_directory(path, ignored)) return Fail(ErrorCode::kInvalidArgument, "cannot write ", path, ": it is a folder");
+  if (path.empty() || fs::is_directory(path, ignored))
+    return Fail(ErrorCode::kInvalidArgument, "cannot write ", path, ": it is a folder");
   const fs::path folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : fs::path(".");
-  if (!fs::is_directory(folder, ignored)) return Fail(ErrorCode::kNotFound, "cannot write ", path, ": there is no folder ", folder.string());
+  if (!fs::is_directory(folder, ignored))
+    return Fail(ErrorCode::kNotFound, "cannot write ", path, ": there is no folder ", folder.string());
   if (access(folder.c_str(), W_OK) != 0 && access(path.c_str(), W_OK) != 0) {
     return Fail(ErrorCode::kPermissionDenied, "cannot write ", path, ": no permission to write there");
   }

@@ -57,7 +57,7 @@ class Display {
 
 }  // namespace
 
-Result<pb::JobStatus> Follow(SchedulerClient& client, uint64_t job, const FollowOptions& options) {
+Result<pb::JobStatus> Follow(BlockingClient& client, JobId job, const Watch& watch, const FollowOptions& options) {
   const SystemClock clock;
   const TimePoint end = clock.Now() + options.time_limit;
   Display display(options);
@@ -65,16 +65,16 @@ Result<pb::JobStatus> Follow(SchedulerClient& client, uint64_t job, const Follow
     SHEAF_ASSIGN_OR_RETURN(const pb::ClusterStatus cluster, client.GetStatus(job));
     const pb::JobStatus* status = nullptr;
     for (const pb::JobStatus& each : cluster.job()) {
-      if (each.job() == job) status = &each;
+      if (each.job() == job.value) status = &each;
     }
-    if (status == nullptr) return Fail(ErrorCode::kNotFound, "the scheduler at ", client.address(), " does not know job ", job);
+    if (status == nullptr) return Fail(ErrorCode::kNotFound, "the scheduler does not know job ", job);
     display.Show(cluster, *status, clock.Now());
     if (IsOver(*status)) return *status;
     if (options.time_limit > Duration::zero() && clock.Now() >= end) {
       return Fail(ErrorCode::kTimeout, "job ", job, " (", status->name(), ") has not ended within ",
                   FormatSeconds(options.time_limit), ": ", ProgressLine(*status, FirstWait(cluster), 0));
     }
-    SHEAF_RETURN_IF_ERROR(client.Sleep(options.poll_every));
+    SHEAF_RETURN_IF_ERROR(watch.Sleep(options.poll_every));
   }
 }
 

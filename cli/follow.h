@@ -5,20 +5,21 @@
 #include <string>
 #include <vector>
 
-#include "cli/scheduler_client.h"
+#include "cli/watch.h"
+#include "client/blocking_client.h"
 #include "common/base/result.h"
 
 namespace sheaf::cli {
 
 struct FollowOptions {
   Duration poll_every = Milliseconds(200);
-  Duration line_every = std::chrono::seconds(10);      // if stderr is no terminal; changes of phase come at once
-  Duration time_limit = Duration::zero();              // zero: none
+  Duration line_every = std::chrono::seconds(10);  // if stderr is no terminal; changes of phase come at once
+  Duration time_limit = Duration::zero();          // zero: none
   bool quiet = false;
-  std::function<std::vector<std::string>()> news;      // lines to show between the progress lines
+  std::function<std::vector<std::string>()> news;  // lines to show between the progress lines
 };
 
 // The job's last status: finished, failed or cancelled. kTimeout: it is still running; kCancelled: interrupted.
-Result<pb::JobStatus> Follow(SchedulerClient& client, uint64_t job, const FollowOptions& options);
+Result<pb::JobStatus> Follow(BlockingClient& client, JobId job, const Watch& watch, const FollowOptions& options);
 
 }  // namespace sheaf::cli

@@ -68,8 +68,8 @@ void NoteOrigins(const google::protobuf::Message& message, const TextFormat::Par
       const auto location = tree->GetLocation(field, index);
       if (location.line >= 0) job.origins[path] = Place(file, location.line, location.column);
       if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !field->is_repeated()) {
-        NoteOrigins(message.GetReflection()->GetMessage(message, field), tree->GetTreeForNested(field, index), path + ".",
-                    file, job);
+        NoteOrigins(message.GetReflection()->GetMessage(message, field), tree->GetTreeForNested(field, index),
+                    path + ".", file, job);
       }
     }
   }

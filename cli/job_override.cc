@@ -87,7 +87,8 @@ bool Put(Message& message, const FieldDescriptor* field, const std::string& text
       field->is_repeated() ? reflection->AddEnum(&message, field, value) : reflection->SetEnum(&message, field, value);
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -99,8 +100,8 @@ Status SetField(const std::string& path, const std::string& value, const std::st
   for (size_t i = 0; i < steps.size(); ++i) {
     const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(steps[i]);
     if (field == nullptr) {
-      return Fail(ErrorCode::kInvalidArgument, origin, ": no field \"", steps[i], "\" in ", message->GetDescriptor()->name(),
-                  Suggestion(steps[i], FieldNames(*message->GetDescriptor())));
+      return Fail(ErrorCode::kInvalidArgument, origin, ": no field \"", steps[i], "\" in ",
+                  message->GetDescriptor()->name(), Suggestion(steps[i], FieldNames(*message->GetDescriptor())));
     }
     const bool last = i + 1 == steps.size();
     const bool nested = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
@@ -110,7 +111,8 @@ Status SetField(const std::string& path, const std::string& value, const std::st
       return Fail(ErrorCode::kInvalidArgument, origin, ": ", path, " is a group of fields; set one of:", names);
     }
     if (!nested && !last) {
-      return Fail(ErrorCode::kInvalidArgument, origin, ": ", steps[i], " has no fields, so \"", path, "\" names nothing");
+      return Fail(ErrorCode::kInvalidArgument, origin, ": ", steps[i], " has no fields, so \"", path,
+                  "\" names nothing");
     }
     if (nested) {
       message = message->GetReflection()->MutableMessage(message, field);
@@ -118,13 +120,15 @@ Status SetField(const std::string& path, const std::string& value, const std::st
     }
     message->GetReflection()->ClearField(message, field);
     std::erase_if(job.origins, [&](const auto& entry) { return entry.first.starts_with(path + "["); });
-    const std::vector<std::string> values =
-        !field->is_repeated() ? std::vector{value} : value.empty() ? std::vector<std::string>() : Split(value, ',');
+    const std::vector<std::string> values = !field->is_repeated() ? std::vector{value}
+                                            : value.empty()       ? std::vector<std::string>()
+                                                                  : Split(value, ',');
     for (const std::string& one : values) {
       if (Put(*message, field, one)) continue;
       const bool named = field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM;
-      return Fail(ErrorCode::kInvalidArgument, origin, ": ", path, ": ", named ? "no value \"" : "\"", one,
-                  named ? "\"" + Suggestion(one, ValueNames(*field->enum_type())) : "\" is not " + ExpectedValue(*field));
+      return Fail(
+          ErrorCode::kInvalidArgument, origin, ": ", path, ": ", named ? "no value \"" : "\"", one,
+          named ? "\"" + Suggestion(one, ValueNames(*field->enum_type())) : "\" is not " + ExpectedValue(*field));
     }
     job.origins[path] = origin;
   }

@@ -28,7 +28,8 @@ size_t OffsetOf(const std::string& text, int line, int column) {
     if (end == std::string::npos) return text.size();
     at = end + 1;
   }
-  for (int i = 0; i < column && at < text.size() && text[at] != '\n'; ++at) i = text[at] == '\t' ? (i / 8 + 1) * 8 : i + 1;
+  for (int i = 0; i < column && at < text.size() && text[at] != '\n'; ++at)
+    i = text[at] == '\t' ? (i / 8 + 1) * 8 : i + 1;
   return at;
 }
 
@@ -95,18 +96,25 @@ std::vector<std::string> ValueNames(const EnumDescriptor& values) {
 
 std::string ExpectedValue(const FieldDescriptor& field) {
   switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_UINT32: return "a whole number from 0 to 4294967295";
-    case FieldDescriptor::CPPTYPE_UINT64: return "a whole number from 0 to 18446744073709551615";
-    case FieldDescriptor::CPPTYPE_DOUBLE: return "a number";
-    case FieldDescriptor::CPPTYPE_BOOL: return "true or false";
-    case FieldDescriptor::CPPTYPE_STRING: return "a \"quoted\" string";
-    case FieldDescriptor::CPPTYPE_MESSAGE: return field.message_type()->name() + " { ... }";
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return "a whole number from 0 to 4294967295";
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return "a whole number from 0 to 18446744073709551615";
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return "a number";
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return "true or false";
+    case FieldDescriptor::CPPTYPE_STRING:
+      return "a \"quoted\" string";
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return field.message_type()->name() + " { ... }";
     case FieldDescriptor::CPPTYPE_ENUM: {
       std::string text = "one of:";
       for (const std::string& name : ValueNames(*field.enum_type())) text += " " + name;
       return text;
     }
-    default: return "another value";
+    default:
+      return "another value";
   }
 }
 
@@ -133,7 +141,8 @@ std::string Improve(const std::string& text, int line, int column, const std::st
     if (owner == nullptr) return message;
     return "no field \"" + name + "\" in " + owner->name() + Suggestion(name, FieldNames(*owner));
   }
-  if (message.starts_with("Unknown enumeration value of") && context.field != nullptr && context.field->enum_type() != nullptr) {
+  if (message.starts_with("Unknown enumeration value of") && context.field != nullptr &&
+      context.field->enum_type() != nullptr) {
     const std::string name = Quoted(message, 0);
     return "no value \"" + name + "\" for " + context.message->name() + "." + context.field->name() +
            Suggestion(name, ValueNames(*context.field->enum_type()));
@@ -145,8 +154,8 @@ std::string Improve(const std::string& text, int line, int column, const std::st
                            message.starts_with("Invalid value for boolean") || message.starts_with("Unable to parse") ||
                            message.starts_with("Invalid float number");
   if (about_value && context.field != nullptr) {
-    return message + (message.ends_with('.') ? "" : ".") + " " + context.message->name() + "." + context.field->name() + " takes " +
-           ExpectedValue(*context.field);
+    return message + (message.ends_with('.') ? "" : ".") + " " + context.message->name() + "." + context.field->name() +
+           " takes " + ExpectedValue(*context.field);
   }
   return message;
 }
@@ -157,7 +166,8 @@ TextError ImproveTextError(const std::string& text, const TextError& error) {
   const bool about_field = error.message.find("has no field named") != std::string::npos;
   const bool about_enum = error.message.starts_with("Unknown enumeration value of");
   TextError better = error;
-  if (error.line >= 0 && (about_field || about_enum)) MoveBack(text, Quoted(error.message, about_field ? 1 : 0), better);
+  if (error.line >= 0 && (about_field || about_enum))
+    MoveBack(text, Quoted(error.message, about_field ? 1 : 0), better);
   better.message = Improve(text, better.line, better.column, error.message);
   return better;
 }

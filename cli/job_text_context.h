@@ -14,7 +14,7 @@ class FieldDescriptor;
 namespace sheaf::cli {
 
 struct TextError {
-  int line = -1;     // 0-based; -1: nowhere in particular
+  int line = -1;  // 0-based; -1: nowhere in particular
   int column = -1;
   std::string message;
 };

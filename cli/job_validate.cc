@@ -44,7 +44,8 @@ bool IsNameCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
 }
 bool IsIndex(const std::string& text) {
-  return !text.empty() && text.size() <= 6 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return !text.empty() && text.size() <= 6 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 void CheckName(const pb::JobSpec& spec, Checker& check) {
@@ -75,13 +76,15 @@ void CheckClicks(const pb::ClickSpec& clicks, Checker& check) {
     check.Problem("data.clicks.multi_value_separator", "is the separator of columns too");
   }
   const auto column = [&](const std::string& path, const std::string& name) {
-    if (name.empty()) check.Problem(path, "is empty, must be a column's name or 0-based index");
+    if (name.empty())
+      check.Problem(path, "is empty, must be a column's name or 0-based index");
     else if (!clicks.header() && !IsIndex(name)) {
       check.Problem(path, "is \"" + name + "\", must be a 0-based index as long as data.clicks.header is false");
     }
   };
   if (clicks.has_label_column()) column("data.clicks.label_column", clicks.label_column());
-  for (int i = 0; i < clicks.categorical_size(); ++i) column(CheckText("data.clicks.categorical[", i, "]"), clicks.categorical(i));
+  for (int i = 0; i < clicks.categorical_size(); ++i)
+    column(CheckText("data.clicks.categorical[", i, "]"), clicks.categorical(i));
   for (int i = 0; i < clicks.integer_size(); ++i) column(CheckText("data.clicks.integer[", i, "]"), clicks.integer(i));
   for (int i = 0; i < clicks.ignore_size(); ++i) column(CheckText("data.clicks.ignore[", i, "]"), clicks.ignore(i));
   for (int i = 0; i < clicks.cross_size(); ++i) {
@@ -129,14 +132,18 @@ void CheckData(const pb::JobSpec& spec, Checker& check) {
 void CheckModel(const pb::ModelSpec& model, Checker& check) {
   const bool machine = model.kind() == pb::ModelSpec::FACTORIZATION_MACHINE;
   if (machine && model.loss() == pb::ModelSpec::SOFTMAX) {
-    check.Problem("model.loss", "is SOFTMAX, which FACTORIZATION_MACHINE does not know: use LOGISTIC, SQUARED or HUBER, or LINEAR");
+    check.Problem("model.loss",
+                  "is SOFTMAX, which FACTORIZATION_MACHINE does not know: use LOGISTIC, SQUARED or HUBER, or LINEAR");
   }
   if (model.loss() == pb::ModelSpec::SOFTMAX) {
-    if (!model.has_classes()) check.Problem("model.classes", CheckText("is missing: SOFTMAX needs the number of classes, from 2 to ", kMaxRowFloats));
+    if (!model.has_classes())
+      check.Problem("model.classes",
+                    CheckText("is missing: SOFTMAX needs the number of classes, from 2 to ", kMaxRowFloats));
     check.Range("model.classes", model.classes(), 2, kMaxRowFloats);
   } else if (model.classes() != 2) {
-    check.Problem("model.classes", CheckText("is ", model.classes(), ", but model.loss ", pb::ModelSpec::Loss_Name(model.loss()),
-                                             " has no classes to choose from: use SOFTMAX"));
+    check.Problem("model.classes",
+                  CheckText("is ", model.classes(), ", but model.loss ", pb::ModelSpec::Loss_Name(model.loss()),
+                            " has no classes to choose from: use SOFTMAX"));
   }
   if (machine) check.Range("model.factors", model.factors(), 1, kMaxRowFloats - 1);
   check.NotNegative("model.init_stddev", model.init_stddev(), 10);
@@ -152,7 +159,8 @@ void CheckOptimizer(const pb::OptimizerSpec& optimizer, Checker& check) {
   check.Positive("optimizer.epsilon", optimizer.epsilon(), 1);
   check.NotNegative("optimizer.l1", optimizer.l1(), 1e6);
   check.NotNegative("optimizer.l2", optimizer.l2(), 1e6);
-  check.Range("optimizer.weight_decay", optimizer.weight_decay(), 0, Checker::Least::kIncluded, 1, Checker::Most::kExcluded);
+  check.Range("optimizer.weight_decay", optimizer.weight_decay(), 0, Checker::Least::kIncluded, 1,
+              Checker::Most::kExcluded);
   if (optimizer.weight_decay() > 0 && optimizer.kind() != pb::OptimizerSpec::ADAMW) {
     check.Problem("optimizer.weight_decay", "is for optimizer.kind ADAMW, not " +
                                                 pb::OptimizerSpec::Kind_Name(optimizer.kind()) + ": use optimizer.l2");

@@ -13,8 +13,8 @@
 namespace sheaf::cli {
 
 struct FieldProblem {
-  std::string path;   // "train.batch_size", "data.train[1]"
-  std::string text;   // "is 0, must be from 1 to 1048576"
+  std::string path;  // "train.batch_size", "data.train[1]"
+  std::string text;  // "is 0, must be from 1 to 1048576"
 };
 
 // In the order of the fields. Empty: the job is well formed.

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Duration kQuick = std::chrono::seconds(2);       // an end this soon after the start says that starting fails
+constexpr Duration kQuick = std::chrono::seconds(10);  // an end this soon after the start says that starting fails
 constexpr uint32_t kMaxQuickFailures = 5;
 constexpr Duration kRestartPause = Milliseconds(100);
 constexpr Duration kGrace = std::chrono::seconds(3);
@@ -74,7 +74,8 @@ Status LocalCluster::PrepareLogs() {
     const char* base = getenv("TMPDIR");
     std::string pattern = StrCat(base != nullptr && *base != 0 ? base : "/tmp", "/sheaf-XXXXXX");
     if (mkdtemp(pattern.data()) == nullptr) {
-      return Fail(ErrorCode::kIo, "cannot make a folder for logs (", pattern, "): ", std::strerror(errno), "; name one with --log_dir");
+      return Fail(ErrorCode::kIo, "cannot make a folder for logs (", pattern, "): ", std::strerror(errno),
+                  "; name one with --log_dir");
     }
     options_.log_dir = pattern;
     own_log_dir_ = true;
@@ -91,7 +92,8 @@ Status LocalCluster::StartScheduler(const std::function<Status()>& interrupted) 
   std::error_code ignored;
   fs::remove(address_file, ignored);
   Member scheduler{.name = "scheduler", .argv = {}, .process = nullptr, .started = {}, .start_again = {}};
-  scheduler.argv = {program_dir_ + "/sheaf-scheduler", "--listen=127.0.0.1", "--port=0", "--address_file=" + address_file};
+  scheduler.argv = {program_dir_ + "/sheaf-scheduler", "--listen=127.0.0.1", "--port=0",
+                    "--address_file=" + address_file};
   members_.push_back(std::move(scheduler));
   if (const Status started = StartMember(members_[0]); !started) return started;
   const TimePoint end = clock_.Now() + options_.start_timeout;
@@ -102,12 +104,14 @@ Status LocalCluster::StartScheduler(const std::function<Status()>& interrupted) 
     SHEAF_RETURN_IF_ERROR(interrupted());
   }
   KeepLogs();
-  return Fail(ErrorCode::kTimeout, "the scheduler did not start within ", FormatSeconds(options_.start_timeout), LogTail("scheduler"));
+  return Fail(ErrorCode::kTimeout, "the scheduler did not start within ", FormatSeconds(options_.start_timeout),
+              LogTail("scheduler"));
 }
 
 Status LocalCluster::StartMember(Member& member) {
   member.started = clock_.Now();
-  auto process = ChildProcess::Spawn({.argv = member.argv, .environment = {}, .working_directory = "", .log_path = LogPath(member.name)});
+  auto process = ChildProcess::Spawn(
+      {.argv = member.argv, .environment = {}, .working_directory = "", .log_path = LogPath(member.name)});
   if (!process) return Wrap(process.error(), "starting ", member.name);
   member.process = std::move(*process);
   return {};
@@ -143,24 +147,27 @@ Status LocalCluster::OnEnd(Member& member, const ProcessExit& exit) {
     return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), "): the run cannot go on without it",
                 LogTail(member.name));
   }
-  // A worker that is killed is business as usual; one that gives up by itself, again and again, is not.
-  const bool quick = exit.signal == 0 && clock_.Now() - member.started < kQuick;
+  // A worker that is killed is business as usual; one that gives up or crashes by itself, again and again, is not.
+  const bool killed = exit.signal == SIGKILL || exit.signal == SIGTERM;
+  const bool quick = !killed && clock_.Now() - member.started < kQuick;
   member.quick_failures = quick ? member.quick_failures + 1 : 0;
   if (member.quick_failures >= kMaxQuickFailures) {
     KeepLogs();
-    return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), ") right after its start, ", kMaxQuickFailures,
-                " times in a row", LogTail(member.name));
+    return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), ") right after its start, ",
+                kMaxQuickFailures, " times in a row", LogTail(member.name));
   }
   if (!options_.restart_workers) {
     news_.push_back(StrCat(member.name, " ended (", exit.Text(), ")"));
-    const bool any = std::any_of(members_.begin(), members_.end(), [](const Member& other) { return IsWorker(other.name) && other.process; });
+    const bool any = std::any_of(members_.begin(), members_.end(),
+                                 [](const Member& other) { return IsWorker(other.name) && other.process; });
     if (any) return {};
     KeepLogs();
     return Fail(ErrorCode::kUnavailable, "the last worker is gone, and --restart_workers is off", LogTail(member.name));
   }
   if (restarts_ >= options_.max_restarts) {
     KeepLogs();
-    return Fail(ErrorCode::kUnavailable, "workers were started again ", restarts_, " times; giving up", LogTail(member.name));
+    return Fail(ErrorCode::kUnavailable, "workers were started again ", restarts_, " times; giving up",
+                LogTail(member.name));
   }
   ++restarts_;
   member.start_again = clock_.Now() + kRestartPause * (member.quick_failures + 1);
@@ -195,7 +202,8 @@ void LocalCluster::Stop() {
     const TimePoint end = clock_.Now() + kGrace;
     for (Member& member : members_) {
       if (!member.process || IsWorker(member.name) != workers) continue;
-      if (!member.process->Wait(std::max<Duration>(end - clock_.Now(), Duration::zero()))) member.process->Signal(SIGKILL);
+      if (!member.process->Wait(std::max<Duration>(end - clock_.Now(), Duration::zero())))
+        member.process->Signal(SIGKILL);
       member.process.reset();
     }
   }

@@ -19,9 +19,9 @@ namespace sheaf::cli {
 struct LocalClusterOptions {
   uint32_t servers = 2;
   uint32_t workers = 2;
-  std::string data_dir;             // where workers look for relative paths
-  std::string log_dir;              // empty: a temporary one, removed if all went well
-  uint32_t cache_mb = 0;            // of each worker; 0: its default
+  std::string data_dir;   // where workers look for relative paths
+  std::string log_dir;    // empty: a temporary one, removed if all went well
+  uint32_t cache_mb = 0;  // of each worker; 0: its default
   bool restart_workers = true;
   uint32_t max_restarts = 1000;
   Duration start_timeout = std::chrono::seconds(30);
@@ -30,7 +30,8 @@ struct LocalClusterOptions {
 class LocalCluster {
  public:
   // Starts everything. `interrupted` is asked while waiting; an error from it ends the start.
-  static Result<std::unique_ptr<LocalCluster>> Start(LocalClusterOptions options, const std::function<Status()>& interrupted);
+  static Result<std::unique_ptr<LocalCluster>> Start(LocalClusterOptions options,
+                                                     const std::function<Status()>& interrupted);
   ~LocalCluster();
   LocalCluster(const LocalCluster&) = delete;
   LocalCluster& operator=(const LocalCluster&) = delete;
@@ -55,12 +56,12 @@ class LocalCluster {
 
  private:
   struct Member {
-    std::string name;               // server-0: as in the log's name
+    std::string name;  // server-0: as in the log's name
     std::vector<std::string> argv;
     std::unique_ptr<ChildProcess> process;  // null: ended for good, or waiting to be started again
     TimePoint started;
     TimePoint start_again;
-    uint32_t quick_failures = 0;    // in a row, soon after the start
+    uint32_t quick_failures = 0;  // in a row, soon after the start
   };
 
   explicit LocalCluster(LocalClusterOptions options) : options_(std::move(options)) {}
@@ -78,7 +79,7 @@ class LocalCluster {
   bool keep_logs_ = false;
   bool stopping_ = false;
   uint32_t restarts_ = 0;
-  std::vector<Member> members_;     // [0] is the scheduler, then servers, then workers
+  std::vector<Member> members_;  // [0] is the scheduler, then servers, then workers
   std::vector<std::string> news_;
 };
 

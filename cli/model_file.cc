@@ -42,8 +42,8 @@ Result<StoredRows> ReadRows(SafetensorsReader& file, const std::string& path, co
   SHEAF_ASSIGN_OR_RETURN(std::vector<float> rows, file.ReadF32(rows_name, 2));
   const auto& shape = file.tensors().at(rows_name).shape;
   if (shape[0] != keys.size() || shape[1] == 0 || shape[1] > 65536) {
-    return Fail(ErrorCode::kDataLoss, path, ": ", rows_name, " is [", shape[0], ", ", shape[1], "], ", keys_name, " has ",
-                keys.size(), " keys");
+    return Fail(ErrorCode::kDataLoss, path, ": ", rows_name, " is [", shape[0], ", ", shape[1], "], ", keys_name,
+                " has ", keys.size(), " keys");
   }
   std::transform(keys.begin(), keys.end(), keys.begin(), MixKey);
   if (std::adjacent_find(keys.begin(), keys.end(), std::greater_equal<>()) != keys.end()) {
@@ -81,7 +81,8 @@ void StoredRows::Lookup(std::span<const HashedKey> wanted, std::span<float> out)
   for (size_t i = 0; i < wanted.size(); ++i) {
     const size_t bucket = wanted[i] >> (64 - bucket_bits_);
     const auto end = keys_.begin() + static_cast<std::ptrdiff_t>(bucket_begin_[bucket + 1]);
-    const auto found = std::lower_bound(keys_.begin() + static_cast<std::ptrdiff_t>(bucket_begin_[bucket]), end, wanted[i]);
+    const auto found =
+        std::lower_bound(keys_.begin() + static_cast<std::ptrdiff_t>(bucket_begin_[bucket]), end, wanted[i]);
     float* row = out.data() + i * dim_;
     if (found == end || *found != wanted[i]) {
       std::fill_n(row, dim_, 0.0f);
@@ -115,7 +116,8 @@ Status SaveModel(const std::string& path, const StoredModel& model) {
 Result<StoredModel> LoadModel(const std::string& path) {
   SHEAF_ASSIGN_OR_RETURN(SafetensorsReader file, SafetensorsReader::Open(path));
   SHEAF_ASSIGN_OR_RETURN(const std::string format, Metadata(file, path, "format"));
-  if (format != kFormat) return Fail(ErrorCode::kDataLoss, path, " is not a model of sheaf: its format is \"", format, "\"");
+  if (format != kFormat)
+    return Fail(ErrorCode::kDataLoss, path, " is not a model of sheaf: its format is \"", format, "\"");
   SHEAF_ASSIGN_OR_RETURN(const std::string version, Metadata(file, path, "format_version"));
   if (version != kVersion) {
     return Fail(ErrorCode::kVersionMismatch, path, " has format version ", version, ", this sheaf reads ", kVersion,

@@ -45,8 +45,8 @@ class StoredRows {
 struct StoredModel {
   pb::JobSpec spec;
   StoredRows weights;
-  std::vector<float> bias;       // [bias_dim], empty without bias
-  StoredRows statistics;         // size 0 if the job needs none
+  std::vector<float> bias;  // [bias_dim], empty without bias
+  StoredRows statistics;    // size 0 if the job needs none
 };
 
 Status SaveModel(const std::string& path, const StoredModel& model);

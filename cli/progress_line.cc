@@ -10,23 +10,35 @@ namespace {
 
 const char* PassName(pb::PassKind kind) {
   switch (kind) {
-    case pb::STATISTICS: return "count";
-    case pb::TRAIN: return "train";
-    case pb::VALIDATE: return "valid";
-    case pb::TEST: return "test";
-    default: return "run";
+    case pb::STATISTICS:
+      return "count";
+    case pb::TRAIN:
+      return "train";
+    case pb::VALIDATE:
+      return "valid";
+    case pb::TEST:
+      return "test";
+    default:
+      return "run";
   }
 }
 
 const char* PhaseName(const pb::JobStatus& status) {
   switch (status.phase()) {
-    case pb::WAITING: return "wait";
-    case pb::PLANNING: return "plan";
-    case pb::RUNNING: return PassName(status.pass_kind());
-    case pb::FINISHED: return "done";
-    case pb::FAILED: return "failed";
-    case pb::CANCELLED: return "cancelled";
-    default: return "job";
+    case pb::WAITING:
+      return "wait";
+    case pb::PLANNING:
+      return "plan";
+    case pb::RUNNING:
+      return PassName(status.pass_kind());
+    case pb::FINISHED:
+      return "done";
+    case pb::FAILED:
+      return "failed";
+    case pb::CANCELLED:
+      return "cancelled";
+    default:
+      return "job";
   }
 }
 
@@ -78,11 +90,12 @@ std::string PhaseText(const pb::JobStatus& status) {
 std::string ProgressLine(const pb::JobStatus& status, const std::string& waits, size_t width) {
   std::string line = PhaseText(status);
   if (status.phase() != pb::RUNNING) return Fitted(line, width);
-  const double share = status.rows_total() == 0
-                           ? 0
-                           : static_cast<double>(status.rows_done()) / static_cast<double>(status.rows_total());
-  line += (line.back() == ']' ? " " : "  ") + std::to_string(static_cast<int>(std::floor(std::min(share, 1.0) * 100))) + " %";
-  if (status.pass_kind() == pb::TRAIN && status.rows_done() > 0) line += "  loss " + FormatFixed(status.train_loss(), 4);
+  const double share =
+      status.rows_total() == 0 ? 0 : static_cast<double>(status.rows_done()) / static_cast<double>(status.rows_total());
+  line += (line.back() == ']' ? " " : "  ") + std::to_string(static_cast<int>(std::floor(std::min(share, 1.0) * 100))) +
+          " %";
+  if (status.pass_kind() == pb::TRAIN && status.rows_done() > 0)
+    line += "  loss " + FormatFixed(status.train_loss(), 4);
   line += "  " + FormatCount(static_cast<uint64_t>(std::max(0.0, status.examples_per_second()))) + " ex/s";
   if (status.pass_kind() == pb::TRAIN) line += "  " + StaleText(status);
   line += "  waits: " + (waits.empty() ? "-" : waits);

@@ -106,7 +106,9 @@ Status WriteReport(const std::string& path, const pb::JobStatus& status, const R
   return written ? Status() : Status(Wrap(written.error(), "the report was not written"));
 }
 
-std::string MetricsJson(const pb::EvalResult& result, const pb::ModelSpec& model) { return Text(Metrics(result, model)); }
+std::string MetricsJson(const pb::EvalResult& result, const pb::ModelSpec& model) {
+  return Text(Metrics(result, model));
+}
 
 std::string MetricsLine(const pb::EvalResult& result, const pb::ModelSpec& model) {
   if (IsRegression(model)) return "loss " + FormatFixed(result.loss(), 4) + "  rmse " + FormatFixed(result.rmse(), 4);
@@ -123,8 +125,10 @@ std::string ReportTable(const pb::JobStatus& status, const RunFacts& facts) {
   if (!status.detail().empty() && status.phase() != pb::FINISHED) text += ": " + status.detail();
   text += "\n";
   for (const pb::EvalResult& result : status.eval()) {
-    if (result.kind() == pb::VALIDATE) text += "  valid, epoch " + std::to_string(result.epoch()) + "  ";
-    else text += "  test            ";
+    if (result.kind() == pb::VALIDATE)
+      text += "  valid, epoch " + std::to_string(result.epoch()) + "  ";
+    else
+      text += "  test            ";
     text += MetricsLine(result, model) + "  (" + FormatCount(result.examples()) + " examples)\n";
   }
   if (status.epoch_train_loss_size() > 0) {

@@ -11,11 +11,11 @@ namespace sheaf::cli {
 
 // What the scheduler does not know.
 struct RunFacts {
-  double wall_seconds = 0;     // of the whole command
+  double wall_seconds = 0;  // of the whole command
   uint32_t servers = 0;
   uint32_t workers = 0;
   uint64_t workers_restarted = 0;
-  std::string model_path{};    // empty: not exported
+  std::string model_path{};  // empty: not exported
 };
 
 // Pretty-printed, ends with a newline. Numbers that are not finite become null.

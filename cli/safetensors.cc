@@ -68,10 +68,14 @@ std::string ParseTensor(const json& entry, SafetensorsReader::Tensor& tensor) {
   const auto type = entry.find("dtype");
   const auto shape = entry.find("shape");
   const auto offsets = entry.find("data_offsets");
-  if (type == entry.end() || shape == entry.end() || offsets == entry.end()) return "lacks dtype, shape or data_offsets";
-  if (*type == "U64") tensor.type = TensorType::kU64;
-  else if (*type == "F32") tensor.type = TensorType::kF32;
-  else return "is of a type that is not read here (U64 and F32 are)";
+  if (type == entry.end() || shape == entry.end() || offsets == entry.end())
+    return "lacks dtype, shape or data_offsets";
+  if (*type == "U64")
+    tensor.type = TensorType::kU64;
+  else if (*type == "F32")
+    tensor.type = TensorType::kF32;
+  else
+    return "is of a type that is not read here (U64 and F32 are)";
   if (!shape->is_array() || shape->size() > kMaxRank || !std::all_of(shape->begin(), shape->end(), IsUint)) {
     return "has no valid shape";
   }
@@ -106,7 +110,8 @@ Status WriteSafetensors(const std::string& path, const std::map<std::string, std
   }
   std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned
-  if (text.size() > kMaxSafetensorsHeader) return Fail(ErrorCode::kInvalidArgument, "the header of ", path, " would be too large");
+  if (text.size() > kMaxSafetensorsHeader)
+    return Fail(ErrorCode::kInvalidArgument, "the header of ", path, " would be too large");
   const uint64_t length = text.size();
 
   SHEAF_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
@@ -130,10 +135,11 @@ SafetensorsReader::~SafetensorsReader() {
 Result<SafetensorsReader> SafetensorsReader::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
-    return Fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot read ", path, ": ", std::strerror(errno));
+    return Fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot read ", path, ": ",
+                std::strerror(errno));
   }
   SafetensorsReader reader(path, fd);
-  struct stat info{};
+  struct stat info {};
   if (fstat(fd, &info) != 0) return Fail(ErrorCode::kIo, "cannot read ", path, ": ", std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return Fail(ErrorCode::kInvalidArgument, "cannot read ", path, ": it is not a file");
   const auto file_bytes = static_cast<uint64_t>(info.st_size);
@@ -162,7 +168,8 @@ Status SafetensorsReader::ParseHeader(const std::string& text, uint64_t data_byt
     if (name == kMetadata) {
       if (!entry.is_object()) return Fail(ErrorCode::kDataLoss, path_, " is damaged: ", kMetadata, " is no object");
       for (const auto& [key, value] : entry.items()) {
-        if (!value.is_string()) return Fail(ErrorCode::kDataLoss, path_, " is damaged: metadata \"", key, "\" is no text");
+        if (!value.is_string())
+          return Fail(ErrorCode::kDataLoss, path_, " is damaged: metadata \"", key, "\" is no text");
         metadata_[key] = value.get<std::string>();
       }
       continue;
@@ -186,7 +193,8 @@ Status SafetensorsReader::ParseHeader(const std::string& text, uint64_t data_byt
     covered = end;
   }
   if (covered != data_bytes) {
-    return Fail(ErrorCode::kDataLoss, path_, " is damaged: it holds ", data_bytes, " bytes of data, its header tells of ", covered);
+    return Fail(ErrorCode::kDataLoss, path_, " is damaged: it holds ", data_bytes,
+                " bytes of data, its header tells of ", covered);
   }
   return {};
 }

@@ -19,13 +19,15 @@ Result<Scorer> Scorer::Make(StoredModel model) {
   if (!compute) return Wrap(compute.error(), "the stored job");
   const auto expect = [](const char* what, uint64_t stored, uint64_t needed) -> Status {
     if (stored == needed) return {};
-    return Fail(ErrorCode::kDataLoss, "the model file's ", what, " have ", stored, " numbers a row, its job needs ", needed);
+    return Fail(ErrorCode::kDataLoss, "the model file's ", what, " have ", stored, " numbers a row, its job needs ",
+                needed);
   };
   SHEAF_RETURN_IF_ERROR(expect("weights", model.weights.dim(), static_cast<uint64_t>((*compute)->row_dim())));
   SHEAF_RETURN_IF_ERROR(expect("biases", model.bias.size(), static_cast<uint64_t>((*compute)->bias_dim())));
   const uint32_t statistics_dim = StatisticsDim(model.spec.data());
   if (statistics_dim > 0) SHEAF_RETURN_IF_ERROR(expect("statistics", model.statistics.dim(), statistics_dim));
-  if (statistics_dim > 0 && model.statistics.size() == 0) return Fail(ErrorCode::kDataLoss, "the model file lacks the statistics its job needs");
+  if (statistics_dim > 0 && model.statistics.size() == 0)
+    return Fail(ErrorCode::kDataLoss, "the model file lacks the statistics its job needs");
   model.weights.BuildIndex();
   model.statistics.BuildIndex();
   return Scorer(std::move(model), std::move(*compute));
@@ -33,8 +35,11 @@ Result<Scorer> Scorer::Make(StoredModel model) {
 
 Status Scorer::Score(const std::vector<std::string>& files, const ScoreSink& sink) {
   pb::JobSpec spec = model_.spec;
-  for (auto* split : {spec.mutable_data()->mutable_train(), spec.mutable_data()->mutable_valid(), spec.mutable_data()->mutable_test()}) split->Clear();
-  for (const std::string& file : files) spec.mutable_data()->add_train(std::filesystem::absolute(file).lexically_normal().string());
+  for (auto* split : {spec.mutable_data()->mutable_train(), spec.mutable_data()->mutable_valid(),
+                      spec.mutable_data()->mutable_test()})
+    split->Clear();
+  for (const std::string& file : files)
+    spec.mutable_data()->add_train(std::filesystem::absolute(file).lexically_normal().string());
   SHEAF_ASSIGN_OR_RETURN(const pb::DataPlan plan, PlanData(spec, ".", [](const std::string&, uint64_t) {}));
   SHEAF_ASSIGN_OR_RETURN(const auto source, MakeDataSource(spec, "."));
   for (int index = 0; index < plan.file_size(); ++index) {

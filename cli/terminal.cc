@@ -30,7 +30,8 @@ size_t TerminalWidth(int fd) {
 bool WantsColor(int fd) {
   const char* no_color = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");
-  return isatty(fd) != 0 && (no_color == nullptr || *no_color == 0) && (term == nullptr || std::string_view(term) != "dumb");
+  return isatty(fd) != 0 && (no_color == nullptr || *no_color == 0) &&
+         (term == nullptr || std::string_view(term) != "dumb");
 }
 
 std::string AlignedTable(const std::vector<std::vector<std::string>>& rows) {

@@ -12,13 +12,25 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 CommandLine Example() {
-  CommandLine command{.name = "sheaf run", .operands = "JOB", .summary = "runs", .least_operands = 1, .most_operands = 1};
+  CommandLine command{
+      .name = "sheaf run", .operands = "JOB", .summary = "runs", .least_operands = 1, .most_operands = 1};
   command.options = {
-      {.name = "servers", .kind = Option::kInteger, .value_name = "N", .fallback = "2", .help = "servers", .least = 1, .most = 64},
+      {.name = "servers",
+       .kind = Option::kInteger,
+       .value_name = "N",
+       .fallback = "2",
+       .help = "servers",
+       .least = 1,
+       .most = 64},
       {.name = "set", .kind = Option::kList, .value_name = "F=V", .help = "sets"},
       {.name = "data", .kind = Option::kList, .value_name = "FILE", .help = "files", .greedy = true},
       {.name = "log_dir", .value_name = "DIR", .help = "logs"},
-      {.name = "output", .value_name = "FORMAT", .fallback = "table", .help = "form", .choices = {"table", "json"}, .letter = 'o'},
+      {.name = "output",
+       .value_name = "FORMAT",
+       .fallback = "table",
+       .help = "form",
+       .choices = {"table", "json"},
+       .letter = 'o'},
       {.name = "follow", .kind = Option::kFlag, .help = "wait"},
   };
   return command;
@@ -30,7 +42,8 @@ std::string ErrorOf(const std::vector<std::string>& words) {
 }
 
 TEST(Args, TakesOptionsInEveryForm) {
-  const auto args = Args::Parse(Example(), {"--servers=3", "job", "--set", "a=1", "--set=b=2", "-o", "json", "--log-dir", "x", "--follow"});
+  const auto args = Args::Parse(
+      Example(), {"--servers=3", "job", "--set", "a=1", "--set=b=2", "-o", "json", "--log-dir", "x", "--follow"});
   ASSERT_TRUE(args) << args.error().message;
   EXPECT_EQ(args->Integer("servers"), 3);
   EXPECT_THAT(args->operands(), ElementsAre("job"));
@@ -50,7 +63,9 @@ TEST(Args, NamesTheNearestOption) {
   EXPECT_EQ(ErrorOf({"job", "--server", "2"}), "sheaf run: no option --server; did you mean \"--servers\"?");
 }
 
-TEST(Args, NamesTheRange) { EXPECT_EQ(ErrorOf({"job", "--servers", "0"}), "sheaf run: --servers 0: must be from 1 to 64"); }
+TEST(Args, NamesTheRange) {
+  EXPECT_EQ(ErrorOf({"job", "--servers", "0"}), "sheaf run: --servers 0: must be from 1 to 64");
+}
 
 TEST(Args, RefusesWhatIsNoNumberChoiceOrOperand) {
   EXPECT_THAT(ErrorOf({"job", "--servers", "two"}), HasSubstr("not a whole number"));

@@ -40,7 +40,9 @@ struct Case {
 
 class JobValidateRule : public ::testing::TestWithParam<Case> {};
 
-TEST_P(JobValidateRule, NamesFieldValueAndRange) { EXPECT_THAT(Problems(GetParam().text), HasSubstr(GetParam().problem)); }
+TEST_P(JobValidateRule, NamesFieldValueAndRange) {
+  EXPECT_THAT(Problems(GetParam().text), HasSubstr(GetParam().problem));
+}
 
 INSTANTIATE_TEST_SUITE_P(
     All, JobValidateRule,
@@ -59,7 +61,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"model { loss: SOFTMAX }", "model.classes is missing"},
         Case{"model { loss: SOFTMAX classes: 1 }", "model.classes is 1, must be from 2 to 65536"},
         Case{"model { classes: 3 }", "has no classes to choose from"},
-        Case{"model { kind: FACTORIZATION_MACHINE loss: SOFTMAX classes: 3 }", "which FACTORIZATION_MACHINE does not know"},
+        Case{"model { kind: FACTORIZATION_MACHINE loss: SOFTMAX classes: 3 }",
+             "which FACTORIZATION_MACHINE does not know"},
         Case{"model { kind: FACTORIZATION_MACHINE factors: 0 }", "model.factors is 0, must be from 1"},
         Case{"optimizer { learning_rate: 0 }", "optimizer.learning_rate is 0, must be greater than 0"},
         Case{"optimizer { learning_rate: nan }", "optimizer.learning_rate is nan"},

@@ -11,8 +11,8 @@
 namespace sheaf::cli {
 namespace {
 
-using ::testing::HasSubstr;
 using nlohmann::json;
+using ::testing::HasSubstr;
 
 pb::JobStatus Running() {
   pb::JobStatus status;
@@ -60,7 +60,8 @@ TEST(ProgressLine, TellsWhereTraining) {
 }
 
 TEST(ProgressLine, NamesWhoWaits) {
-  EXPECT_THAT(ProgressLine(Running(), "worker-1: lane 0 at clock 7", 0), HasSubstr("waits: worker-1: lane 0 at clock 7"));
+  EXPECT_THAT(ProgressLine(Running(), "worker-1: lane 0 at clock 7", 0),
+              HasSubstr("waits: worker-1: lane 0 at clock 7"));
 }
 
 TEST(ProgressLine, FitsTheTerminal) {

@@ -26,7 +26,9 @@ class ModelFiles : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
-  size_t FileCount() const { return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder_), {})); }
+  size_t FileCount() const {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder_), {}));
+  }
 
   // A file with this header and so many bytes of data.
   std::string Forge(const std::string& header, size_t data_bytes) {
@@ -119,12 +121,16 @@ TEST_F(ModelFiles, RefusesHostileFiles) {
   EXPECT_THAT(Forge(R"({"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}})", 1), HasSubstr("type that is not read"));
   EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4), HasSubstr("no valid shape"));
   EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4), HasSubstr("does not fit"));
-  EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4), HasSubstr("ends before it begins"));
+  EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4),
+              HasSubstr("ends before it begins"));
   EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}})", 4),
               HasSubstr("no file can hold"));
   EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4), HasSubstr("ends at byte 8 of 4"));
-  EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})", 6),
-              HasSubstr("overlap at byte 2"));
+  EXPECT_THAT(
+      Forge(
+          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+          6),
+      HasSubstr("overlap at byte 2"));
   EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8), HasSubstr("leave a gap"));
   EXPECT_THAT(Forge("{}", 8), HasSubstr("holds 8 bytes of data"));
   EXPECT_THAT(Forge(R"({"__metadata__":{"a":1}})", 0), HasSubstr("is no text"));
