@@ -19,21 +19,12 @@ namespace {
 using gflags::CommandLineFlagInfo;
 using FlagMap = std::map<std::string, CommandLineFlagInfo>;
 
-// Where this repository lies, as the compiler wrote it into file names: flags defined below it are ours.
-std::string_view SourceRoot() {
-  constexpr std::string_view kThisFile = "common/runtime/flags_env.cc";
-  std::string_view path = __FILE__;
-  path.remove_suffix(kThisFile.size());
-  return path;
-}
-
 // Flags that gflags defines for its own parser, which we do not use.
 bool IsOfGflags(const CommandLineFlagInfo& flag) { return flag.filename.find("gflags") != std::string::npos; }
 
-bool IsOurs(const CommandLineFlagInfo& flag) {
-  if (IsOfGflags(flag)) return false;
-  return SourceRoot().empty() ? flag.filename.find("src/") == std::string::npos : flag.filename.starts_with(SourceRoot());
-}
+// Not glog's: libraries are built in their own root, "./src/logging.cc". (Our own file names depend on where the build
+// lies and on ccache, which may make some of them relative: they cannot be told by their beginning.)
+bool IsOurs(const CommandLineFlagInfo& flag) { return !IsOfGflags(flag) && !flag.filename.starts_with("./src/"); }
 
 FlagMap KnownFlags() {
   std::vector<CommandLineFlagInfo> all;
