@@ -94,8 +94,9 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
     case pb::Refusal::NOT_FOUND:
     case pb::Refusal::VERSION_MISMATCH: break;
   }
-  End(*request.operation, Fail(CodeOf(refusal.reason()), peers.at(request.peer).Text(), " refused a ", RequestText(request),
-                               " (", pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
+  End(*request.operation,
+      Fail(CodeOf(refusal.reason()), peers.at(request.peer).Text(), " refused a ", RequestText(request), " (",
+           pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
 }
 
 void PsClient::Impl::AnswerPull(Request& request, const Message& message) {

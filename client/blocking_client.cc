@@ -25,7 +25,8 @@ ErrorCode CodeOf(pb::Refusal::Reason reason) {
 
 }  // namespace
 
-Result<std::unique_ptr<BlockingClient>> BlockingClient::Connect(ZmqContext& context, const std::string& scheduler_address,
+Result<std::unique_ptr<BlockingClient>> BlockingClient::Connect(ZmqContext& context,
+                                                                const std::string& scheduler_address,
                                                                 BlockingClientOptions options) {
   std::unique_ptr<BlockingClient> client(new BlockingClient(context, scheduler_address, std::move(options)));
   if (Status connected = client->transport_.Connect(kSchedulerPeer, scheduler_address); !connected) {
@@ -67,7 +68,8 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
       if (!answer.header.has_refusal()) return std::move(answer);
       const pb::Refusal& refusal = answer.header.refusal();
       if (refusal.reason() == pb::Refusal::OVERLOADED) {
-        send_at = clock_.Now() + std::clamp<Duration>(Milliseconds(refusal.retry_after_ms()), kFirstRepeat, kLongestRepeat);
+        send_at =
+            clock_.Now() + std::clamp<Duration>(Milliseconds(refusal.retry_after_ms()), kFirstRepeat, kLongestRepeat);
         continue;
       }
       return Fail(CodeOf(refusal.reason()), "the scheduler at ", scheduler_address_, " refused: ", refusal.text());
@@ -80,7 +82,8 @@ Result<pb::ClusterConfig> BlockingClient::GetConfig() {
   request.header.mutable_get_config();
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
   if (!answer.header.has_config()) {
-    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_, " answered something else than the configuration");
+    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
+                " answered something else than the configuration");
   }
   SHEAF_RETURN_IF_ERROR(TakeConfig(answer.header.config()));
   return client_.config();
@@ -91,7 +94,8 @@ Result<pb::ClusterStatus> BlockingClient::GetStatus(JobId job) {
   request.header.mutable_get_status()->set_job(job.value);
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
   if (!answer.header.has_status()) {
-    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_, " answered something else than its status");
+    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
+                " answered something else than its status");
   }
   return answer.header.status();
 }
@@ -102,7 +106,8 @@ Result<JobId> BlockingClient::SubmitJob(const pb::JobSpec& spec) {
   request.header.mutable_submit()->set_token(EntropySeed());   // a repeat makes no second job
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
   if (!answer.header.has_accepted()) {
-    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_, " answered something else than a job's number");
+    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
+                " answered something else than a job's number");
   }
   return JobId(answer.header.accepted().job());
 }

@@ -28,7 +28,8 @@ class BlockingClient {
  public:
   using Keys = std::shared_ptr<const std::vector<HashedKey>>;
   // Rows of one partition in key order: keys [n], values [n, dim].
-  using RowSink = std::function<Status(PartitionId partition, std::span<const HashedKey> keys, std::span<const float> values)>;
+  using RowSink =
+      std::function<Status(PartitionId partition, std::span<const HashedKey> keys, std::span<const float> values)>;
 
   // Fetches the configuration, so a cluster that cannot be reached is an error here.
   static Result<std::unique_ptr<BlockingClient>> Connect(ZmqContext& context, const std::string& scheduler_address,

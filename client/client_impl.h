@@ -1,4 +1,4 @@
-// The state behind PsClient, and its parts: planning (planning.cc), sending and waiting (sending.cc), answers (answers.cc).
+// The state behind PsClient, and its parts: planning.cc, sending.cc (and waiting), answers.cc.
 #pragma once
 
 #include <map>
@@ -20,7 +20,11 @@ namespace sheaf {
 // What is known of one shard.
 struct Peer {
   Peer(PeerId peer, std::string server_name, std::string server_address, size_t credit_bytes)
-      : id(peer), name(std::move(server_name)), address(std::move(server_address)), pushes(credit_bytes), reads(credit_bytes) {}
+      : id(peer),
+        name(std::move(server_name)),
+        address(std::move(server_address)),
+        pushes(credit_bytes),
+        reads(credit_bytes) {}
 
   PeerId id;
   std::string name;
@@ -56,8 +60,8 @@ struct PsClient::Impl {
                    std::vector<BlockPlan> blocks, TimePoint now, Duration pause);
   void PlanPullAnew(Operation& operation, const std::vector<uint64_t>& displaced, TimePoint now);
   std::shared_ptr<const PartitionSet> PartitionsOf(const std::vector<BlockPlan>& blocks) const;
-  Request& AddRequest(Operation& operation, RequestKind kind, PeerId peer, std::shared_ptr<const PartitionSet> partitions,
-                      RequestPlan plan, TimePoint now);
+  Request& AddRequest(Operation& operation, RequestKind kind, PeerId peer,
+                      std::shared_ptr<const PartitionSet> partitions, RequestPlan plan, TimePoint now);
   std::vector<size_t> RowBytes(const Operation& operation) const;
 
   // ---- sending.cc: when it is sent

@@ -1,7 +1,7 @@
 // How many unanswered bytes a shard may have of ours; what is over waits here, in order.
 //
-// Pushes and reads have a credit each: a read may be parked at the server until other pushes are in, so a push must never
-// stand behind one. A parked read gives its credit back, so reads do not stand behind parked reads either.
+// Pushes and reads have a credit each: a read may be parked at the server until other pushes are in, so a push must
+// never stand behind one. A parked read gives its credit back, so reads do not stand behind parked reads either.
 // Thread-safety: none.
 #pragma once
 

@@ -1,7 +1,8 @@
 // A dense tensor as rows of a table: chunk c of `dim` elements is the row under key MixPair(table, c).
 //
 // Rows stand in key order, as every request wants them; the layout maps them to the flat tensor and back.
-// Shapes: flat [elements]; rows [row_count(), dim] row-major, the last chunk's rest is zero. Thread-safety: a plain value.
+// Shapes: flat [elements]; rows [row_count(), dim] row-major, the last chunk's rest is zero.
+// Thread-safety: a plain value.
 #pragma once
 
 #include <cstdint>

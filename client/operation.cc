@@ -4,8 +4,8 @@
 
 namespace sheaf {
 
-std::vector<RequestPlan> CutRequests(std::vector<BlockPlan> blocks, const std::vector<size_t>& row_bytes, size_t max_bytes,
-                                     size_t max_blocks) {
+std::vector<RequestPlan> CutRequests(std::vector<BlockPlan> blocks, const std::vector<size_t>& row_bytes,
+                                     size_t max_bytes, size_t max_blocks) {
   std::vector<RequestPlan> plans(1);
   const auto add = [&](BlockPlan block, size_t bytes) {
     plans.back().bytes += bytes;
@@ -15,8 +15,8 @@ std::vector<RequestPlan> CutRequests(std::vector<BlockPlan> blocks, const std::v
     const size_t row = row_bytes[block.table];
     const uint32_t rows = block.part->size();
     const uint32_t rows_of_message = static_cast<uint32_t>(std::clamp<size_t>(max_bytes / row, 1, UINT32_MAX));
-    if (!plans.back().blocks.empty() &&
-        (plans.back().blocks.size() == max_blocks || plans.back().bytes + std::min(rows, rows_of_message) * row > max_bytes)) {
+    if (!plans.back().blocks.empty() && (plans.back().blocks.size() == max_blocks ||
+                                         plans.back().bytes + std::min(rows, rows_of_message) * row > max_bytes)) {
       plans.emplace_back();
     }
     if (rows <= rows_of_message) {

@@ -2,10 +2,10 @@
 //
 //   Operation --plan--> requests:  kQueued --credit--> kSent --answer--> gone
 //                                               kSent --refused for now--> kPaused --time--> kSent
-//                                               kSent --stale epoch--> kWaitsForConfig --new configuration--> routed anew
+//                                               kSent --stale epoch--> kWaitsForConfig --it comes--> routed anew
 //
-// A pull's requests are independent of each other. A push has a group of slices for every shard; the group is acknowledged
-// as one.
+// A pull's requests are independent of each other. A push has a group of slices for every shard; the group is
+// acknowledged as one.
 #pragma once
 
 #include <cstdint>
@@ -96,8 +96,8 @@ struct Request {
 
 // Cuts what one shard gets into messages of at most `max_bytes` and `max_blocks` blocks; a row is never cut.
 // `row_bytes` is by table. Pulls and pushes of the same tables are cut alike, so they share signatures.
-std::vector<RequestPlan> CutRequests(std::vector<BlockPlan> blocks, const std::vector<size_t>& row_bytes, size_t max_bytes,
-                                     size_t max_blocks);
+std::vector<RequestPlan> CutRequests(std::vector<BlockPlan> blocks, const std::vector<size_t>& row_bytes,
+                                     size_t max_bytes, size_t max_blocks);
 // Blocks that fit the header's 64 KiB beside `partition_count` partitions. At least 1.
 size_t MaxBlocks(size_t partition_count);
 

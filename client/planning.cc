@@ -82,13 +82,14 @@ void PsClient::Impl::RouteAnew(TimePoint now, Outbox& out) {
 void PsClient::Impl::RouteAnew(Operation& operation, TimePoint now) {
   if (!operation.planned) return Plan(operation, now);
   if (operation.acknowledged.size() != router.partition_count()) {
-    return End(operation, Fail(ErrorCode::kClosed, "the cluster now has ", router.partition_count(), " partitions, not ",
-                               operation.acknowledged.size(), ": it is another cluster"));
+    return End(operation, Fail(ErrorCode::kClosed, "the cluster now has ", router.partition_count(),
+                               " partitions, not ", operation.acknowledged.size(), ": it is another cluster"));
   }
   for (const OperationTable& table : operation.tables) {
     if (router.TableDim(table.table) == table.dim) continue;
-    return End(operation, Fail(ErrorCode::kClosed, "table ", table.table, " is no longer in the configuration (generation ",
-                               config.generation(), "): its job has ended"));
+    return End(operation,
+               Fail(ErrorCode::kClosed, "table ", table.table, " is no longer in the configuration (generation ",
+                    config.generation(), "): its job has ended"));
   }
   std::vector<uint64_t> displaced_reads;
   bool push_displaced = false;
@@ -108,7 +109,8 @@ void PsClient::Impl::RouteAnew(Operation& operation, TimePoint now) {
   }
   if (operation.kind == OperationKind::kScan) {
     if (router.TableDim(TableId(operation.scan.table())) != operation.scan_dim) {
-      return End(operation, Fail(ErrorCode::kClosed, "table ", operation.scan.table(), " is no longer in the configuration"));
+      return End(operation,
+                 Fail(ErrorCode::kClosed, "table ", operation.scan.table(), " is no longer in the configuration"));
     }
     if (displaced_reads.empty()) return;
     Erase(requests.at(displaced_reads.front()));
@@ -116,7 +118,7 @@ void PsClient::Impl::RouteAnew(Operation& operation, TimePoint now) {
   }
   if (!displaced_reads.empty()) PlanPullAnew(operation, displaced_reads, now);
   if (push_displaced) {
-    // All groups that are not acknowledged are made anew, as the moved partitions may join a shard that has one already.
+    // All groups not acknowledged are made anew, as the moved partitions may join a shard that has one already.
     // Partitions that have the push skip it; that it is the same push they see by its identity.
     const std::vector<uint64_t> open = operation.requests;
     for (const uint64_t number : open) {
@@ -144,7 +146,8 @@ Status PsClient::Impl::PlanAll(Operation& operation, TimePoint now) {
                   " of the configuration");
     }
     if (operation.scan.partition() >= router.partition_count()) {
-      return Fail(ErrorCode::kInvalidArgument, "partition ", operation.scan.partition(), " of ", router.partition_count());
+      return Fail(ErrorCode::kInvalidArgument, "partition ", operation.scan.partition(), " of ",
+                  router.partition_count());
     }
     PlanScan(operation, now);
     return {};
@@ -259,8 +262,8 @@ Status PsClient::Impl::PlanGroup(Operation& operation, PeerId peer, std::shared_
   std::vector<RequestPlan> plans = CutRequests(std::move(blocks), RowBytes(operation), options.max_payload_bytes,
                                                MaxBlocks(partitions->ids.size()));
   if (plans.size() > kMaxSlices) {
-    return Fail(ErrorCode::kInvalidArgument, "a push of ", plans.size(), " slices to one shard, of at most ", kMaxSlices,
-                ": push less at once");
+    return Fail(ErrorCode::kInvalidArgument, "a push of ", plans.size(), " slices to one shard, of at most ",
+                kMaxSlices, ": push less at once");
   }
   group.attempt = next_attempt++;
   group.slice_count = group.slices_open = static_cast<uint32_t>(plans.size());
@@ -279,8 +282,11 @@ Status PsClient::Impl::PlanGroup(Operation& operation, PeerId peer, std::shared_
 }
 
 void PsClient::Impl::PlanReads(Operation& operation, PeerId peer, std::vector<BlockPlan> blocks, TimePoint now) {
+  size_t partitions_at_most = 0;
+  for (const BlockPlan& block : blocks) partitions_at_most += block.part->segments().size();
+  partitions_at_most = std::min<size_t>(partitions_at_most, router.partition_count());
   std::vector<RequestPlan> plans =
-      CutRequests(std::move(blocks), RowBytes(operation), options.max_payload_bytes, MaxBlocks(router.partition_count()));
+      CutRequests(std::move(blocks), RowBytes(operation), options.max_payload_bytes, MaxBlocks(partitions_at_most));
   for (RequestPlan& plan : plans) {
     auto partitions = PartitionsOf(plan.blocks);
     AddRequest(operation, RequestKind::kPull, peer, std::move(partitions), std::move(plan), now);
@@ -315,7 +321,8 @@ void PsClient::Impl::PlanScan(Operation& operation, TimePoint now) {
   partitions->ids = {p};
   partitions->epochs = {router.epoch_of(p)};
   const size_t bytes = operation.scan.max_rows() * (sizeof(HashedKey) + operation.scan_dim * sizeof(float));
-  AddRequest(operation, RequestKind::kScan, router.shards()[router.shard_of(p)].peer, std::move(partitions), {{}, bytes}, now);
+  AddRequest(operation, RequestKind::kScan, router.shards()[router.shard_of(p)].peer, std::move(partitions),
+             {{}, bytes}, now);
 }
 
 std::shared_ptr<const PartitionSet> PsClient::Impl::PartitionsOf(const std::vector<BlockPlan>& blocks) const {

@@ -1,5 +1,5 @@
-// What rounding to INT8 lost, per table and key, to be added to the next push of that key (error feedback: Seide et al.,
-// Interspeech 2014).
+// What rounding to INT8 lost, per table and key, to be added to the next push of that key (error feedback: Seide et
+// al., Interspeech 2014).
 //
 // Size: dim floats for every key this client ever pushed with INT8, until its table leaves the configuration.
 // Thread-safety: none.

@@ -63,14 +63,17 @@ Router::Router(const pb::ClusterConfig& config) {
 bool Router::StillAt(PeerId peer, const PartitionSet& partitions) const {
   for (size_t i = 0; i < partitions.ids.size(); ++i) {
     const uint32_t p = partitions.ids[i];
-    if (p >= partition_count() || epoch_of_[p] != partitions.epochs[i] || shards_[shard_of_[p]].peer != peer) return false;
+    if (p >= partition_count() || epoch_of_[p] != partitions.epochs[i] || shards_[shard_of_[p]].peer != peer) {
+      return false;
+    }
   }
   return true;
 }
 
 bool Router::SamePlacement(const Router& other) const {
   return routable() == other.routable() && partition_count() == other.partition_count() &&
-         std::ranges::equal(shards_, other.shards_, [](const ShardRoute& a, const ShardRoute& b) { return a.SamePlacement(b); });
+         std::ranges::equal(shards_, other.shards_,
+                            [](const ShardRoute& a, const ShardRoute& b) { return a.SamePlacement(b); });
 }
 
 uint32_t Router::TableDim(TableId table) const {

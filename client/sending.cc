@@ -54,7 +54,8 @@ pb::WireSpec::Codec PsClient::Impl::CodecAnswered(const Request& request) const 
   return codec == pb::WireSpec::INT8 ? pb::WireSpec::FP32 : codec;   // values are never answered as INT8
 }
 
-void PsClient::Impl::FillBlocks(Request& request, google::protobuf::RepeatedPtrField<pb::Block>& blocks, Message& message) {
+void PsClient::Impl::FillBlocks(Request& request, google::protobuf::RepeatedPtrField<pb::Block>& blocks,
+                                Message& message) {
   const auto& tables = request.operation->tables;
   const RememberedLists& remembered = peers.at(request.peer).remembered;
   std::vector<KeyForm> forms;
@@ -191,8 +192,10 @@ std::string PsClient::Impl::RequestText(const Request& request) const {
 std::string PsClient::Impl::WaitingFor(TimePoint now) const {
   const auto request = requests.begin();
   const auto unplanned = std::ranges::find_if(operations, [](const auto& entry) { return !entry.second->planned; });
-  if (unplanned != operations.end() && (request == requests.end() || unplanned->first < request->second.operation->id)) {
-    return StrCat("the scheduler's configuration, ", FormatSeconds(now - unplanned->second->started), ": ", router.obstacle());
+  if (unplanned != operations.end() &&
+      (request == requests.end() || unplanned->first < request->second.operation->id)) {
+    return StrCat("the scheduler's configuration, ", FormatSeconds(now - unplanned->second->started), ": ",
+                  router.obstacle());
   }
   if (request == requests.end()) return "";
   const Request& oldest = request->second;

@@ -119,7 +119,8 @@ void ScatterValues(const std::vector<OperationTable>& tables, const std::vector<
 std::string CheckPullReply(const Message& reply, size_t partitions, size_t value_bytes) {
   if (!reply.header.has_pull_reply()) return "a pull was answered with something else";
   if (static_cast<size_t>(reply.header.pull_reply().lsn_size()) != partitions) {
-    return StrCat("a pull of ", partitions, " partitions was answered with ", reply.header.pull_reply().lsn_size(), " LSNs");
+    return StrCat("a pull of ", partitions, " partitions was answered with ", reply.header.pull_reply().lsn_size(),
+                  " LSNs");
   }
   if (reply.values.size() != value_bytes) {
     return StrCat("a pull of ", value_bytes, " bytes of values was answered with ", reply.values.size());
@@ -140,13 +141,14 @@ std::string CheckPushReply(const Message& reply, size_t partitions, size_t value
   return "";
 }
 
-std::string CheckScanReply(const Message& reply, const pb::ScanRequest& request, uint32_t dim, uint32_t partition_count) {
+std::string CheckScanReply(const Message& reply, const pb::ScanRequest& request, uint32_t dim,
+                           uint32_t partition_count) {
   if (!reply.header.has_scan_reply()) return "a scan was answered with something else";
   const size_t rows = reply.header.scan_reply().row_count();
   if (rows > request.max_rows()) return StrCat("a scan for ", request.max_rows(), " rows was answered with ", rows);
   if (reply.keys.size() != rows * sizeof(HashedKey) || reply.values.size() != rows * dim * sizeof(float)) {
-    return StrCat("a scan was answered with ", rows, " rows of ", dim, " floats in ", reply.keys.size(), " bytes of keys and ",
-                  reply.values.size(), " of values");
+    return StrCat("a scan was answered with ", rows, " rows of ", dim, " floats in ", reply.keys.size(),
+                  " bytes of keys and ", reply.values.size(), " of values");
   }
   if (rows == 0) {
     return reply.header.scan_reply().done() ? "" : "a scan was answered with no rows, yet is not done";

@@ -34,6 +34,7 @@ size_t ValuesSize(const std::vector<OperationTable>& tables, const std::vector<B
 // Each answers what is wrong with an answer, in words; empty if nothing is.
 std::string CheckPullReply(const Message& reply, size_t partitions, size_t value_bytes);
 std::string CheckPushReply(const Message& reply, size_t partitions, size_t value_bytes);
-std::string CheckScanReply(const Message& reply, const pb::ScanRequest& request, uint32_t dim, uint32_t partition_count);
+std::string CheckScanReply(const Message& reply, const pb::ScanRequest& request, uint32_t dim,
+                           uint32_t partition_count);
 
 }  // namespace sheaf

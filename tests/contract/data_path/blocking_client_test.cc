@@ -131,10 +131,11 @@ TEST(BlockingClient, PushesPullsAndScansAgainstALiveCluster) {
   for (size_t i = 0; i < values.size(); ++i) ASSERT_EQ((*pulled)[i], 2 * values[i]);
 
   std::map<HashedKey, float> scanned;
-  const Status all = client.ScanAll(TableId(kSums), 50, [&](PartitionId, std::span<const HashedKey> some, std::span<const float> rows) {
-    for (size_t i = 0; i < some.size(); ++i) scanned[some[i]] = rows[2 * i];
-    return Status();
-  });
+  const Status all = client.ScanAll(TableId(kSums), 50,
+                                    [&](PartitionId, std::span<const HashedKey> some, std::span<const float> rows) {
+                                      for (size_t i = 0; i < some.size(); ++i) scanned[some[i]] = rows[2 * i];
+                                      return Status();
+                                    });
   ASSERT_TRUE(all) << all.error().message;
   ASSERT_EQ(scanned.size(), 500u);
   for (size_t i = 0; i < 500; ++i) EXPECT_EQ(scanned[(*keys)[i]], 4 * static_cast<float>(i));

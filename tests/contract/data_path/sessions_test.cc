@@ -1,4 +1,4 @@
-// Clients without a job: every push is applied exactly once, whatever the network does, and pulls bring what was applied.
+// Clients without a job: every push is applied exactly once, whatever the network does, and pulls bring its effect.
 #include "tests/contract/data_path/world.h"
 
 namespace sheaf {
@@ -43,7 +43,8 @@ std::vector<float> SomeValues(Random& random, size_t keys) {
 }
 
 // Clients push at once, `rounds` each, a few in flight; then everything is pulled and scanned.
-void PushAndCheck(World& world, pb::WireSpec::Codec codec, int rounds, size_t pool, std::function<void(int)> on_round = {}) {
+void PushAndCheck(World& world, pb::WireSpec::Codec codec, int rounds, size_t pool,
+                  std::function<void(int)> on_round = {}) {
   Ledger ledger;
   for (int round = 0; round < rounds; ++round) {
     if (on_round) on_round(round);
@@ -211,7 +212,8 @@ TEST(DataPath, NamesTheServerThatCannotBeReached) {
   const Completion done = world.PullNow(0, kSums, SomeKeys(world.random, 300, 0.5));
   ASSERT_FALSE(done.status);
   EXPECT_EQ(done.status.error().code, ErrorCode::kTimeout);
-  EXPECT_NE(done.status.error().message.find("server-1 (tcp://shard:111)"), std::string::npos) << done.status.error().message;
+  EXPECT_NE(done.status.error().message.find("server-1 (tcp://shard:111)"), std::string::npos)
+      << done.status.error().message;
 }
 
 TEST(DataPath, RefusesInfiniteGradientsAndAppliesNothing) {
@@ -220,7 +222,8 @@ TEST(DataPath, RefusesInfiniteGradientsAndAppliesNothing) {
   std::vector<float> values = SomeValues(world.random, keys->size());
   values[7] = std::numeric_limits<float>::infinity();
   Completion result;
-  world.Push(0, {{TableId(kSums), keys, values}}, {.progress = {}, .identity = {1, 2, 0}}, [&](Completion done) { result = std::move(done); });
+  world.Push(0, {{TableId(kSums), keys, values}}, {.progress = {}, .identity = {1, 2, 0}},
+             [&](Completion done) { result = std::move(done); });
   ASSERT_TRUE(world.Settle());
   EXPECT_EQ(result.status.error().code, ErrorCode::kInvalidArgument);
   EXPECT_TRUE(world.ScanAll(0, kSums, 10).empty());

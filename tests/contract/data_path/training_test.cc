@@ -39,7 +39,8 @@ class Lanes {
     world_.Pull(client, {{TableId(table_), keys_}}, {.progress = At(lane, clock)}, [=, this](Completion pulled) {
       ASSERT_TRUE(pulled.status) << pulled.status.error().message;
       look_(lane, clock, pulled.values[0]);
-      world_.network.Schedule(std::chrono::microseconds(world_.random.Below(20'000)), [=, this] { PushOne(lane, client, clock); });
+      world_.network.Schedule(std::chrono::microseconds(world_.random.Below(20'000)),
+                              [=, this] { PushOne(lane, client, clock); });
       ++computing_;
     });
   }
@@ -134,7 +135,8 @@ TEST(Training, ParkedPullsSayWhomTheyWaitFor) {
   world.network.RunFor(Milliseconds(200));
   const KeyVector keys = SomeKeys(world.random, 100, 0.5);
   bool answered = false;
-  world.Push(0, {{TableId(kWeights), keys, std::vector<float>(keys->size() * 2, 1.0f)}}, PushAt(0, 0), [](Completion) {});
+  world.Push(0, {{TableId(kWeights), keys, std::vector<float>(keys->size() * 2, 1.0f)}}, PushAt(0, 0),
+             [](Completion) {});
   ASSERT_TRUE(world.Settle());
   world.Pull(0, {{TableId(kWeights), keys}}, {.progress = At(0, 1)}, [&](Completion done) {
     answered = true;
@@ -144,7 +146,8 @@ TEST(Training, ParkedPullsSayWhomTheyWaitFor) {
   EXPECT_FALSE(answered);
   EXPECT_NE(world.clients[0].core->WaitingFor(world.clock.Now()).find("lane 1"), std::string::npos)
       << world.clients[0].core->WaitingFor(world.clock.Now());
-  world.Push(1, {{TableId(kWeights), keys, std::vector<float>(keys->size() * 2, 1.0f)}}, PushAt(1, 0), [](Completion) {});
+  world.Push(1, {{TableId(kWeights), keys, std::vector<float>(keys->size() * 2, 1.0f)}}, PushAt(1, 0),
+             [](Completion) {});
   ASSERT_TRUE(world.Settle());
   EXPECT_TRUE(answered);
 }
@@ -157,7 +160,8 @@ TEST(Training, APassThatEndsClosesItsPullsAndPushes) {
   const KeyVector keys = SomeKeys(world.random, 100, 0.5);
   int closed = 0;
   const auto count = [&](Completion done) { closed += !done.status && done.status.error().code == ErrorCode::kClosed; };
-  world.Push(0, {{TableId(kWeights), keys, std::vector<float>(keys->size() * 2, 1.0f)}}, PushAt(0, 0), [](Completion) {});
+  world.Push(0, {{TableId(kWeights), keys, std::vector<float>(keys->size() * 2, 1.0f)}}, PushAt(0, 0),
+             [](Completion) {});
   ASSERT_TRUE(world.Settle());
   world.Pull(0, {{TableId(kWeights), keys}}, {.progress = At(0, 1)}, count);
   world.network.RunFor(Milliseconds(500));

@@ -1,7 +1,7 @@
 // Real clients and real shards in one thread, over the simulated network: the data path without processes.
 //
-// Gradients are small integers and tables sum them up (or learn with plain gradient descent of rate 1), so that the rows
-// at the end are exactly what the acknowledged pushes add up to, in whatever order.
+// Gradients are small integers and tables sum them up (or learn with plain gradient descent of rate 1), so that the
+// rows at the end are exactly what the acknowledged pushes add up to, in whatever order.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -114,8 +114,10 @@ class World {
     waiting[{c, id}] = std::move(then);
     Flush(c);
   }
-  void PushPull(uint32_t c, std::vector<TableGradients> tables, PushOptions options, std::function<void(Completion)> then) {
-    const OperationId id = clients[c].core->PushPull(std::move(tables), std::move(options), clock.Now(), clients[c].out);
+  void PushPull(uint32_t c, std::vector<TableGradients> tables, PushOptions options,
+                std::function<void(Completion)> then) {
+    const OperationId id =
+        clients[c].core->PushPull(std::move(tables), std::move(options), clock.Now(), clients[c].out);
     waiting[{c, id}] = std::move(then);
     Flush(c);
   }
@@ -127,7 +129,8 @@ class World {
   }
   Completion PullNow(uint32_t c, uint32_t table, KeyVector keys, PullOptions options = {}) {
     Completion result;
-    Pull(c, {{TableId(table), std::move(keys)}}, std::move(options), [&](Completion done) { result = std::move(done); });
+    Pull(c, {{TableId(table), std::move(keys)}}, std::move(options),
+         [&](Completion done) { result = std::move(done); });
     EXPECT_TRUE(Settle()) << clients[c].core->WaitingFor(clock.Now());
     return result;
   }
@@ -149,7 +152,8 @@ class World {
         const size_t dim = scans[0].keys.empty() ? 0 : scans[0].values.size() / scans[0].keys.size();
         for (size_t i = 0; i < scans[0].keys.size(); ++i) {
           const auto row = scans[0].values.begin() + static_cast<ptrdiff_t>(i * dim);
-          EXPECT_TRUE(rows.emplace(scans[0].keys[i], std::vector<float>(row, row + static_cast<ptrdiff_t>(dim))).second);
+          EXPECT_TRUE(
+              rows.emplace(scans[0].keys[i], std::vector<float>(row, row + static_cast<ptrdiff_t>(dim))).second);
         }
         if (scans[0].done) break;
         after = scans[0].keys.back();

@@ -66,7 +66,9 @@ inline KeyVector MakeKeys(size_t count, uint64_t seed = 1) {
 }
 
 // Small integers: exact under every codec but INT8.
-inline float ValueOf(HashedKey key, uint32_t column) { return static_cast<float>((key >> 20) % 100) + static_cast<float>(column); }
+inline float ValueOf(HashedKey key, uint32_t column) {
+  return static_cast<float>((key >> 20) % 100) + static_cast<float>(column);
+}
 
 inline std::vector<float> ValuesOf(const KeyVector& keys, uint32_t dim) {
   std::vector<float> values;
@@ -79,7 +81,8 @@ inline std::vector<float> ValuesOf(const KeyVector& keys, uint32_t dim) {
 // A client, the messages it wants sent, and what the shards remember of key lists.
 class Harness {
  public:
-  explicit Harness(ClientOptions options = {}, const ClusterShape& shape = {}) : shape_(shape), client(PeerId(5), options) {
+  explicit Harness(ClientOptions options = {}, const ClusterShape& shape = {})
+      : shape_(shape), client(PeerId(5), options) {
     client.OnConfig(MakeConfig(shape));
   }
 
@@ -217,8 +220,9 @@ class Harness {
         for (uint32_t c = 0; c < dim; ++c) values.push_back(ValueOf(key, c));
       }
       const size_t begin = bytes.size();
-      bytes.resize(begin + EncodedSize(request.block(b).codec(), lists[b].size(), dim));
-      EncodeValues(request.block(b).codec(), values, dim, std::span(bytes).subspan(begin));
+      const auto codec = request.block(b).codec() == pb::WireSpec::INT8 ? pb::WireSpec::FP32 : request.block(b).codec();
+      bytes.resize(begin + EncodedSize(codec, lists[b].size(), dim));
+      EncodeValues(codec, values, dim, std::span(bytes).subspan(begin));
     }
     return Buffer::FromVector(std::move(bytes));
   }

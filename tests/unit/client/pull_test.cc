@@ -6,12 +6,14 @@ namespace {
 using namespace client_test;
 
 TEST(Pull, BringsEachRowToItsPlace) {
-  for (const ClusterShape shape : {ClusterShape{}, ClusterShape{.servers = 1, .shards = 1}, ClusterShape{.partitions = 4096, .servers = 5}}) {
+  for (const ClusterShape shape :
+       {ClusterShape{}, ClusterShape{.servers = 1, .shards = 1}, ClusterShape{.partitions = 4096, .servers = 5}}) {
     for (const auto codec : {pb::WireSpec::FP32, pb::WireSpec::BF16, pb::WireSpec::FP16}) {
       Harness h({}, shape);
       const KeyVector keys = MakeKeys(1000);
       const KeyVector other = MakeKeys(30, 2);
-      const OperationId id = h.client.Pull({{TableId(kTable), keys}, {TableId(kOtherTable), other}}, {.progress = {}, .codec = codec}, h.now, h.out);
+      const OperationId id = h.client.Pull({{TableId(kTable), keys}, {TableId(kOtherTable), other}},
+                                           {.progress = {}, .codec = codec}, h.now, h.out);
       h.AnswerAll();
       const Completion done = h.OnlyCompletion();
       ASSERT_TRUE(done.status) << done.status.error().message;

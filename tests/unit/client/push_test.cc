@@ -15,7 +15,8 @@ std::optional<pb::Progress> Training() {
 }
 
 TEST(Push, BringsEachGradientToItsShardOnce) {
-  for (const ClusterShape shape : {ClusterShape{}, ClusterShape{.servers = 1, .shards = 1}, ClusterShape{.partitions = 4096, .servers = 5}}) {
+  for (const ClusterShape shape :
+       {ClusterShape{}, ClusterShape{.servers = 1, .shards = 1}, ClusterShape{.partitions = 4096, .servers = 5}}) {
     for (const auto codec : {pb::WireSpec::FP32, pb::WireSpec::BF16, pb::WireSpec::FP16}) {
       for (const size_t limit : {size_t{1000}, size_t{4} << 20}) {
         Harness h({.max_payload_bytes = limit}, shape);
@@ -38,8 +39,8 @@ TEST(Push, BringsEachGradientToItsShardOnce) {
 
 TEST(Push, OfTrainingTellsEveryPartitionOfEveryShardEvenWithoutKeys) {
   Harness h;
-  h.client.Push({{TableId(kTable), MakeKeys(1), std::vector<float>(3)}}, {.progress = Training(), .identity = {1, 2, 3}, .example_count = 7},
-                h.now, h.out);
+  h.client.Push({{TableId(kTable), MakeKeys(1), std::vector<float>(3)}},
+                {.progress = Training(), .identity = {1, 2, 3}, .example_count = 7}, h.now, h.out);
   const auto items = h.Take();
   ASSERT_EQ(items.size(), 4u);
   int partitions = 0;
@@ -165,7 +166,8 @@ TEST(Push, WithInt8KeepsWhatRoundingLostForTheNextPushOfTheKey) {
   for (size_t i = 0; i < 300; ++i) gradient.push_back(std::sin(static_cast<float>(i)));
   constexpr int kRounds = 200;
   for (int round = 0; round < kRounds; ++round) {
-    h.client.Push({{TableId(kTable), keys, gradient}}, {.progress = {}, .identity = {1, 1, 0}, .codec = pb::WireSpec::INT8}, h.now, h.out);
+    h.client.Push({{TableId(kTable), keys, gradient}},
+                  {.progress = {}, .identity = {1, 1, 0}, .codec = pb::WireSpec::INT8}, h.now, h.out);
     h.AnswerAll();
     ASSERT_TRUE(h.OnlyCompletion().status);
   }
@@ -179,7 +181,8 @@ TEST(Push, WithInt8KeepsWhatRoundingLostForTheNextPushOfTheKey) {
 TEST(Push, WithInt8SendsTheSameBytesAgain) {
   Harness h({}, {.servers = 1, .shards = 1});
   const KeyVector keys = MakeKeys(100);
-  h.client.Push({{TableId(kTable), keys, ValuesOf(keys, 3)}}, {.progress = {}, .codec = pb::WireSpec::INT8}, h.now, h.out);
+  h.client.Push({{TableId(kTable), keys, ValuesOf(keys, 3)}}, {.progress = {}, .codec = pb::WireSpec::INT8}, h.now,
+                h.out);
   const auto first = h.Take();
   h.Tick(Milliseconds(600));
   const auto second = h.Take();

@@ -76,7 +76,8 @@ TEST(Router, TellsWhetherPartitionsAreStillWhereTheyWere) {
   config.mutable_partition(0)->set_epoch(2);
   const Router after(config);
   EXPECT_FALSE(before.SamePlacement(after));
-  EXPECT_FALSE(after.StillAt(before.shards()[before.shard_of(0)].peer, *before.shards()[before.shard_of(0)].partitions));
+  EXPECT_FALSE(
+      after.StillAt(before.shards()[before.shard_of(0)].peer, *before.shards()[before.shard_of(0)].partitions));
   EXPECT_TRUE(after.StillAt(before.shards()[before.shard_of(1)].peer, *before.shards()[before.shard_of(1)].partitions));
 }
 

@@ -41,7 +41,8 @@ TEST(Trouble, NamesThePeerThatWasSilentUntilTheDeadline) {
   h.TickFor(std::chrono::seconds(2));
   const Completion done = h.OnlyCompletion();
   EXPECT_EQ(done.status.error().code, ErrorCode::kTimeout);
-  EXPECT_NE(done.status.error().message.find("server-1 (tcp://10.0.0.1:7001)"), std::string::npos) << done.status.error().message;
+  EXPECT_NE(done.status.error().message.find("server-1 (tcp://10.0.0.1:7001)"), std::string::npos)
+      << done.status.error().message;
   EXPECT_EQ(h.client.operations_in_flight(), 0u);
   h.Take();
   h.TickFor(std::chrono::seconds(10));
@@ -83,8 +84,8 @@ TEST(Trouble, NotYetShowsThatThePeerIsAliveAndWhomItWaitsFor) {
 }
 
 TEST(Trouble, PausesAfterRefusalsThatPass) {
-  for (const auto reason : {pb::Refusal::OVERLOADED, pb::Refusal::UNKNOWN_EPOCH, pb::Refusal::UNKNOWN_TABLE, pb::Refusal::BEHIND,
-                            pb::Refusal::WINDOW_EXCEEDED}) {
+  for (const auto reason : {pb::Refusal::OVERLOADED, pb::Refusal::UNKNOWN_EPOCH, pb::Refusal::UNKNOWN_TABLE,
+                            pb::Refusal::BEHIND, pb::Refusal::WINDOW_EXCEEDED}) {
     Harness h({}, kOneShard);
     h.client.Push({{TableId(kTable), MakeKeys(100), std::vector<float>(300)}}, {.progress = Training()}, h.now, h.out);
     const Outbox::Item first = h.Take().at(0);
@@ -102,11 +103,11 @@ TEST(Trouble, PausesAfterRefusalsThatPass) {
 }
 
 TEST(Trouble, SomeRefusalsEndTheOperation) {
-  for (const auto& [reason, code] :
-       {std::pair(pb::Refusal::CLOSED, ErrorCode::kClosed), std::pair(pb::Refusal::INVALID, ErrorCode::kInvalidArgument),
-        std::pair(pb::Refusal::INVALID_GRADIENT, ErrorCode::kInvalidArgument),
-        std::pair(pb::Refusal::NOT_FOUND, ErrorCode::kNotFound),
-        std::pair(pb::Refusal::VERSION_MISMATCH, ErrorCode::kVersionMismatch)}) {
+  for (const auto& [reason, code] : {std::pair(pb::Refusal::CLOSED, ErrorCode::kClosed),
+                                     std::pair(pb::Refusal::INVALID, ErrorCode::kInvalidArgument),
+                                     std::pair(pb::Refusal::INVALID_GRADIENT, ErrorCode::kInvalidArgument),
+                                     std::pair(pb::Refusal::NOT_FOUND, ErrorCode::kNotFound),
+                                     std::pair(pb::Refusal::VERSION_MISMATCH, ErrorCode::kVersionMismatch)}) {
     Harness h;
     h.client.Push({{TableId(kTable), MakeKeys(100), std::vector<float>(300)}}, {.progress = Training()}, h.now, h.out);
     const auto items = h.Take();
@@ -244,7 +245,8 @@ TEST(Config, AStaleEpochIsRoutedAnewWhenTheConfigurationComes) {
 TEST(Config, APushIsRoutedAnewToPartitionsThatHaveNotAcknowledgedIt) {
   Harness h({.max_payload_bytes = 3000});
   const KeyVector keys = MakeKeys(1000);
-  h.client.Push({{TableId(kTable), keys, ValuesOf(keys, 3)}}, {.progress = Training(), .identity = {1, 2, 3}}, h.now, h.out);
+  h.client.Push({{TableId(kTable), keys, ValuesOf(keys, 3)}}, {.progress = Training(), .identity = {1, 2, 3}}, h.now,
+                h.out);
   const auto items = h.Take();
   ASSERT_EQ(items.size(), 8u);   // two slices a shard
   const PeerId acknowledged = items[0].to;
@@ -252,7 +254,8 @@ TEST(Config, APushIsRoutedAnewToPartitionsThatHaveNotAcknowledgedIt) {
   for (const auto& item : items) {
     if (item.to != acknowledged) continue;
     h.Answer(item);
-    done_partitions.insert(item.message.header.push().partition().begin(), item.message.header.push().partition().end());
+    done_partitions.insert(item.message.header.push().partition().begin(),
+                           item.message.header.push().partition().end());
   }
   const auto pushed_before = h.pushed;
   h.slices.clear();
