@@ -5,7 +5,7 @@ Needs docker, docker-compose and, where no engine answers, root (it then starts 
 mount namespaces of its own, and stops it again). Where debian:12-slim cannot be pulled, a base image is made with
 debootstrap and kept under build/. What is missing is said, and the test skipped (exit status 77).
 
-  docker_compose_test.py [BIN_DIR]      BIN_DIR: where sheaf, sheaf-server, ... lie (default: $SHEAF_BIN_DIR, build/release/bin)
+  docker_compose_test.py [BIN_DIR]      where sheaf, sheaf-server, ... lie (default: $SHEAF_BIN, build/release/bin)
 """
 import contextlib
 import hashlib
@@ -34,8 +34,8 @@ def skip(reason):
 
 def run(*words, timeout=120, **options):
     """Runs a command; its output is shown only if it fails."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True, **options}
-    return subprocess.run([str(word) for word in words], timeout=timeout, **options)
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
+    return subprocess.run([str(word) for word in words], timeout=timeout, **(quiet | options))
 
 
 def must(*words, **options):
@@ -76,8 +76,9 @@ class OwnEngine:
 
     def start(self, storage_driver):
         socket = self.folder / "docker.sock"
-        words = ["dockerd", f"--host=unix://{socket}", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
-                 f"--pidfile={self.folder}/docker.pid", f"--storage-driver={storage_driver}"]
+        words = ["dockerd", f"--host=unix://{socket}", f"--data-root={self.folder}/data",
+                 f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/docker.pid",
+                 f"--storage-driver={storage_driver}"]
         # dockerd is the first process of its namespace: when it ends, whatever it started ends.
         namespaces = ["unshare", "--net", "--mount", "--pid", "--mount-proc", "--kill-child", "--fork",
                       "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -149,18 +150,19 @@ def base_tarball():
     if tarball.exists():
         return tarball
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
-        skip("debian:12-slim cannot be pulled, and making a base image takes root and debootstrap (scripts/setup.sh --with docker)")
+        skip("debian:12-slim cannot be pulled, and making one takes root and debootstrap (setup.sh --with docker)")
     CACHE.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     proxy = run("apt-config", "dump", "--format", "%v", "Acquire::http::Proxy").stdout.strip()
     if proxy:
         environment.setdefault("http_proxy", proxy)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        made = run("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", "bookworm", f"{folder}/root", apt_mirror(),
-                   timeout=400, env=environment)
+        made = run("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", "bookworm", f"{folder}/root",
+                   apt_mirror(), timeout=400, env=environment)
         if made.returncode != 0:
             skip(f"debian:12-slim cannot be pulled and debootstrap failed: {made.stdout.strip().splitlines()[-1:]}")
-        must("tar", "-C", f"{folder}/root", "--exclude=./var/cache/apt/archives/*.deb", "-cf", f"{folder}/base.tar", ".", timeout=300)
+        must("tar", "-C", f"{folder}/root", "--exclude=./var/cache/apt/archives/*.deb", "-cf", f"{folder}/base.tar",
+             ".", timeout=300)
         os.replace(f"{folder}/base.tar", tarball)
     return tarball
 
@@ -194,8 +196,7 @@ def stage(folder, binaries):
 def local_result(binaries, scratch):
     """What the same job comes to without containers."""
     report = pathlib.Path(scratch) / "report.json"
-    must(binaries / "sheaf", "run", ROOT / JOB, "--data", ROOT / "examples/data", "--servers", 2, "--workers", 2, "--report", report,
-         timeout=240)
+    must(binaries / "sheaf", "run", ROOT / JOB, "--servers", 2, "--workers", 2, "--report", report, timeout=240)
     return json.loads(report.read_text())["test"]
 
 
@@ -213,7 +214,11 @@ def check(up, binaries, scratch):
 
 
 def main():
-    binaries = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SHEAF_BIN_DIR", ROOT / "build/release/bin")).resolve()
+    named = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SHEAF_BIN")
+    binaries = pathlib.Path(named or ROOT / "build/release/bin").resolve()
+    missing = [name for name in EXECUTABLES if not (binaries / name).is_file()]
+    if missing:
+        sys.exit(f"FAILED: {binaries} has no {', '.join(missing)}: build first, or name the folder in SHEAF_BIN")
     if not shutil.which("docker"):
         skip("docker is not installed (scripts/setup.sh --with docker)")
     compose = compose_command()
@@ -224,8 +229,8 @@ def main():
         tree.mkdir()
         stage(tree, binaries)
         image = f"sheaf-test:{os.getpid()}"
-        os.environ.update(BASE_IMAGE=base_image(registry), BINARIES="prebuilt", SHEAF_IMAGE=image, COMPOSE_PROJECT_NAME=f"sheaf-test-{os.getpid()}",
-                          DOCKER_BUILDKIT="0")
+        os.environ.update(BASE_IMAGE=base_image(registry), BINARIES="prebuilt", SHEAF_IMAGE=image, DOCKER_BUILDKIT="0",
+                          COMPOSE_PROJECT_NAME=f"sheaf-test-{os.getpid()}")
         try:
             must(*compose, "build", cwd=tree, timeout=300)
             up = run(*compose, "up", "--no-color", "--abort-on-container-exit", cwd=tree, timeout=240)
