@@ -17,7 +17,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 std::string Dump(const json& value) { return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"; }
-std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
+std::string OrDash(const std::string& text) { return text.empty() ? "-" : Printable(text); }
 
 json NodeJson(const pb::NodeStatus& node) {
   return {{"node", node.node()},

@@ -2,11 +2,13 @@
 
 #include <cstdio>
 
+#include "cli/terminal.h"
+
 namespace sheaf::cli {
 
 int Complain(int exit_code, const std::string& text) {
   std::fflush(stdout);
-  std::fprintf(stderr, "sheaf: %s\n", text.c_str());
+  std::fprintf(stderr, "sheaf: %s\n", Printable(text).c_str());
   return exit_code;
 }
 

@@ -25,7 +25,7 @@ class Display {
     const size_t width = TerminalWidth(STDERR_FILENO);
     const std::string waits = FirstWait(cluster);
     if (width > 0) {
-      const std::string line = ProgressLine(job, waits, width - 1);
+      const std::string line = Printable(ProgressLine(job, waits, width - 1));
       std::fprintf(stderr, "\r%s\x1b[K", line.c_str());
       shown_ = true;
       return;
@@ -35,7 +35,7 @@ class Display {
     if (IsOver(job)) return;  // the final table tells
     phase_ = phase;
     next_line_ = now + options_.line_every;
-    std::fprintf(stderr, "%s\n", ProgressLine(job, waits, 0).c_str());
+    std::fprintf(stderr, "%s\n", Printable(ProgressLine(job, waits, 0)).c_str());
   }
 
   void Clear() {

@@ -18,7 +18,40 @@ size_t Columns(const std::string& text) {
 
 bool IsNumber(const std::string& cell) { return !cell.empty() && std::isdigit(static_cast<unsigned char>(cell[0])); }
 
+// Bytes of the UTF-8 character at `at`, or 0 if there is none.
+size_t CharacterBytes(const std::string& text, size_t at) {
+  const auto first = static_cast<unsigned char>(text[at]);
+  const size_t size = first < 0x80                    ? 1
+                      : first >= 0xc2 && first < 0xe0 ? 2
+                      : (first & 0xf0) == 0xe0        ? 3
+                      : first >= 0xf0 && first < 0xf5 ? 4
+                                                      : 0;
+  if (size == 0 || at + size > text.size()) return 0;
+  for (size_t i = 1; i < size; ++i) {
+    if ((text[at + i] & 0xc0) != 0x80) return 0;
+  }
+  // C1 controls steer terminals as well.
+  return size == 2 && first == 0xc2 && static_cast<unsigned char>(text[at + 1]) < 0xa0 ? 0 : size;
+}
+
 }  // namespace
+
+std::string Printable(const std::string& text) {
+  std::string shown;
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool control = byte != '\n' && (byte < 0x20 || byte == 0x7f);
+    const size_t size = control ? 0 : CharacterBytes(text, i);
+    if (size > 0) {
+      shown.append(text, i, size);
+    } else {
+      constexpr char kDigits[] = "0123456789abcdef";
+      shown += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+    i += std::max<size_t>(size, 1);
+  }
+  return shown;
+}
 
 size_t TerminalWidth(int fd) {
   if (isatty(fd) == 0) return 0;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/progress_line.h"
+#include "cli/terminal.h"
 
 namespace sheaf::cli {
 namespace {
@@ -90,6 +91,14 @@ TEST(ProgressLine, SurvivesAnEmptyStatus) {
   status.set_phase(pb::RUNNING);
   EXPECT_THAT(ProgressLine(status, "", 80), HasSubstr("0 %"));
   EXPECT_LT(SecondsLeft(status), 0);
+}
+
+TEST(Printable, WritesOutWhatWouldSteerATerminal) {
+  EXPECT_EQ(Printable("a\nb"), "a\nb");
+  EXPECT_EQ(Printable("\x1b[2J\t\x7f"), "\\x1b[2J\\x09\\x7f");
+  EXPECT_EQ(Printable("Gr\u00fc\u00dfe \u4f60"), "Gr\u00fc\u00dfe \u4f60");
+  EXPECT_EQ(Printable("\xff\xc3"), "\\xff\\xc3");
+  EXPECT_EQ(Printable("\xc2\x9b"), "\\xc2\\x9b");
 }
 
 TEST(Report, HoldsWhatProgramsAsk) {
