@@ -75,6 +75,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_leaving(leaving_);
   report.set_examples_per_second(examples_per_second_);
   if (failure_) *report.mutable_failure() = *failure_;
+  failure_told_ = failure_.has_value();
   if (payload.has_plan() || payload.eval_size() > 0) {
     report.set_has_payload(true);
     const std::string bytes = payload.SerializeAsString();
@@ -132,7 +133,7 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   }
   if (orders.has_config()) TakeConfig(orders.config());
   may_leave_ = orders.may_leave();
-  if (failure_) failure_.reset();  // it has been told
+  if (failure_told_) failure_.reset();  // not one that came up after the report was sent
   if (orders.plan_received()) plan_.reset();
   for (const pb::JobBrief& brief : orders.job()) {
     JobState& job = jobs_[brief.job()];

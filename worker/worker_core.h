@@ -156,6 +156,7 @@ class WorkerCore {
   std::map<OperationId, OperationOf> operations_;
   uint32_t pulling_ = 0, pushing_ = 0;       // batches at these stages (kPulled counts as pulling)
   std::optional<pb::JobFailure> failure_;
+  bool failure_told_ = false;                // it is in the latest report
 
   std::optional<uint64_t> planning_job_;
   std::optional<pb::DataPlan> plan_;
