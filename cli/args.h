@@ -1,7 +1,7 @@
 // The command line of one subcommand: options, ranges, help text. (gflags knows no subcommands.)
 //
-// `--name value` and `--name=value`; '-' and '_' in names are the same; `--` ends the options. An error is one line that
-// names the nearest option.
+// `--name value` and `--name=value`; '-' and '_' in names are the same; `--` ends the options. An error is one line
+// that names the nearest option.
 #pragma once
 
 #include <cstdint>

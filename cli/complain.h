@@ -1,4 +1,4 @@
-// How `sheaf` ends: one message on stderr and an exit status (common/runtime/exit_codes.h). Scripts rely on the numbers.
+// How `sheaf` ends: one message on stderr and an exit status (common/runtime/exit_codes.h) that scripts rely on.
 #pragma once
 
 #include <string>

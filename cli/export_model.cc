@@ -4,22 +4,30 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <numeric>
 
 #include "client/dense.h"
-#include "compute/model/model.h"
+#include "compute/features/weighting.h"
 
 namespace sheaf::cli {
 namespace {
 
 constexpr size_t kScanBytes = 2 << 20;
 
-Result<StoredRows> FetchRows(BlockingClient& client, TableId table) {
+// Rows that `keep` refuses are left out.
+using RowFilter = std::function<bool(HashedKey key, std::span<const float> row)>;
+
+Result<StoredRows> FetchRows(BlockingClient& client, TableId table, const RowFilter& keep) {
   SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, TableDim(client.config(), table));
   StoredRows rows(dim, {}, {});
   // Partitions come in order, and each in key order: so do the rows of the whole table.
   SHEAF_RETURN_IF_ERROR(client.ScanAll(
       table, ScanRows(dim), [&](PartitionId, std::span<const HashedKey> keys, std::span<const float> values) -> Status {
-        for (size_t i = 0; i < keys.size(); ++i) rows.Append(keys[i], values.subspan(i * dim, dim));
+        for (size_t i = 0; i < keys.size(); ++i) {
+          const auto row = values.subspan(i * dim, dim);
+          if (keep(keys[i], row)) rows.Append(keys[i], row);
+        }
         return {};
       }));
   rows.BuildIndex();
@@ -44,7 +52,8 @@ Result<StoredModel> FetchModel(BlockingClient& client, const pb::JobBrief& brief
   if (const auto newest = client.GetConfig(); !newest) return Failure{newest.error()};
   StoredModel model;
   model.spec = brief.spec();
-  SHEAF_ASSIGN_OR_RETURN(model.weights, FetchRows(client, TableId(brief.weight_table())));
+  SHEAF_ASSIGN_OR_RETURN(model.weights, FetchRows(client, TableId(brief.weight_table()),
+                                                  [](HashedKey, std::span<const float>) { return true; }));
   if (brief.bias_table() != 0) {
     const TableId table(brief.bias_table());
     SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, TableDim(client.config(), table));
@@ -54,7 +63,12 @@ Result<StoredModel> FetchModel(BlockingClient& client, const pb::JobBrief& brief
     layout.ToFlat(rows, model.bias);
   }
   if (brief.statistics_table() != 0) {
-    SHEAF_ASSIGN_OR_RETURN(model.statistics, FetchRows(client, TableId(brief.statistics_table())));
+    // N-grams that are too rare to be features need no row: an absent count is a count of zero.
+    const double least = brief.spec().data().text().min_document_count();
+    const auto frequent = [least](HashedKey key, std::span<const float> row) {
+      return key == kTotalsKey || std::accumulate(row.begin(), row.end(), 0.0) >= least;
+    };
+    SHEAF_ASSIGN_OR_RETURN(model.statistics, FetchRows(client, TableId(brief.statistics_table()), frequent));
   }
   return model;
 }

@@ -37,7 +37,7 @@ using Environment = std::vector<std::pair<std::string, std::string>>;
 Environment JobEnvironment(const char* const* environ);
 Status ApplyEnvironment(const Environment& environment, JobFile& job);
 
-// Reads the file, applies environment and settings, names the job after the file if it has no name, and validates the whole.
+// Reads the file, applies environment and settings, names the job after the file if it has no name, and validates it.
 // kNotFound, kIo: the file; kInvalidArgument: what is in it.
 Result<JobFile> LoadJobFile(const std::string& path, const Environment& environment,
                             const std::vector<std::string>& settings);

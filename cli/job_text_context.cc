@@ -33,7 +33,7 @@ size_t OffsetOf(const std::string& text, int line, int column) {
   return at;
 }
 
-// Walks the text as far as `end`, keeping the stack of open messages. Good enough for text that fails to parse at `end`.
+// Walks the text as far as `end`, keeping the stack of open messages; the text may fail to parse at `end`.
 Context ContextAt(const std::string& text, size_t end) {
   std::vector<const Descriptor*> open{pb::JobSpec::descriptor()};
   std::string last;

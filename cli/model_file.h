@@ -1,6 +1,6 @@
 // A trained model as a file: what `sheaf export` writes and `sheaf predict` reads. See docs/model-format.md.
 //
-// Ownership: plain values. Equal models give equal bytes. Thread-safety: a const StoredModel may be read by many threads.
+// Ownership: plain values. Equal models give equal bytes. Thread-safety: many threads may read a const StoredModel.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ class StoredRows {
   uint32_t dim_ = 1;
   std::vector<HashedKey> keys_;
   std::vector<float> rows_;
-  // Hashed keys are uniform, so their top bits are a perfect enough hash: bucket b is [bucket_begin_[b], bucket_begin_[b + 1]).
+  // Hashed keys are uniform, so their top bits are a good hash: bucket b is [bucket_begin_[b], bucket_begin_[b + 1]).
   std::vector<uint64_t> bucket_begin_;
   int bucket_bits_ = 0;
 };

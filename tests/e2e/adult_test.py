@@ -30,7 +30,8 @@ class Adult(harness.SheafTest):
         metrics = json.loads(self.run_ok("predict", "--model", model, "--data", data, "--metrics", "-o", "json").out)
         self.assertEqual(metrics["confusion"], report["test"]["confusion"])
         self.assertAlmostEqual(metrics["auc"], report["test"]["auc"], places=6)
-        rows = list(csv.DictReader(io.StringIO(self.run_ok("predict", "--model", model, "--data", data, "-o", "tsv").out), delimiter="\t"))
+        lines = io.StringIO(self.run_ok("predict", "--model", model, "--data", data, "-o", "tsv").out)
+        rows = list(csv.DictReader(lines, delimiter="\t"))
         self.assertEqual(len(rows), 16281)
         right = sum(row["label"] == row["predicted"] for row in rows)
         self.assertAlmostEqual(right / len(rows), report["test"]["accuracy"], places=9)
@@ -39,7 +40,8 @@ class Adult(harness.SheafTest):
         reports = {}
         for mode in ("BSP", "SSP", "ASP"):
             for workers in (1, 4):
-                # BSP averages over its lanes, so a clock of 4 lanes is one step on 4 batches: as many examples a step need batches of a quarter.
+                # BSP averages over its lanes: a clock of 4 lanes is one step on 4 batches. Batches of a quarter make
+                # steps of as many examples.
                 settings = [f"consistency.mode={mode}"]
                 if mode == "BSP":
                     settings.append(f"train.batch_size={64 // workers}")
@@ -58,7 +60,8 @@ class Adult(harness.SheafTest):
             models.append(model.read_bytes())
         self.assertEqual(models[0], models[1])
         other = self.folder / "other.model"
-        self.run_job(ADULT, "--workers", 3, "--model", other, settings=["consistency.mode=BSP", "train.epochs=2", "train.seed=2"])
+        settings = ["consistency.mode=BSP", "train.epochs=2", "train.seed=2"]
+        self.run_job(ADULT, "--workers", 3, "--model", other, settings=settings)
         self.assertNotEqual(models[0], other.read_bytes())
 
 

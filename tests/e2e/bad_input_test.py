@@ -1,9 +1,10 @@
-"""Whatever is wrong: an exit code that says so, a message that names what and where, no half-written file, no process left."""
+"""Whatever is wrong: an exit code that says so, a message that names what and where, nothing half-written or left."""
 
 import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 import unittest
 
@@ -11,6 +12,7 @@ import harness
 from harness import ADULT, BIN
 
 GOOD_ROWS = "".join(f"{'+1' if i % 3 else '-1'} {1 + i % 7}:1 {10 + i % 5}:0.5\n" for i in range(200))
+SMALL = ("--workers", 1, "--servers", 1)
 JOB = 'name: "small"\ndata { format: LIBSVM train: "train.txt" test: "test.txt" }\ntrain { epochs: 2 batch_size: 16 }\n'
 
 
@@ -24,13 +26,15 @@ class BadJobFile(harness.SheafTest):
         self.assertFalse((self.folder / "r").exists())
 
     def test_unknown_field(self):
-        self.check(JOB.replace("batch_size", "batchsize"), "job.job.textproto:3:19: ", 'no field "batchsize" in TrainSpec', 'did you mean "batch_size"?')
+        self.check(JOB.replace("batch_size", "batchsize"), "job.job.textproto:3:19: ",
+                   'no field "batchsize" in TrainSpec', 'did you mean "batch_size"?')
 
     def test_unknown_value(self):
         self.check(JOB + "consistency { mode: SPS }", ":4:21: ", 'no value "SPS"', "SSP")
 
     def test_value_out_of_range(self):
-        self.check(JOB + "optimizer { learning_rate: -1 }", ":4:13: ", "optimizer.learning_rate is -1, must be greater than 0")
+        self.check(JOB + "optimizer { learning_rate: -1 }", ":4:13: ",
+                   "optimizer.learning_rate is -1, must be greater than 0")
 
     def test_wrong_override(self):
         self.check(JOB, "--set train.epochs=0", "train.epochs is 0", options=("--set", "train.epochs=0"))
@@ -55,7 +59,7 @@ class BadData(harness.SheafTest):
                 self.write(f"data/{name}", content)
         model = self.folder / "m"
         options = [word for setting in settings for word in ("--set", setting)]
-        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--model", model, "--workers", 1, "--servers", 1, *options, timeout=60)
+        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--model", model, *SMALL, *options, timeout=60)
         self.expect_failure(outcome, 1, *texts)
         self.assertFalse(model.exists(), "a model of a failed job")
         self.assertEqual([path.name for path in self.folder.glob("*.tmp*")], [])
@@ -64,7 +68,7 @@ class BadData(harness.SheafTest):
         data = self.folder / "data"
         self.write("data/train.txt", GOOD_ROWS)
         self.write("data/test.txt", GOOD_ROWS)
-        report = self.run_job(self.job(JOB), "--data", data, "--workers", 1, "--servers", 1)
+        report = self.run_job(self.job(JOB), "--data", data, *SMALL)
         self.assertEqual(report["examples_total"], 400)
 
     def test_missing_file(self):
@@ -108,7 +112,7 @@ class BadData(harness.SheafTest):
         data = self.folder / "data"
         self.write("data/train.txt", GOOD_ROWS + "+1 0:1\n" + "oops\n")
         self.write("data/test.txt", GOOD_ROWS)
-        report = self.run_job(self.job(JOB), "--data", data, "--workers", 1, "--servers", 1, settings=["data.on_bad_row=SKIP"])
+        report = self.run_job(self.job(JOB), "--data", data, *SMALL, settings=["data.on_bad_row=SKIP"])
         self.assertEqual(report["examples_total"], 400)
         self.assertEqual(report["bad_rows"], 2)
 
@@ -118,10 +122,24 @@ class BadSurroundings(harness.SheafTest):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
-            for command in (("status",), ("jobs",), ("cancel", "1"), ("submit", ADULT), ("export", "1", self.folder / "m"), ("bench",)):
+            for command in (("status",), ("jobs",), ("cancel", "1"), ("submit", ADULT), ("bench",),
+                            ("export", "1", self.folder / "m")):
                 outcome = self.sheaf(*command, "--scheduler", address, "--timeout", "1", timeout=20)
                 self.expect_failure(outcome, 6, address)
         self.assertFalse((self.folder / "m").exists())
+
+    def test_stranger_in_place_of_a_scheduler(self):
+        with socket.create_server(("127.0.0.1", 0)) as stranger:
+            def talk():
+                connection, _ = stranger.accept()
+                with connection:
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + os.urandom(1000))
+            thread = threading.Thread(target=talk, daemon=True)
+            thread.start()
+            address = f"tcp://127.0.0.1:{stranger.getsockname()[1]}"
+            outcome = self.sheaf("status", "--scheduler", address, "--timeout", "1", timeout=20)
+            self.expect_failure(outcome, 6, address)
+            thread.join()
 
     def test_address_that_is_none(self):
         outcome = self.sheaf("status", "--scheduler", "nonsense", "--timeout", "1", timeout=20)
@@ -146,9 +164,9 @@ class BadSurroundings(harness.SheafTest):
     def test_disk_full_while_exporting(self):
         data = self.write("data/train.txt", GOOD_ROWS).parent
         self.write("data/test.txt", GOOD_ROWS)
-        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--model", "/dev/full", "--workers", 1, "--servers", 1)
+        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--model", "/dev/full", *SMALL)
         self.expect_failure(outcome, 1, "/dev/full", "No space left")
-        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--report", "/dev/full", "--workers", 1, "--servers", 1)
+        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--report", "/dev/full", *SMALL)
         self.expect_failure(outcome, 1, "/dev/full", "No space left")
 
     def test_full_file_system_keeps_the_old_model(self):
@@ -162,7 +180,7 @@ class BadSurroundings(harness.SheafTest):
         (small / "ballast").write_bytes(bytes(60 << 10))
         data = self.write("data/train.txt", "".join(f"+1 {i + 1}:1\n-1 {i + 3001}:1\n" for i in range(3000))).parent
         self.write("data/test.txt", GOOD_ROWS)
-        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--model", small / "m", "--workers", 1, "--servers", 1)
+        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--model", small / "m", *SMALL)
         self.expect_failure(outcome, 1, small / "m", "No space left")
         self.assertEqual((small / "m").read_text(), "the old model")
         self.assertEqual(sorted(path.name for path in small.iterdir()), ["ballast", "m"])
@@ -199,7 +217,8 @@ class BadSurroundings(harness.SheafTest):
 
     def test_dead_scheduler_ends_the_run(self):
         process = self.start_long_run()
-        scheduler = next(pid for pid, name in harness.descendants(process.pid).items() if name.startswith("sheaf-schedule"))
+        children = harness.descendants(process.pid)
+        scheduler = next(pid for pid, name in children.items() if name.startswith("sheaf-schedule"))
         os.kill(scheduler, signal.SIGKILL)
         outcome = self.finish(process, timeout=30)
         self.expect_failure(outcome, 6, "scheduler", "killed by signal 9")

@@ -9,7 +9,8 @@ from harness import ADULT, BIN
 class Usage(harness.SheafTest):
     def test_help_lists_every_command_and_explains_each(self):
         overview = self.run_ok("help").out
-        for command in ("run", "submit", "status", "jobs", "cancel", "export", "predict", "validate", "datagen", "bench", "version"):
+        for command in ("run", "submit", "status", "jobs", "cancel", "export", "predict", "validate", "datagen",
+                        "bench", "version"):
             self.assertIn(f"  {command} ", overview)
             self.assertIn("usage: sheaf " + command, self.run_ok("help", command).out)
             self.assertIn("usage: sheaf " + command, self.run_ok(command, "--help").out)
@@ -49,7 +50,8 @@ class Datagen(harness.SheafTest):
         self.assertEqual({len(line.split("\t")) for line in lines[0]}, {11})
 
     def test_full_disk(self):
-        self.expect_failure(self.sheaf("datagen", "ctr", "--rows", 10000, "--out", "/dev/full"), 1, "/dev/full", "No space left")
+        outcome = self.sheaf("datagen", "ctr", "--rows", 10000, "--out", "/dev/full")
+        self.expect_failure(outcome, 1, "/dev/full", "No space left")
 
 
 class Cluster(harness.SheafTest):
@@ -87,6 +89,12 @@ class Cluster(harness.SheafTest):
         metrics = json.loads(self.run_ok("predict", "--model", model, "--data", data, "--metrics", "-o", "json").out)
         self.assertEqual(metrics["confusion"], outcome["test"]["confusion"])
         self.assertIn("rows/s", self.on("bench", "--seconds", "1").out)
+
+    def test_run_on_a_cluster_that_is_there(self):
+        model = self.folder / "m"
+        self.on("run", ADULT, "--set", "train.epochs=1", "--model", model)
+        self.assertTrue(model.exists())
+        self.assertEqual(json.loads(self.on("jobs", "-o", "json").out)[0]["examples_total"], 32561)
 
     def test_cancel_ends_a_job(self):
         job = self.on("submit", ADULT, "--set", "train.epochs=1000").out.strip()

@@ -105,7 +105,8 @@ class SheafTest(unittest.TestCase):
         return found
 
     def start(self, *arguments, program=SHEAF, environment=None, **options):
-        settings = clean_environment() | {"SHEAF_E2E": str(self.folder), "TMPDIR": str(self.folder)} | (environment or {})
+        ours = {"SHEAF_E2E": str(self.folder), "TMPDIR": str(self.folder)}
+        settings = clean_environment() | ours | (environment or {})
         process = subprocess.Popen(
             [str(program), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=settings, cwd=options.pop("cwd", self.folder), **options)

@@ -15,7 +15,7 @@ KILLS = 20
 
 class KillWorkers(harness.SheafTest):
     def run_with_kills(self, *arguments, settings, kills, seed):
-        """Kills a random worker every now and then until `kills` are dead or the run is over; returns report and kills."""
+        """Kills a random worker now and then until `kills` are dead or the run is over; returns report and kills."""
         chance = random.Random(seed)
         report = self.folder / f"killed-{len(self.started)}.json"
         options = [word for setting in settings for word in ("--set", setting)]
@@ -51,7 +51,8 @@ class KillWorkers(harness.SheafTest):
     def test_bsp_comes_to_the_same_bytes(self):
         settings = ["consistency.mode=BSP", "train.epochs=12", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
-        report, killed = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=KILLS, seed=2)
+        report, killed = self.run_with_kills("--workers", 2, "--model", killed_model,
+                                             settings=settings, kills=KILLS, seed=2)
         self.assertGreaterEqual(killed, 5)
         self.assertEqual(report["examples_total"], ROWS * 12)
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)

@@ -128,7 +128,8 @@ TEST_F(ModelFiles, RefusesHostileFiles) {
   EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4), HasSubstr("ends at byte 8 of 4"));
   EXPECT_THAT(
       Forge(
-          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                    R"("b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
           6),
       HasSubstr("overlap at byte 2"));
   EXPECT_THAT(Forge(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8), HasSubstr("leave a gap"));
