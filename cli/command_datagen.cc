@@ -207,7 +207,7 @@ Command DatagenCommand() {
        .help = "where to; several share the rows; .zst is compressed",
        .greedy = true},
       whole("fields", "10", "columns", 1, 256),
-      whole("cardinality", "0", "values of each column; 0: from 100 to 20000", 0, 1e9),
+      whole("cardinality", "0", "values of each column; 0: from 100 to 5000", 0, 1e9),
       whole("factors", "4", "of the planted factorization machine", 1, 64),
       number("zipf", "1.1", "skew of the values", 0, 10),
       number("base_rate", "0.25", "share of clicks", 0.0001, 0.9999),

@@ -6,6 +6,7 @@
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/flags_env.h"
 #include "common/runtime/logging.h"
+#include "common/runtime/memory.h"
 #include "common/runtime/signals.h"
 #include "server/shard_server.h"
 
@@ -40,6 +41,7 @@ std::string FlagProblem() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  sheaf::KeepFreedMemory();
   const auto flags = sheaf::ParseFlags(argc, argv,
                                        {"sheaf-server", "[--scheduler=ADDRESS] [--listen=HOST] [--port=PORT] [flags]",
                                         "Holds partitions of the parameter tables and applies the optimizers."});

@@ -50,7 +50,7 @@ std::vector<uint32_t> DefaultCardinalities(uint32_t fields) {
   std::vector<uint32_t> cardinalities(fields);
   for (uint32_t i = 0; i < fields; ++i) {
     const double part = fields == 1 ? 0.5 : static_cast<double>(i) / (fields - 1);
-    cardinalities[i] = static_cast<uint32_t>(std::lround(100.0 * std::pow(200.0, part)));
+    cardinalities[i] = static_cast<uint32_t>(std::lround(100.0 * std::pow(50.0, part)));
   }
   return cardinalities;
 }

@@ -21,7 +21,8 @@ namespace sheaf {
 struct CtrOptions {
   uint64_t rows = 1'000'000;
   uint32_t fields = 10;                // 1..256
-  std::vector<uint32_t> cardinality = {};  // values of each field; empty: from 100 to 20,000 in equal ratios
+  // Values of each field; empty: from 100 to 5,000 in equal ratios, few enough that five million rows teach them all.
+  std::vector<uint32_t> cardinality = {};
   double zipf_exponent = 1.1;          // the k-th value is drawn in proportion to k^-exponent
   uint32_t factors = 4;                // of the planted machine; 1..64
   double linear_stddev = 1.2;          // of the linear part of the log-odds, over rows
