@@ -50,8 +50,10 @@ for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
         passed += 1
     elif status == "disabled" or (status == "notrun" and reason.startswith("SKIP_")):
         skipped += 1
-        words = [line for line in output if "skip" in line.lower()] or output[-1:] or ["no reason given"]
-        print(f"  skipped {name}: {words[-1].strip()}")
+        # GoogleTest: "FILE:LINE: Skipped", then the reason; others: a line of their own that says so.
+        after = [output[i + 1] for i, line in enumerate(output[:-1]) if line.endswith(": Skipped")]
+        words = after or [line for line in output if "skip" in line.lower()] or output[-1:] or ["no reason given"]
+        print(f"  skipped {name}: {words[-1].strip().removeprefix('skipped: ')}")
     else:  # failed, timed out, or the program was not there
         failed += 1
         print(f"  FAILED {name} ({float(case.get('time') or 0):.1f} s)")
@@ -94,6 +96,8 @@ check() {
   if [[ $counts == *$'\n'* ]]; then echo "${counts%$'\n'*}"; fi
   local p f s
   read -r p f s <<<"${counts##*$'\n'}"
+  # How they failed (SEGFAULT, Timeout, Not Run), which the results file does not say.
+  if ((f > 0)); then sed -n '/^The following tests FAILED/,/^Errors/{/^Errors/d;p}' "$logs/ctest.log"; fi
   # ctest can fail without a failed test: no test at all, or a results file cut short.
   if ((p + f + s == 0 || (status != 0 && f == 0))); then
     tail -n 20 "$logs/ctest.log"
@@ -103,24 +107,28 @@ check() {
   echo "$preset: $p tests passed, $f failed, $s skipped in $((SECONDS - begin)) s"
 }
 
-scripts/setup.sh
+main() {
+  scripts/setup.sh
 
-for suite in $suites; do
-  case $suite in
-    release)
-      if build release; then
-        if [[ $quick == yes ]]; then check release -L '^(unit|contract|sim|lint)$'; else check release; fi
-      fi
-      ;;
-    asan)
-      if build asan; then check asan -L '^(unit|contract|sim|fuzz)$'; fi
-      ;;
-    tsan)
-      # Only code with threads of its own, and little else: a library that was not built with it (ZeroMQ) blinds the sanitizer.
-      if build tsan unit_common_test contract_transport_test; then check tsan -R '^(unit[.]common|contract[.]transport)[.]'; fi
-      ;;
-  esac
-done
+  for suite in $suites; do
+    case $suite in
+      release)
+        if build release; then
+          if [[ $quick == yes ]]; then check release -L '^(unit|contract|sim|lint)$'; else check release; fi
+        fi
+        ;;
+      asan)
+        if build asan; then check asan -L '^(unit|contract|sim|fuzz)$'; fi
+        ;;
+      tsan)
+        # Only code with threads of its own, and little else: a library that was not built with it (ZeroMQ) blinds the sanitizer.
+        if build tsan unit_common_test contract_transport_test; then check tsan -R '^(unit[.]common|contract[.]transport)[.]'; fi
+        ;;
+    esac
+  done
 
-echo "$passed passed, $failed failed, $skipped skipped"
-((failed == 0))
+  echo "$passed passed, $failed failed, $skipped skipped"
+  ((failed == 0))
+}
+
+main; exit
