@@ -1,0 +1,204 @@
+#include "scheduler/scheduler_core.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/base/build_info.h"
+
+namespace sheaf {
+namespace {
+
+using ::testing::HasSubstr;
+
+const PeerId kServer(101), kOtherServer(102), kWorker(201), kPerson(301);
+
+class SchedulerCoreTest : public ::testing::Test {
+ protected:
+  SchedulerCoreTest() : core_(Options(), TimePoint{}) {}
+
+  static SchedulerOptions Options() {
+    SchedulerOptions options;
+    options.partition_count = 8;
+    options.job.min_servers = 1;
+    return options;
+  }
+  // The answer to `header` from `from`; other messages are left in others_.
+  pb::Header Ask(PeerId from, pb::Header header, Buffer values = {}) {
+    header.set_request(++request_);
+    Outbox out;
+    core_.OnMessage(from, Message{header, {}, std::move(values)}, now_, out);
+    pb::Header answer;
+    for (auto& item : out.items()) {
+      if (item.to == from && item.message.header.request() == request_) answer = item.message.header;
+    }
+    return answer;
+  }
+  pb::Header Register(PeerId peer, pb::Role role, uint32_t version = kWireVersion) {
+    pb::Header header;
+    header.mutable_register_node()->set_role(role);
+    header.mutable_register_node()->set_wire_version(version);
+    header.mutable_register_node()->set_host("host");
+    if (role == pb::SERVER) header.mutable_register_node()->add_shard()->set_peer(peer.value + 1000);
+    return Ask(peer, header);
+  }
+  pb::Header Submit(uint64_t token, uint32_t workers = 1) {
+    pb::Header header;
+    header.mutable_submit()->set_token(token);
+    pb::JobSpec& spec = *header.mutable_submit()->mutable_spec();
+    spec.set_name("job");
+    spec.mutable_data()->add_train("rows");
+    spec.mutable_train()->set_workers(workers);
+    return Ask(kPerson, header);
+  }
+  pb::Header WorkerReport(PeerId worker, uint64_t sequence) {
+    pb::Header header;
+    header.mutable_worker_report()->set_sequence(sequence);
+    return Ask(worker, header);
+  }
+  pb::JobStatus JobNow() {
+    const Job* job = core_.FindJob(JobId(1));
+    return job == nullptr ? pb::JobStatus() : job->Describe(core_.members(), now_);
+  }
+  void Pass(Duration time) {
+    now_ += time;
+    Outbox out;
+    core_.OnTick(now_, out);
+  }
+  void KeepAlive(PeerId server) {
+    pb::Header header;
+    header.mutable_server_report()->set_seen_generation(core_.config().generation());
+    Ask(server, header);
+  }
+
+  TimePoint now_{};
+  uint64_t request_ = 0;
+  SchedulerCore core_;
+};
+
+TEST_F(SchedulerCoreTest, NamesNodesInTheOrderTheyCome) {
+  EXPECT_EQ(Register(kServer, pb::SERVER).registered().name(), "server-0");
+  EXPECT_EQ(Register(kWorker, pb::WORKER).registered().name(), "worker-0");
+  EXPECT_EQ(Register(kOtherServer, pb::SERVER).registered().name(), "server-1");
+}
+
+TEST_F(SchedulerCoreTest, TakesARepeatedRegistrationForTheSameNode) {
+  Register(kServer, pb::SERVER);
+  const uint64_t generation = core_.config().generation();
+  EXPECT_EQ(Register(kServer, pb::SERVER).registered().name(), "server-0");
+  EXPECT_EQ(core_.config().generation(), generation);
+}
+
+TEST_F(SchedulerCoreTest, RefusesAnotherWireVersionAndSaysBoth) {
+  const pb::Header answer = Register(kServer, pb::SERVER, kWireVersion + 1);
+  EXPECT_EQ(answer.refusal().reason(), pb::Refusal::VERSION_MISMATCH);
+  EXPECT_THAT(answer.refusal().text(), HasSubstr(std::to_string(kWireVersion + 1)));
+}
+
+TEST_F(SchedulerCoreTest, SpreadsThePartitionsOverTheServers) {
+  Register(kServer, pb::SERVER);
+  Register(kOtherServer, pb::SERVER);
+  std::map<uint32_t, int> count;
+  for (const auto& partition : core_.config().partition()) ++count[partition.primary()];
+  EXPECT_EQ(count.size(), 2u);
+  for (const auto& [server, partitions] : count) EXPECT_EQ(partitions, 4);
+}
+
+TEST_F(SchedulerCoreTest, MakesOneJobOfASubmissionSentTwice) {
+  EXPECT_EQ(Submit(7).accepted().job(), 1u);
+  EXPECT_EQ(Submit(7).accepted().job(), 1u);
+  EXPECT_EQ(Submit(8).accepted().job(), 2u);
+}
+
+TEST_F(SchedulerCoreTest, RefusesAJobThatCannotRun) {
+  pb::Header header;
+  header.mutable_submit()->mutable_spec()->mutable_data()->add_train("rows");
+  header.mutable_submit()->mutable_spec()->mutable_train()->set_batch_size(0);
+  EXPECT_THAT(Ask(kPerson, header).refusal().text(), HasSubstr("train.batch_size is 0"));
+}
+
+TEST_F(SchedulerCoreTest, SaysWhatAJobWaitsFor) {
+  Submit(1, 2);
+  EXPECT_THAT(JobNow().detail(), HasSubstr("waits for servers: 0 of 1"));
+  Register(kServer, pb::SERVER);
+  Register(kWorker, pb::WORKER);
+  EXPECT_THAT(JobNow().detail(), HasSubstr("waits for workers: 1 of 2"));
+  EXPECT_EQ(JobNow().phase(), pb::WAITING);
+}
+
+TEST_F(SchedulerCoreTest, GivesThePlanToAnotherWorkerIfTheFirstDies) {
+  const PeerId other(202);
+  Register(kServer, pb::SERVER);
+  Register(kWorker, pb::WORKER);
+  Submit(1);
+  EXPECT_TRUE(WorkerReport(kWorker, 1).worker_orders().has_plan());
+  Register(other, pb::WORKER);
+  EXPECT_FALSE(WorkerReport(other, 1).worker_orders().has_plan());
+  Pass(std::chrono::seconds(2));
+  WorkerReport(other, 2);
+  KeepAlive(kServer);
+  Pass(std::chrono::seconds(2));
+  EXPECT_TRUE(WorkerReport(other, 3).worker_orders().has_plan());
+  EXPECT_EQ(JobNow().workers_lost(), 1u);
+}
+
+TEST_F(SchedulerCoreTest, IgnoresAReportThatALaterOneOvertook) {
+  Register(kWorker, pb::WORKER);
+  EXPECT_TRUE(WorkerReport(kWorker, 5).has_worker_orders());
+  EXPECT_FALSE(WorkerReport(kWorker, 4).has_worker_orders());
+}
+
+TEST_F(SchedulerCoreTest, TellsAWorkerItTookForDeadToRegisterAgain) {
+  Register(kWorker, pb::WORKER);
+  Pass(std::chrono::seconds(4));
+  EXPECT_TRUE(WorkerReport(kWorker, 1).worker_orders().unknown());
+  EXPECT_EQ(Register(kWorker, pb::WORKER).registered().name(), "worker-1");
+}
+
+TEST_F(SchedulerCoreTest, FailsTheJobOfADeadServerAndNamesIt) {
+  Register(kServer, pb::SERVER);
+  Register(kWorker, pb::WORKER);
+  Submit(1);
+  WorkerReport(kWorker, 1);
+  pb::WorkerPayload payload;
+  payload.mutable_plan()->set_job(1);
+  pb::PlanFile& file = *payload.mutable_plan()->add_file();
+  file.set_path("rows");
+  file.set_rows(100);
+  file.set_rows_per_range(256 * 8);
+  pb::Header header;
+  header.mutable_worker_report()->set_sequence(2);
+  header.mutable_worker_report()->set_has_payload(true);
+  const std::string bytes = payload.SerializeAsString();
+  Ask(kWorker, header, Buffer::CopyOf(std::as_bytes(std::span(bytes))));
+  EXPECT_EQ(JobNow().phase(), pb::RUNNING);
+  Pass(std::chrono::seconds(11));
+  EXPECT_EQ(JobNow().phase(), pb::FAILED);
+  EXPECT_THAT(JobNow().detail(), HasSubstr("server-0 (host"));
+  EXPECT_EQ(core_.config().table_size(), 0);
+}
+
+TEST_F(SchedulerCoreTest, EndsACancelledJobAtOnce) {
+  Submit(1);
+  pb::Header header;
+  header.mutable_cancel()->set_job(1);
+  EXPECT_EQ(Ask(kPerson, header).accepted().job(), 1u);
+  EXPECT_EQ(JobNow().phase(), pb::CANCELLED);
+}
+
+TEST_F(SchedulerCoreTest, DoesNotKnowAJobThatNeverWas) {
+  pb::Header header;
+  header.mutable_get_status()->set_job(9);
+  EXPECT_EQ(Ask(kPerson, header).refusal().reason(), pb::Refusal::NOT_FOUND);
+}
+
+TEST_F(SchedulerCoreTest, LetsAWorkerGoThatHoldsNothing) {
+  Register(kWorker, pb::WORKER);
+  pb::Header header;
+  header.mutable_worker_report()->set_sequence(1);
+  header.mutable_worker_report()->set_leaving(true);
+  EXPECT_TRUE(Ask(kWorker, header).worker_orders().may_leave());
+  EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 0u);
+}
+
+}  // namespace
+}  // namespace sheaf
