@@ -93,11 +93,13 @@ Result<pb::ClusterStatus> BlockingClient::GetStatus(JobId job) {
   Message request;
   request.header.mutable_get_status()->set_job(job.value);
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
-  if (!answer.header.has_status()) {
+  pb::ClusterStatus status;
+  if (!answer.header.has_status_in_values() ||
+      !status.ParseFromArray(answer.values.data(), static_cast<int>(answer.values.size()))) {
     return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
                 " answered something else than its status");
   }
-  return answer.header.status();
+  return status;
 }
 
 Result<JobId> BlockingClient::SubmitJob(const pb::JobSpec& spec) {

@@ -92,6 +92,7 @@ void Job::StartPlanning(Membership& members, TimePoint) {
   const Node* planner = members.Find(planner_);
   if (planner != nullptr && planner->alive()) return;
   const auto workers = members.Alive(pb::WORKER);
+  plan_asked_ = false;
   planner_ = workers.empty() ? NodeId() : workers.front()->id;
   detail_ = workers.empty() ? "waits for a worker to look at the data" : workers.front()->name + " looks at the data";
 }
@@ -325,6 +326,11 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const pb:
     if (evaluated && lease.finished() && counts == nullptr) continue;  // not whole without its counts
     if (book_->Update(worker.id, lease) && counts != nullptr) MergeCounts(*counts, eval_counts_);
   }
+  if (report.leaving()) {
+    // It does nothing more; what it has done was just taken in.
+    book_->Release(worker.id);
+    LeaveLane(worker.id);
+  }
   if (lane_of_.contains(worker.id) && book_->Held(worker.id).empty() && book_->NothingFor(worker.id)) {
     LeaveLane(worker.id);  // a lane without work would hold the others back for ever
   }
@@ -343,7 +349,7 @@ void Job::OnWorkerGone(NodeId worker, bool died) {
 
 bool Job::HasWorkFor(const Node& worker) const {
   if (ended()) return false;
-  if (phase_ == pb::PLANNING) return worker.id == planner_;
+  if (phase_ == pb::PLANNING) return worker.id == planner_ && !plan_asked_;
   return phase_ == pb::RUNNING && step_ == Step::kWork && book_->Held(worker.id).empty() &&
          !book_->NothingFor(worker.id);
 }
@@ -351,6 +357,7 @@ bool Job::HasWorkFor(const Node& worker) const {
 void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint) {
   if (ended()) return;
   if (phase_ == pb::PLANNING && worker.id == planner_) {
+    plan_asked_ = true;
     orders.mutable_plan()->set_job(id_.value);
     *orders.mutable_plan()->mutable_spec() = spec_;
     return;
@@ -413,13 +420,24 @@ void Job::Cancel(std::string reason, TimePoint now) {
 }
 
 void Job::DropTables() {
+  ForgetPasses();
   tables_.clear();
   roster_.Clear();
   book_.reset();
   config_dirty_ = true;
 }
 
+// A job of a million ranges must not weigh on the scheduler once it is over.
+void Job::ForgetPasses() {
+  for (auto& ranges : split_ranges_) std::vector<PlannedRange>().swap(ranges);
+  for (auto& holders : split_holders_) std::vector<NodeId>().swap(holders);
+  lane_of_.clear();
+  lane_clock_.clear();
+  eval_counts_.Clear();
+}
+
 void Job::Finish(TimePoint now) {
+  ForgetPasses();
   phase_ = pb::FINISHED;
   detail_.clear();
   ended_at_ = now;

@@ -77,6 +77,7 @@ class Job {
   void EndPass(TimePoint now);
   bool ServersAgree(Membership& members, std::string& disagreement) const;
   void Finish(TimePoint now);
+  void ForgetPasses();
   uint64_t CountDuplicates(const Membership& members, uint32_t pass) const;
   LaneId JoinLane(NodeId worker);
   void LeaveLane(NodeId worker);
@@ -97,6 +98,7 @@ class Job {
   uint64_t published_generation_ = 0;
 
   NodeId planner_;
+  bool plan_asked_ = false;                // the planner has its order
   uint64_t split_rows_[3] = {0, 0, 0};
   std::vector<PlannedRange> split_ranges_[3];
   std::vector<NodeId> split_holders_[3];   // who had each range last: its rows may still be in memory there

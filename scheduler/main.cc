@@ -4,6 +4,7 @@
 
 #include "common/base/build_info.h"
 #include "common/base/partition.h"
+#include "common/base/random.h"
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/flags_env.h"
 #include "common/runtime/logging.h"
@@ -48,6 +49,7 @@ int main(int argc, char** argv) {
   }
   sheaf::SchedulerOptions options;
   options.cluster = FLAGS_cluster;
+  options.incarnation = sheaf::EntropySeed();
   options.partition_count = FLAGS_partitions;
   options.report_every = sheaf::Milliseconds(FLAGS_report_every_ms);
   options.worker_dead_after = sheaf::Milliseconds(FLAGS_worker_dead_after_ms);

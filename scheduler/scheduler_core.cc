@@ -9,6 +9,8 @@
 namespace sheaf {
 namespace {
 
+constexpr size_t kRememberedJobs = 256;  // for `sheaf jobs`
+
 Message Reply(uint64_t request) {
   Message message;
   message.header.set_request(request);
@@ -43,7 +45,7 @@ Status CheckJob(const pb::JobSpec& spec) {
   if (static_cast<uint64_t>(train.batch_size()) * train.range_batches() > (1U << 30)) {
     return Fail(ErrorCode::kInvalidArgument, "train.batch_size * train.range_batches is over 2^30 rows");
   }
-  if (train.workers() > 4096) return Fail(ErrorCode::kInvalidArgument, "train.workers is over 4096");
+  if (train.workers() > 256) return Fail(ErrorCode::kInvalidArgument, "train.workers is ", train.workers(), "; it must be 0..256");
   return {};
 }
 
@@ -104,6 +106,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   registered.set_node(node.id.value);
   registered.set_name(node.name);
   registered.set_cluster(options_.cluster);
+  registered.set_scheduler(options_.incarnation);
   registered.set_report_every_ms(static_cast<uint32_t>(options_.report_every / Milliseconds(1)));
   registered.set_dead_after_ms(static_cast<uint32_t>(
       (node.role == pb::SERVER ? options_.server_dead_after : options_.worker_dead_after) / Milliseconds(1)));
@@ -211,12 +214,15 @@ void SchedulerCore::OnGetStatus(PeerId from, const Message& message, TimePoint n
     return Refuse(from, message.header.request(), pb::Refusal::NOT_FOUND, "no job " + std::to_string(wanted), out);
   }
   Message reply = Reply(message.header.request());
-  pb::ClusterStatus& status = *reply.header.mutable_status();
-  status = Describe(now);
+  reply.header.mutable_status_in_values();
+  pb::ClusterStatus status = Describe(now);
   if (wanted != 0) {
     status.clear_job();
     *status.add_job() = jobs_.at(JobId(wanted))->Describe(members_, now);
   }
+  // Many jobs, many epochs or many classes pass the 64 KiB of a header.
+  const std::string bytes = status.SerializeAsString();
+  reply.values = Buffer::CopyOf(std::as_bytes(std::span(bytes)));
   out.Send(from, std::move(reply));
 }
 
@@ -251,6 +257,12 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   uint32_t finished = 0;
   for (auto it = jobs_.rbegin(); it != jobs_.rend(); ++it) {
     if (it->second->ended() && it->second->holds_tables() && ++finished > options_.kept_jobs) it->second->DropTables();
+  }
+  while (jobs_.size() > kRememberedJobs && jobs_.begin()->second->ended() && !jobs_.begin()->second->holds_tables()) {
+    const JobId oldest = jobs_.begin()->first;
+    std::erase_if(tokens_, [&](const auto& token) { return token.second == oldest; });
+    job_line_.erase(oldest);
+    jobs_.erase(jobs_.begin());
   }
   const bool dirty = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->config_dirty(); });
   if (servers_changed_ || dirty) Publish(out);

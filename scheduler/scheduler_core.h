@@ -22,6 +22,7 @@ namespace sheaf {
 
 struct SchedulerOptions {
   std::string cluster = "sheaf";
+  uint64_t incarnation = 1;            // random at each start
   uint32_t partition_count = 64;
   Duration report_every = Milliseconds(200);
   Duration worker_dead_after = std::chrono::seconds(3);

@@ -44,6 +44,12 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
   last_heard_ = now;
   switch (message.header.body_case()) {
     case pb::Header::kRegistered:
+      if (scheduler_ != 0 && scheduler_ != message.header.registered().scheduler()) {
+        fatal_ = Error{ErrorCode::kUnavailable,
+                       "the scheduler was started anew and knows nothing of the jobs this process works for: start it anew too"};
+        break;
+      }
+      scheduler_ = message.header.registered().scheduler();
       registered_ = true;
       report_now_ = true;
       name_ = message.header.registered().name();

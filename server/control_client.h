@@ -53,6 +53,7 @@ class ControlClient {
   std::string name_ = "server";
   Duration report_every_ = Milliseconds(200);
   TimePoint next_register_, next_report_, last_heard_;
+  uint64_t scheduler_ = 0;                   // its incarnation; 0: not known yet
   uint64_t request_ = 0;
   uint64_t reported_generation_ = 0;
   uint64_t taken_generation_ = 0;

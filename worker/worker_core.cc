@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/net/envelope.h"
 
 namespace sheaf {
 
@@ -95,6 +96,12 @@ void WorkerCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& 
     case pb::Header::kRegistered: {
       if (registered_) break;
       const pb::Registered& registered = message.header.registered();
+      if (scheduler_ != 0 && scheduler_ != registered.scheduler()) {
+        fatal_ = Error{ErrorCode::kUnavailable,
+                       "the scheduler was started anew and knows nothing of the jobs this process works for: start it anew too"};
+        break;
+      }
+      scheduler_ = registered.scheduler();
       registered_ = true;
       name_ = registered.name();
       report_every_ = Milliseconds(std::max(1U, registered.report_every_ms()));
@@ -149,7 +156,7 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   std::set<uint64_t> wanted;
   for (const pb::LeaseGrant& grant : orders.lease()) {
     wanted.insert(grant.lease());
-    if (!leases_.contains(grant.lease())) AddLease(grant);
+    if (!leaving_ && !leases_.contains(grant.lease())) AddLease(grant);
   }
   for (auto it = leases_.begin(); it != leases_.end();) {
     const uint64_t number = (it++)->first;
@@ -185,9 +192,10 @@ std::vector<std::pair<PeerId, std::string>> WorkerCore::TakeConnections() { retu
 
 void WorkerCore::Leave(TimePoint now, Outbox& out) {
   leaving_ = true;
+  if (registered_) SendReport(now, out);  // with the leases: what is done of them counts
   while (!leases_.empty()) DropLease(leases_.begin()->first);
   if (registered_) {
-    SendReport(now, out);
+    next_report_ = now + report_every_;
   } else {
     may_leave_ = true;
   }
@@ -234,7 +242,9 @@ void WorkerCore::DropLease(uint64_t number) {
       ++op;
     }
   }
+  const bool counts_on = Updates(it->second.grant) && !IsStatic(it->second);
   for (const BatchState& state : it->second.states) {
+    if (counts_on && state.has_clock && state.stage != Stage::kDone) ClockOf(it->second).unfinished.insert(state.clock);
     pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
     pushing_ -= state.stage == Stage::kPushing;
   }
@@ -276,8 +286,16 @@ void WorkerCore::OnLoadFailed(uint64_t number, Error error, TimePoint now, Outbo
 }
 
 void WorkerCore::OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out) {
-  plan_ = plan;
+  if (planning_job_ != plan.job()) return;  // of a job that is no longer planned
   planning_job_.reset();
+  plan_ = plan;
+  constexpr size_t kLargestPlan = kMaxPayloadBytes - (256 << 10);  // evaluation counts travel with it
+  if (plan.ByteSizeLong() > kLargestPlan) {
+    plan_.emplace();
+    plan_->set_job(plan.job());
+    plan_->set_error("the data falls into too many ranges: raise train.batch_size or train.range_batches");
+    plan_->set_error_code(static_cast<uint32_t>(ErrorCode::kInvalidArgument));
+  }
   report_now_ = true;
   Pump(now, out);
 }
@@ -334,7 +352,14 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   BatchState& state = first->states[batch];
   if (Updates(first->grant)) {
     LaneClock& clock = ClockOf(*first);
-    state.clock = IsStatic(*first) ? first->grant.first_clock() + batch : clock.next++;
+    state.has_clock = true;
+    if (IsStatic(*first)) {
+      state.clock = first->grant.first_clock() + batch;
+    } else if (!clock.unfinished.empty()) {
+      state.clock = clock.unfinished.extract(clock.unfinished.begin()).value();
+    } else {
+      state.clock = clock.next++;
+    }
   }
   ++pulling_;
   const std::vector<TableKeys> needs =

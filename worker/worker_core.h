@@ -102,6 +102,7 @@ class WorkerCore {
   struct LaneClock {
     uint64_t start = 0;
     uint64_t next = 0;
+    std::set<uint64_t> unfinished;           // of leases dropped half-way: a lane must leave no clock out
     uint64_t acknowledged = 0;               // clocks acknowledged so far: for the scheduler's picture only
   };
   struct OperationOf {
@@ -140,6 +141,7 @@ class WorkerCore {
   std::string name_ = "worker";
   Duration report_every_ = Milliseconds(200);
   TimePoint next_register_, next_report_, last_heard_;
+  uint64_t scheduler_ = 0;                   // its incarnation; 0: not known yet
   uint64_t sequence_ = 0;
   bool report_now_ = false;
   bool awaiting_orders_ = false;             // of the report sent at reported_at_

@@ -51,7 +51,11 @@ class SmallCluster {
         if (received->message.header.has_get_config()) {
           *answer.header.mutable_config() = config;
         } else if (received->message.header.has_get_status()) {
-          answer.header.mutable_status()->set_cluster("small");
+          pb::ClusterStatus status;
+          status.set_cluster("small");
+          const std::string bytes = status.SerializeAsString();
+          answer.header.mutable_status_in_values();
+          answer.values = Buffer::CopyOf(std::as_bytes(std::span(bytes)));
         } else {
           answer.header.mutable_refusal()->set_reason(pb::Refusal::NOT_FOUND);
           answer.header.mutable_refusal()->set_text("no job 3");

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 namespace sheaf::cli {
@@ -26,7 +28,10 @@ std::string ErrorOf(const std::string& text) {
 class JobFileOnDisk : public ::testing::Test {
  protected:
   std::string Write(const std::string& text, const std::string& name = "adult.job.textproto") {
-    const std::string path = ::testing::TempDir() + name;
+    // Tests run side by side, each in a process of its own.
+    const std::string folder = ::testing::TempDir() + "sheaf-job-file-" + std::to_string(getpid());
+    std::filesystem::create_directories(folder);
+    const std::string path = folder + "/" + name;
     std::ofstream(path) << text;
     return path;
   }
