@@ -85,7 +85,7 @@ Result<TableId> FindTable(const pb::ClusterConfig& config, int64_t job) {
 }
 
 // Keys of rows that are there: a pull makes none.
-Result<BlockingClient::Keys> SomeKeys(BlockingClient& client, TableId table, size_t most) {
+Result<KeyVector> SomeKeys(BlockingClient& client, TableId table, size_t most) {
   std::vector<HashedKey> keys;
   const Error enough{ErrorCode::kCancelled, "enough"};
   const Status scanned =

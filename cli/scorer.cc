@@ -76,8 +76,8 @@ Status Scorer::ScoreBlock(RowBlock& block, const ScoreSink& sink) {
   std::vector<float> scores;
   for (size_t first = 0; first < block.size(); first += kBatchRows) {
     const Batch batch = MakeBatch(block, first, std::min(kBatchRows, block.size() - first), {});
-    weights.resize(batch.keys.size() * model_.weights.dim());
-    model_.weights.Lookup(batch.keys, weights);
+    weights.resize(batch.keys->size() * model_.weights.dim());
+    model_.weights.Lookup(*batch.keys, weights);
     scores.resize(batch.size() * outputs);
     compute_->Score(batch, weights, model_.bias, scores);
     CountScores(*compute_, model_.spec.model(), scores, batch.labels, counts_);

@@ -49,6 +49,12 @@ void PsClient::Impl::Answer(PeerId from, Message message, TimePoint now, Outbox&
 void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal, TimePoint now, Outbox& out) {
   if (!refusal.has_reason()) return End(*request.operation, Malformed(request, "a refusal without a known reason"));
   const auto pause = [&] {
+    if (!request.refused_since) request.refused_since = now;
+    if (const Duration refused = now - *request.refused_since; refused >= options.deadline) {
+      return End(*request.operation,
+                 Fail(ErrorCode::kTimeout, peers.at(request.peer).Text(), " has refused a ", RequestText(request), " for ",
+                      FormatSeconds(refused), " (", pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
+    }
     request.state = RequestState::kPaused;
     request.timer.OnPause(now, Milliseconds(refusal.retry_after_ms()));
     request.waiting_for = refusal.text().empty() ? pb::Refusal::Reason_Name(refusal.reason()) : refusal.text();
@@ -58,6 +64,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
   switch (refusal.reason()) {
     case pb::Refusal::NOT_YET:
       // Parked: the server keeps it within a budget of its own, and others may wait for what we send next.
+      request.refused_since.reset();
       request.state = RequestState::kSent;
       request.timer.OnAlive(now);
       request.waiting_for = refusal.waiting_for();
@@ -65,6 +72,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
     case pb::Refusal::STALE_EPOCH: {
       const bool server_is_ahead = !refusal.has_generation() || refusal.generation() > config.generation();
       if (!server_is_ahead) return pause();   // an answer to what was sent before the configuration came
+      request.refused_since.reset();
       request.wanted_generation = std::max(refusal.generation(), config.generation() + 1);
       wanted_generation = std::max(wanted_generation, request.wanted_generation);
       request.state = RequestState::kWaitsForConfig;

@@ -93,13 +93,11 @@ Result<pb::ClusterStatus> BlockingClient::GetStatus(JobId job) {
   Message request;
   request.header.mutable_get_status()->set_job(job.value);
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
-  pb::ClusterStatus status;
-  if (!answer.header.has_status_in_values() ||
-      !status.ParseFromArray(answer.values.data(), static_cast<int>(answer.values.size()))) {
+  if (!answer.header.has_status()) {
     return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
                 " answered something else than its status");
   }
-  return status;
+  return answer.header.status();
 }
 
 Result<JobId> BlockingClient::SubmitJob(const pb::JobSpec& spec) {
@@ -122,7 +120,7 @@ Status BlockingClient::CancelJob(JobId job, const std::string& reason) {
   return {};
 }
 
-Result<std::vector<float>> BlockingClient::Pull(TableId table, Keys keys, pb::WireSpec::Codec codec) {
+Result<std::vector<float>> BlockingClient::Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec) {
   PullOptions options;
   options.codec = codec;
   std::vector<TableKeys> tables;

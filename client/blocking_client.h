@@ -26,7 +26,6 @@ struct BlockingClientOptions {
 
 class BlockingClient {
  public:
-  using Keys = std::shared_ptr<const std::vector<HashedKey>>;
   // Rows of one partition in key order: keys [n], values [n, dim].
   using RowSink =
       std::function<Status(PartitionId partition, std::span<const HashedKey> keys, std::span<const float> values)>;
@@ -46,7 +45,7 @@ class BlockingClient {
   Status CancelJob(JobId job, const std::string& reason);
 
   // [keys.size(), dim]
-  Result<std::vector<float>> Pull(TableId table, Keys keys, pb::WireSpec::Codec codec = pb::WireSpec::FP32);
+  Result<std::vector<float>> Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec = pb::WireSpec::FP32);
   Result<std::vector<std::vector<float>>> Pull(std::vector<TableKeys> tables, PullOptions options = {});
   // Applied exactly once. An identity that is not set is one of this session's own.
   Status Push(std::vector<TableGradients> tables, PushOptions options = {});

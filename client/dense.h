@@ -19,7 +19,7 @@ class DenseLayout {
   // elements > 0, dim > 0.
   DenseLayout(TableId table, uint64_t elements, uint32_t dim);
 
-  const std::shared_ptr<const std::vector<HashedKey>>& keys() const { return keys_; }
+  const KeyVector& keys() const { return keys_; }
   size_t row_count() const { return chunk_of_row_.size(); }
   uint64_t elements() const { return elements_; }
   uint32_t dim() const { return dim_; }
@@ -30,7 +30,7 @@ class DenseLayout {
  private:
   uint64_t elements_;
   uint32_t dim_;
-  std::shared_ptr<const std::vector<HashedKey>> keys_;   // ascending
+  KeyVector keys_;   // ascending
   std::vector<uint32_t> chunk_of_row_;
 };
 

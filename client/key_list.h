@@ -18,8 +18,6 @@
 
 namespace sheaf {
 
-using KeyVector = std::shared_ptr<const std::vector<HashedKey>>;
-
 struct Signature {
   uint64_t high = 0;
   uint64_t low = 0;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,7 @@ struct Request {
   RetryTimer timer;
   TimePoint queued_at{};
   uint64_t wanted_generation = 0; // kWaitsForConfig
+  std::optional<TimePoint> refused_since;   // refused for now, again and again
   std::string waiting_for;        // as the server last said
   Buffer values;                  // pushes: the gathered frame, kept for repeats
 };

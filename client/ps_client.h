@@ -6,7 +6,8 @@
 // Shapes: keys [n] hashed, ascending, distinct; values [n, dim] row-major fp32 whatever the wire codec.
 // Errors of an operation (in its completion): kTimeout (a peer was silent until the deadline; names it), kClosed (the lane,
 // pass or job ended), kInvalidArgument (a request the server can never take), kNotFound (no such table).
-// Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same identity.
+// Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same identity;
+// a peer that refuses for now until the deadline, however lively, ends it as silence does.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,6 @@
 
 namespace sheaf {
 
-
 struct ClientOptions {
   Duration deadline = std::chrono::seconds(30);          // of silence of one peer
   Duration first_retry = Milliseconds(500);
@@ -38,11 +38,11 @@ using OperationId = uint64_t;
 // One table's part of an operation.
 struct TableKeys {
   TableId table;
-  std::shared_ptr<const std::vector<HashedKey>> keys;    // ascending, distinct; shared with later operations
+  KeyVector keys;                                        // ascending, distinct; shared with later operations
 };
 struct TableGradients {
   TableId table;
-  std::shared_ptr<const std::vector<HashedKey>> keys;
+  KeyVector keys;
   std::vector<float> values;                             // [n, dim]
 };
 

@@ -137,6 +137,7 @@ void PsClient::Impl::Tick(TimePoint now, Outbox& out) {
     for (auto& [number, request] : requests) {
       request.timer.Forgive(gap);
       request.queued_at += gap;
+      if (request.refused_since) *request.refused_since += gap;
     }
   }
   for (auto at = operations.begin(); at != operations.end();) {

@@ -14,6 +14,7 @@ Batch MakeBatch(const RowBlock& block, size_t first, size_t count, const std::ve
   Batch batch;
   batch.row_begin.reserve(count + 1);
   batch.row_begin.push_back(0);
+  std::vector<HashedKey> distinct;
   if (count == 0) return batch;
 
   if (permutation.empty()) {
@@ -25,7 +26,8 @@ Batch MakeBatch(const RowBlock& block, size_t first, size_t count, const std::ve
     }
     if (!block.values.empty()) batch.values.assign(block.values.begin() + begin, block.values.begin() + end);
     batch.index.resize(end - begin);
-    IndexKeys(std::span(block.keys).subspan(begin, end - begin), batch.index, batch.keys);
+    IndexKeys(std::span(block.keys).subspan(begin, end - begin), batch.index, distinct);
+    batch.keys = std::make_shared<const std::vector<HashedKey>>(std::move(distinct));
     return batch;
   }
 
@@ -50,7 +52,8 @@ Batch MakeBatch(const RowBlock& block, size_t first, size_t count, const std::ve
     }
   }
   batch.index.resize(nnz);
-  IndexKeys(keys, batch.index, batch.keys);
+  IndexKeys(keys, batch.index, distinct);
+  batch.keys = std::make_shared<const std::vector<HashedKey>>(std::move(distinct));
   return batch;
 }
 

@@ -1,6 +1,7 @@
 // Rows of training data, and the mini-batch a model computes on.
 //
-// Ownership: both own their vectors. Thread-safety: plain values.
+// Ownership: both own their vectors; a batch shares its key list with the operations that name it.
+// Thread-safety: plain values.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +32,14 @@ struct Batch {
   std::vector<uint32_t> row_begin;    // [n + 1]
   std::vector<uint32_t> index;        // [nnz] into `keys`
   std::vector<float> values;          // [nnz]; empty means all are 1
-  std::vector<HashedKey> keys;        // [u] ascending, distinct: what is pulled and pushed
+  // [u] ascending, distinct: what is pulled and pushed; never null
+  KeyVector keys = std::make_shared<const std::vector<HashedKey>>();
 
   size_t size() const { return labels.size(); }
+  size_t ByteSize() const {
+    return (labels.size() + row_begin.size() + index.size() + values.size()) * sizeof(float) +
+           keys->size() * sizeof(HashedKey);
+  }
 };
 
 // The batch of rows [first, first + count) of `block`, in the order of `permutation` if it is not empty.

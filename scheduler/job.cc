@@ -23,8 +23,8 @@ const pb::PassLedger* FindLedger(const pb::ServerReport& report, JobId job, uint
   return nullptr;
 }
 
-const pb::EvalCounts* FindCounts(const pb::WorkerPayload& payload, uint64_t lease) {
-  for (const pb::LeaseEval& eval : payload.eval()) {
+const pb::EvalCounts* FindCounts(const pb::WorkerReport& report, uint64_t lease) {
+  for (const pb::LeaseEval& eval : report.eval()) {
     if (eval.lease() == lease) return &eval.counts();
   }
   return nullptr;
@@ -300,16 +300,15 @@ void Job::LeaveLane(NodeId worker) {
   config_dirty_ = true;
 }
 
-void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const pb::WorkerPayload& payload,
-                         TimePoint now) {
+void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint now) {
   if (ended()) return;
   if (report.has_failure() && report.failure().job() == id_.value) {
-    const uint32_t code = report.failure().code();
-    return Fail(code == 0 ? ErrorCode::kInternal : static_cast<ErrorCode>(code),
-                worker.name + ": " + report.failure().text(), now);
+    return Fail(ErrorCodeFromWire(report.failure().code()), worker.name + ": " + report.failure().text(), now);
   }
   if (phase_ == pb::PLANNING) {
-    if (payload.has_plan() && worker.id == planner_) TakePlan(payload.plan(), now);
+    if (worker.id != planner_) return;
+    if (report.has_plan()) return TakePlan(report.plan(), now);
+    if (!report.waiting_for().empty()) detail_ = worker.name + " looks at the data (" + report.waiting_for() + ")";
     return;
   }
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
@@ -322,7 +321,7 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, const pb:
   for (const pb::LeaseState& lease : report.lease()) {
     if (lease.job() != id_.value || lease.pass() != pass_index_) continue;
     const bool evaluated = !Updates(pass().kind);
-    const pb::EvalCounts* counts = evaluated && lease.finished() ? FindCounts(payload, lease.lease()) : nullptr;
+    const pb::EvalCounts* counts = evaluated && lease.finished() ? FindCounts(report, lease.lease()) : nullptr;
     if (evaluated && lease.finished() && counts == nullptr) continue;  // not whole without its counts
     if (book_->Update(worker.id, lease) && counts != nullptr) MergeCounts(*counts, eval_counts_);
   }

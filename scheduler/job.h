@@ -41,8 +41,7 @@ class Job {
   // The configuration that holds its latest changes has this generation.
   void OnConfigPublished(uint64_t generation);
 
-  void OnWorkerReport(Node& worker, const pb::WorkerReport& report, const pb::WorkerPayload& payload,
-                      TimePoint now);
+  void OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint now);
   void OnWorkerGone(NodeId worker, bool died);
   // Leases more to the worker if it asks, and adds all that it holds to its orders.
   void FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint now);

@@ -19,8 +19,7 @@ bool OnlyForwards(const pb::RangeSpec& rows) {
 
 Result<std::vector<SplitPlan>> RangesOfPlan(const pb::JobSpec& spec, const pb::DataPlan& plan) {
   if (!plan.error().empty()) {
-    return Fail(plan.error_code() == 0 ? ErrorCode::kInvalidArgument : static_cast<ErrorCode>(plan.error_code()),
-                plan.error());
+    return Fail(ErrorCodeFromWire(plan.error_code()), plan.error());
   }
   const uint32_t batch = spec.train().batch_size();
   const uint64_t per_range = static_cast<uint64_t>(batch) * spec.train().range_batches();

@@ -150,14 +150,8 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   node->poked = true;  // the answer below tells it all
   node->worker_report = report;
   Job* job = Current();
-  pb::WorkerPayload payload;
-  if (report.has_payload() &&
-      !payload.ParseFromArray(message.values.data(), static_cast<int>(message.values.size()))) {
-    return;  // damaged: as good as lost, the worker says it again
-  }
-  const bool plan_received = payload.has_plan();
   if (job != nullptr) {
-    job->OnWorkerReport(*node, report, payload, now);
+    job->OnWorkerReport(*node, report, now);
     // What that changed must be in the configuration before anything is granted under it.
     Settle(now, out);
     job = Current();
@@ -165,7 +159,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   Message reply = Reply(message.header.request());
   pb::WorkerOrders& orders = *reply.header.mutable_worker_orders();
   orders.set_sequence(report.sequence());
-  orders.set_plan_received(plan_received);
+  orders.set_plan_received(report.has_plan());
   if (job != nullptr) {
     job->FillOrders(*node, orders, now);
     Settle(now, out);  // a new lane is in the configuration that goes with the lease
@@ -214,15 +208,11 @@ void SchedulerCore::OnGetStatus(PeerId from, const Message& message, TimePoint n
     return Refuse(from, message.header.request(), pb::Refusal::NOT_FOUND, "no job " + std::to_string(wanted), out);
   }
   Message reply = Reply(message.header.request());
-  reply.header.mutable_status_in_values();
-  pb::ClusterStatus status = Describe(now);
+  pb::ClusterStatus& status = *reply.header.mutable_status() = Describe(now);
   if (wanted != 0) {
     status.clear_job();
     *status.add_job() = jobs_.at(JobId(wanted))->Describe(members_, now);
   }
-  // Many jobs, many epochs or many classes pass the 64 KiB of a header.
-  const std::string bytes = status.SerializeAsString();
-  reply.values = Buffer::CopyOf(std::as_bytes(std::span(bytes)));
   out.Send(from, std::move(reply));
 }
 

@@ -41,10 +41,17 @@ void SchedulerShell::OnTick(TimePoint now) {
 void SchedulerShell::Flush() {
   for (const std::string& line : core_.TakeEvents()) LOG(INFO) << line;
   for (Outbox::Item& item : out_.items()) {
+    const uint64_t request = item.message.header.request();
+    const Status sent = transport_.Send(item.to, std::move(item.message));
+    if (sent) continue;
     // Reports are repeated: what cannot be sent now is said again.
-    if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {
-      LOG_EVERY_N(WARNING, 100) << "not sent: " << sent.error().message;
-    }
+    LOG_EVERY_N(WARNING, 100) << "not sent: " << sent.error().message;
+    if (sent.error().code != ErrorCode::kInvalidArgument || request == 0) continue;
+    Message refusal;  // an answer that no message can hold: whoever asked would ask for ever
+    refusal.header.set_request(request);
+    refusal.header.mutable_refusal()->set_reason(pb::Refusal::INVALID);
+    refusal.header.mutable_refusal()->set_text("the answer is too large: " + sent.error().message);
+    (void)transport_.Send(item.to, std::move(refusal));
   }
   out_.clear();
 }

@@ -5,11 +5,7 @@ namespace {
 
 size_t BytesOf(const BatchCache::Entry& entry) {
   size_t bytes = sizeof(entry) + (entry.rows == nullptr ? 0 : entry.rows->ByteSize());
-  for (const auto& loaded : entry.batches) {
-    const Batch& batch = loaded->batch;
-    bytes += sizeof(LoadedBatch) + loaded->keys->size() * sizeof(HashedKey) +
-             (batch.labels.size() + batch.row_begin.size() + batch.index.size() + batch.values.size()) * sizeof(float);
-  }
+  for (const auto& batch : entry.batches) bytes += sizeof(Batch) + batch->ByteSize();
   return bytes;
 }
 

@@ -13,12 +13,7 @@
 
 namespace sheaf {
 
-// A batch whose key list is shared with the operations that name it.
-struct LoadedBatch {
-  Batch batch;
-  std::shared_ptr<const std::vector<HashedKey>> keys;      // [u] ascending, distinct
-};
-using LoadedBatches = std::vector<std::shared_ptr<const LoadedBatch>>;
+using LoadedBatches = std::vector<std::shared_ptr<const Batch>>;
 
 class RangeLoader {
  public:

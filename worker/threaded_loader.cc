@@ -27,10 +27,8 @@ LoadedBatches MakeBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, 
   const size_t batch_size = spec.train().batch_size();
   for (size_t first = 0; first < grant.rows().row_count(); first += batch_size) {
     const size_t begin = std::min(first, rows.size());
-    auto loaded = std::make_shared<LoadedBatch>();
-    loaded->batch = MakeBatch(rows, begin, std::min(batch_size, rows.size() - begin), order);
-    loaded->keys = std::make_shared<const std::vector<HashedKey>>(loaded->batch.keys);
-    batches.push_back(std::move(loaded));
+    const size_t count = std::min(batch_size, rows.size() - begin);
+    batches.push_back(std::make_shared<const Batch>(MakeBatch(rows, begin, count, order)));
   }
   return batches;
 }
@@ -41,6 +39,8 @@ ThreadedLoader::ThreadedLoader(std::string data_dir, size_t cache_bytes)
     : data_dir_(std::move(data_dir)), cache_(cache_bytes), thread_("sheaf-reader", [this] { Run(); }) {}
 
 ThreadedLoader::~ThreadedLoader() {
+  stop_.request_stop();
+  plan_stop_.request_stop();
   requests_.Close();
   thread_.Join();
 }
@@ -55,7 +55,11 @@ void ThreadedLoader::Weight(uint64_t lease, std::vector<float> statistics) {
   Put(WeightRequest{lease, std::move(statistics)});
 }
 void ThreadedLoader::Forget(uint64_t lease) { Put(ForgetRequest{lease}); }
-void ThreadedLoader::Plan(const pb::PlanOrder& order) { Put(order); }
+void ThreadedLoader::Plan(const pb::PlanOrder& order) {
+  plan_stop_.request_stop();
+  plan_stop_ = std::stop_source();
+  Put(PlanRequest{order, plan_stop_.get_token()});
+}
 
 void ThreadedLoader::Run() {
   while (true) {
@@ -73,7 +77,7 @@ void ThreadedLoader::Answered(Answer answer) {
 
 Result<std::shared_ptr<const RowBlock>> ThreadedLoader::Read(const LoadRequest& request) {
   if (source_ == nullptr || source_job_ != request.grant.job()) {
-    SHEAF_ASSIGN_OR_RETURN(source_, MakeDataSource(request.brief.spec(), data_dir_));
+    SHEAF_ASSIGN_OR_RETURN(source_, MakeDataSource(request.brief.spec(), data_dir_, stop_.get_token()));
     source_job_ = request.grant.job();
   }
   SHEAF_ASSIGN_OR_RETURN(RowBlock rows, source_->ReadRange(request.grant.rows()));
@@ -126,8 +130,13 @@ void ThreadedLoader::Finish(const LoadRequest& request, const RowBlock& rows) {
   Answered(Ready{request.grant.lease(), std::move(batches), rows.bad_rows});
 }
 
-void ThreadedLoader::Serve(const pb::PlanOrder& order) {
-  auto plan = PlanData(order.spec(), data_dir_, [](const std::string&, uint64_t) {});
+void ThreadedLoader::Serve(const PlanRequest& request) {
+  const pb::PlanOrder& order = request.order;
+  const auto seen = [&](const std::string& path, uint64_t rows) {
+    // For people only: never in the way of what the loop has to take.
+    if (results_.size() < kResultsHeld / 2) Answered(PlanSeen{order.job(), path, rows});
+  };
+  auto plan = PlanData(order.spec(), data_dir_, seen, request.stop);
   pb::DataPlan answer;
   if (plan) {
     answer = std::move(*plan);
@@ -147,6 +156,8 @@ void ThreadedLoader::Deliver(WorkerCore& core, TimePoint now, Outbox& out) {
       core.OnRangeNeedsStatistics(needs->lease, std::move(needs->keys), now, out);
     } else if (auto* failed = std::get_if<LoadFailed>(&*answer)) {
       core.OnLoadFailed(failed->lease, std::move(failed->error), now, out);
+    } else if (auto* seen = std::get_if<PlanSeen>(&*answer)) {
+      core.OnPlanProgress(seen->job, seen->path, seen->rows);
     } else {
       core.OnPlan(std::get<pb::DataPlan>(*answer), now, out);
     }

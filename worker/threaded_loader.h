@@ -1,13 +1,13 @@
 // Reads ranges on a thread of its own, so that parsing goes on while the loop computes and waits.
 //
 // Ownership: owns its thread, the data source and the cache. Thread-safety: RangeLoader's calls and Deliver() are for
-// the loop's thread. Requests are served in order; the mailboxes hold what a worker's few leases need, so they never fill.
+// the loop's thread. Requests are served in order, except that a new plan ends an older one; the mailboxes hold what a worker's few leases need, so they never fill.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
+#include <stop_token>
 #include <string>
 #include <variant>
 
@@ -49,7 +49,11 @@ class ThreadedLoader final : public RangeLoader {
   struct ForgetRequest {
     uint64_t lease;
   };
-  using Request = std::variant<LoadRequest, WeightRequest, ForgetRequest, pb::PlanOrder>;
+  struct PlanRequest {
+    pb::PlanOrder order;
+    std::stop_token stop;
+  };
+  using Request = std::variant<LoadRequest, WeightRequest, ForgetRequest, PlanRequest>;
   struct Ready {
     uint64_t lease;
     LoadedBatches batches;
@@ -63,7 +67,12 @@ class ThreadedLoader final : public RangeLoader {
     uint64_t lease;
     Error error;
   };
-  using Answer = std::variant<Ready, NeedsStatistics, LoadFailed, pb::DataPlan>;
+  struct PlanSeen {
+    uint64_t job;
+    std::string path;
+    uint64_t rows;
+  };
+  using Answer = std::variant<Ready, NeedsStatistics, LoadFailed, PlanSeen, pb::DataPlan>;
   // A range whose rows wait for their statistics.
   struct Waiting {
     LoadRequest request;
@@ -76,14 +85,17 @@ class ThreadedLoader final : public RangeLoader {
   void Serve(LoadRequest request);
   void Serve(WeightRequest request);
   void Serve(ForgetRequest request) { waiting_.erase(request.lease); }
-  void Serve(const pb::PlanOrder& order);
+  void Serve(const PlanRequest& request);
   void Finish(const LoadRequest& request, const RowBlock& rows);
   Result<std::shared_ptr<const RowBlock>> Read(const LoadRequest& request);
   void Answered(Answer answer);
 
   const std::string data_dir_;
+  std::stop_source stop_;                        // of all reading
+  std::stop_source plan_stop_;                   // of the latest plan
+  static constexpr size_t kResultsHeld = 1024;
   Mailbox<Request> requests_{1024};
-  Mailbox<Answer> results_{1024};
+  Mailbox<Answer> results_{kResultsHeld};
 
   // The thread's own.
   BatchCache cache_;

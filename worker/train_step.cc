@@ -8,8 +8,6 @@
 namespace sheaf {
 namespace {
 
-using SharedKeys = std::shared_ptr<const std::vector<HashedKey>>;
-
 class ModelStep final : public TrainStep {
  public:
   ModelStep(const pb::JobBrief& brief, std::unique_ptr<Model> model)
@@ -22,17 +20,16 @@ class ModelStep final : public TrainStep {
     }
   }
 
-  std::vector<TableKeys> Needs(pb::PassKind kind, const LoadedBatch& batch) const override {
+  std::vector<TableKeys> Needs(pb::PassKind kind, const Batch& batch) const override {
     if (kind == pb::STATISTICS) return {};
     std::vector<TableKeys> needs{{weights_, batch.keys}};
     if (bias_keys_ != nullptr) needs.push_back({bias_, bias_keys_});
     return needs;
   }
 
-  StepResult Run(pb::PassKind kind, const LoadedBatch& loaded, const std::vector<std::vector<float>>& pulled,
+  StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
                  pb::EvalCounts& eval) const override {
     StepResult result;
-    const Batch& batch = loaded.batch;
     if (kind == pb::STATISTICS) {
       Statistics statistics = CountStatistics(spec_.data(), batch);
       result.gradients.push_back(
@@ -48,7 +45,7 @@ class ModelStep final : public TrainStep {
       CountScores(*model_, spec_.model(), scores, batch.labels, eval);
       return result;
     }
-    TableGradients rows{weights_, loaded.keys, std::vector<float>(weights.size())};
+    TableGradients rows{weights_, batch.keys, std::vector<float>(weights.size())};
     std::vector<float> bias_gradient(bias.size());
     result.loss_sum = model_->Gradient(batch, weights, bias, rows.values, bias_gradient);
     result.gradients.push_back(std::move(rows));
@@ -60,7 +57,7 @@ class ModelStep final : public TrainStep {
   const pb::JobSpec spec_;
   const std::unique_ptr<Model> model_;
   const TableId weights_, bias_, statistics_;
-  SharedKeys bias_keys_;                       // nullptr: no bias
+  KeyVector bias_keys_;                        // nullptr: no bias
 };
 
 }  // namespace

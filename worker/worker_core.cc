@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/strings.h"
 #include "common/net/envelope.h"
 
 namespace sheaf {
@@ -44,8 +45,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_incarnation(options_.self.value);
   report.set_sequence(sequence_);
   report.set_seen_generation(client_.config().generation());
-  pb::WorkerPayload payload;
-  if (plan_) *payload.mutable_plan() = *plan_;
+  if (plan_) *report.mutable_plan() = *plan_;
   for (const auto& [number, lease] : leases_) {
     pb::LeaseState& state = *report.add_lease();
     state.set_job(lease.grant.job());
@@ -61,7 +61,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
     state.set_loss_sum(tell ? lease.loss_sum : 0);
     state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
     if (whole && lease.finished) {
-      pb::LeaseEval& eval = *payload.add_eval();
+      pb::LeaseEval& eval = *report.add_eval();
       eval.set_lease(number);
       *eval.mutable_counts() = lease.eval;
     }
@@ -77,11 +77,6 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_examples_per_second(examples_per_second_);
   if (failure_) *report.mutable_failure() = *failure_;
   failure_told_ = failure_.has_value();
-  if (payload.has_plan() || payload.eval_size() > 0) {
-    report.set_has_payload(true);
-    const std::string bytes = payload.SerializeAsString();
-    message.values = Buffer::CopyOf(std::as_bytes(std::span(bytes)));
-  }
   out.Send(kSchedulerPeer, std::move(message));
 }
 
@@ -174,6 +169,7 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   });
   if (orders.has_plan() && planning_job_ != orders.plan().job() && !plan_) {
     planning_job_ = orders.plan().job();
+    planning_seen_ = "data: to be looked at";
     loader_.Plan(orders.plan());
   }
 }
@@ -283,6 +279,10 @@ void WorkerCore::OnLoadFailed(uint64_t number, Error error, TimePoint now, Outbo
   if (it == leases_.end()) return;
   FailJob(it->second.grant.job(), error);
   Pump(now, out);
+}
+
+void WorkerCore::OnPlanProgress(uint64_t job, const std::string& path, uint64_t rows) {
+  if (planning_job_ == job) planning_seen_ = StrCat("data: ", rows, " rows of ", path, " seen");
 }
 
 void WorkerCore::OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out) {
@@ -406,7 +406,7 @@ bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
   const auto& step = *jobs_.at(first->grant.job()).step;
   StepResult result = step.Run(first->grant.kind(), *first->batches[first_batch], pulled, first->eval);
   state.loss_sum = result.loss_sum;
-  examples_computed_ += first->batches[first_batch]->batch.size();
+  examples_computed_ += first->batches[first_batch]->size();
   --pulling_;
   if (Updates(first->grant)) {
     StartPush(*first, first_batch, std::move(result), now, out);
@@ -422,7 +422,7 @@ void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, Time
   PushOptions options;
   options.progress = ProgressOf(lease, state);
   options.identity = {lease.grant.job() << 32 | lease.grant.pass(), lease.grant.range(), batch};
-  options.example_count = static_cast<uint32_t>(lease.batches[batch]->batch.size());
+  options.example_count = static_cast<uint32_t>(lease.batches[batch]->size());
   if (lease.grant.kind() == pb::TRAIN) options.codec = jobs_.at(lease.grant.job()).brief.spec().wire().push();
   state.stage = Stage::kPushing;
   ++pushing_;
@@ -433,7 +433,7 @@ void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, Time
 void WorkerCore::BatchDone(Lease& lease, uint32_t batch) {
   lease.states[batch].stage = Stage::kDone;
   while (lease.done < lease.states.size() && lease.states[lease.done].stage == Stage::kDone) {
-    lease.examples += lease.batches[lease.done]->batch.size();
+    lease.examples += lease.batches[lease.done]->size();
     lease.loss_sum += lease.states[lease.done].loss_sum;
     ++lease.done;
   }
@@ -501,7 +501,7 @@ void WorkerCore::OnTick(TimePoint now, Outbox& out) {
 }
 
 std::string WorkerCore::WaitingFor(TimePoint now) const {
-  if (planning_job_) return "the data to be looked at";
+  if (planning_job_) return planning_seen_;
   if (leases_.empty()) return "the scheduler to give it work";
   if (has_ready_batch()) return "";
   if (std::string server = client_.WaitingFor(now); !server.empty()) return server;

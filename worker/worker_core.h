@@ -52,6 +52,8 @@ class WorkerCore {
   void OnRangeReady(uint64_t lease, LoadedBatches batches, uint64_t bad_rows, TimePoint now, Outbox& out);
   void OnRangeNeedsStatistics(uint64_t lease, std::vector<HashedKey> keys, TimePoint now, Outbox& out);
   void OnLoadFailed(uint64_t lease, Error error, TimePoint now, Outbox& out);
+  // Of the plan under way: so many rows of this file were seen.
+  void OnPlanProgress(uint64_t job, const std::string& path, uint64_t rows);
   void OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out);
 
   // Computes one batch if one is ready; returns whether there was one. Apart from the other events so that the owner
@@ -161,6 +163,7 @@ class WorkerCore {
   bool failure_told_ = false;                // it is in the latest report
 
   std::optional<uint64_t> planning_job_;
+  std::string planning_seen_;                // for people
   std::optional<pb::DataPlan> plan_;
 
   uint64_t examples_computed_ = 0;

@@ -4,7 +4,9 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <ostream>
+#include <vector>
 
 namespace sheaf {
 
@@ -39,6 +41,8 @@ using Epoch = Id<struct EpochTag, uint64_t>;
 
 // A feature or row key after MixKey(): uniformly spread over 64 bits. Partitions own ranges of this space.
 using HashedKey = uint64_t;
+// A list of keys, shared by all operations that name it.
+using KeyVector = std::shared_ptr<const std::vector<HashedKey>>;
 
 }  // namespace sheaf
 

@@ -23,4 +23,10 @@ std::string_view ErrorCodeName(ErrorCode code) {
   return "unknown error";
 }
 
+ErrorCode ErrorCodeFromWire(uint32_t number) {
+  const bool known = number >= static_cast<uint32_t>(ErrorCode::kInvalidArgument) &&
+                     number <= static_cast<uint32_t>(ErrorCode::kInternal);
+  return known ? static_cast<ErrorCode>(number) : ErrorCode::kInternal;
+}
+
 }  // namespace sheaf

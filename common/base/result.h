@@ -5,6 +5,7 @@
 // our own bugs are SHEAF_CHECK (check.h). Handle an error or return it, never both; log it once, where it is handled.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -36,6 +37,8 @@ enum class ErrorCode {
 };
 
 std::string_view ErrorCodeName(ErrorCode code);
+// A code that came as a number from another process; kInternal if this build knows no such code.
+ErrorCode ErrorCodeFromWire(uint32_t number);
 
 struct Error {
   ErrorCode code = ErrorCode::kInternal;

@@ -31,6 +31,27 @@ Status CheckPayload(const Buffer& keys, const Buffer& values, ErrorCode code) {
   return {};
 }
 
+Status MoveHeaderOut(Message& message, size_t size) {
+  if (size > kMaxPayloadBytes) {
+    return Fail(ErrorCode::kInvalidArgument, "header of ", FormatBytes(size), ", the limit is ",
+                FormatBytes(kMaxPayloadBytes));
+  }
+  std::vector<std::byte> bytes(size);
+  WriteHeader(message.header, bytes);
+  pb::Header marker;
+  marker.set_wire_version(message.header.wire_version());
+  marker.set_request(message.header.request());
+  marker.mutable_large();
+  message.header = std::move(marker);
+  message.values = Buffer::FromVector(std::move(bytes));
+  return {};
+}
+
+// A header may name its version twice; the last one is what others would read.
+bool ParseHeader(std::span<const std::byte> bytes, pb::Header& header) {
+  return header.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) && header.wire_version() == kWireVersion;
+}
+
 }  // namespace
 
 size_t FrameCount(const Message& message) {
@@ -40,12 +61,16 @@ size_t FrameCount(const Message& message) {
 
 Result<size_t> SealHeader(Message& message) {
   if (!message.header.has_wire_version()) message.header.set_wire_version(kWireVersion);
-  SHEAF_RETURN_IF_ERROR(CheckPayload(message.keys, message.values, ErrorCode::kInvalidArgument));
-  const size_t size = message.header.ByteSizeLong();
+  size_t size = message.header.ByteSizeLong();
   if (size > kMaxHeaderBytes) {
-    return Fail(ErrorCode::kInvalidArgument, "header of ", FormatBytes(size), ", the limit is ",
-                FormatBytes(kMaxHeaderBytes));
+    if (FrameCount(message) > 1) {
+      return Fail(ErrorCode::kInvalidArgument, "header of ", FormatBytes(size), ", beside a payload the limit is ",
+                  FormatBytes(kMaxHeaderBytes));
+    }
+    SHEAF_RETURN_IF_ERROR(MoveHeaderOut(message, size));
+    size = message.header.ByteSizeLong();
   }
+  SHEAF_RETURN_IF_ERROR(CheckPayload(message.keys, message.values, ErrorCode::kInvalidArgument));
   return size;
 }
 
@@ -78,11 +103,17 @@ Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Bu
   }
   SHEAF_RETURN_IF_ERROR(CheckPayload(keys, values, ErrorCode::kDataLoss));
   Message message{.header = {}, .keys = std::move(keys), .values = std::move(values)};
-  // What this can allocate is bounded by the frame's 64 KiB, and its depth by protobuf's recursion limit of 100.
-  // A header may name its version twice; the last one is what others would read.
-  if (!message.header.ParseFromArray(header.data(), static_cast<int>(header.size())) ||
-      message.header.wire_version() != kWireVersion) {
+  // What this can allocate is bounded by the frame's size, and its depth by protobuf's recursion limit of 100.
+  if (!ParseHeader(header, message.header)) {
     return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes is not a header");
+  }
+  if (message.header.has_large()) {
+    pb::Header large;
+    if (!message.keys.empty() || !ParseHeader(message.values.bytes(), large) || large.has_large() ||
+        large.request() != message.header.request()) {
+      return Fail(ErrorCode::kDataLoss, "values frame of ", message.values.size(), " bytes is not a large header");
+    }
+    return Message{.header = std::move(large), .keys = {}, .values = {}};
   }
   return message;
 }

@@ -113,10 +113,10 @@ Statistics CountStatistics(const pb::DataSpec& spec, const Batch& batch) {
   const uint32_t dim = StatisticsDim(spec);
   Statistics statistics;
   if (dim == 0) return statistics;
-  const size_t place = TotalsPlace(batch.keys);
-  const size_t inserted = TotalsPresent(batch.keys, place) ? 0 : 1;
-  statistics.keys.reserve(batch.keys.size() + inserted);
-  statistics.keys = batch.keys;
+  const size_t place = TotalsPlace(*batch.keys);
+  const size_t inserted = TotalsPresent(*batch.keys, place) ? 0 : 1;
+  statistics.keys.reserve(batch.keys->size() + inserted);
+  statistics.keys = *batch.keys;
   if (inserted == 1) statistics.keys.insert(statistics.keys.begin() + static_cast<ptrdiff_t>(place), kTotalsKey);
   statistics.counts.assign(statistics.keys.size() * dim, 0.0f);
   for (size_t row = 0; row < batch.size(); ++row) {

@@ -25,7 +25,7 @@ struct BatchView {
 
 inline BatchView ViewOf(const Batch& batch, size_t row_dim, size_t bias_dim, std::span<const float> weights,
                         std::span<const float> bias) {
-  SHEAF_CHECK(weights.size() == batch.keys.size() * row_dim, weights.size(), " weights for ", batch.keys.size(),
+  SHEAF_CHECK(weights.size() == batch.keys->size() * row_dim, weights.size(), " weights for ", batch.keys->size(),
               " keys with rows of ", row_dim);
   SHEAF_CHECK(bias.size() == bias_dim, "a bias of ", bias.size(), " where the model has ", bias_dim);
   SHEAF_CHECK(batch.size() == 0 || batch.row_begin.size() == batch.size() + 1, "row_begin of ", batch.row_begin.size(),

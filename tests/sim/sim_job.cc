@@ -53,28 +53,28 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
   LoadedBatches batches;
   const uint32_t batch_size = spec.train().batch_size();
   for (uint32_t first = 0, number = 0; first < grant.rows().row_count(); first += batch_size, ++number) {
-    auto loaded = std::make_shared<LoadedBatch>();
-    loaded->batch.labels.resize(std::min(batch_size, grant.rows().row_count() - first));
+    auto batch = std::make_shared<Batch>();
+    batch->labels.resize(std::min(batch_size, grant.rows().row_count() - first));
     std::vector<HashedKey> keys;
     const BatchName name{grant.pass(), grant.range(), number};
     for (uint32_t p = 0; p < partition_count; ++p) keys.push_back(OwnKey(name, PartitionId(p), partition_count));
     for (uint32_t hot = 0; hot < kHotRows; ++hot) keys.push_back(PartitionFirstKey(PartitionId(hot % partition_count), partition_count) + hot);
     std::sort(keys.begin(), keys.end());
-    loaded->keys = std::make_shared<const std::vector<HashedKey>>(std::move(keys));
-    batches.push_back(std::move(loaded));
+    batch->keys = std::make_shared<const std::vector<HashedKey>>(std::move(keys));
+    batches.push_back(std::move(batch));
   }
   return batches;
 }
 
-std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const LoadedBatch& batch) const {
+std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const {
   return {{weights_, batch.keys}};
 }
 
-StepResult CountingStep::Run(pb::PassKind, const LoadedBatch& batch, const std::vector<std::vector<float>>& pulled,
+StepResult CountingStep::Run(pb::PassKind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
                              pb::EvalCounts&) const {
   StepResult result;
   result.gradients.push_back({weights_, batch.keys, std::vector<float>(pulled[0].size(), -amount_)});
-  result.loss_sum = static_cast<double>(batch.batch.size());
+  result.loss_sum = static_cast<double>(batch.size());
   return result;
 }
 

@@ -41,8 +41,8 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
 class CountingStep final : public TrainStep {
  public:
   CountingStep(const pb::JobBrief& brief, float amount) : weights_(brief.weight_table()), amount_(amount) {}
-  std::vector<TableKeys> Needs(pb::PassKind kind, const LoadedBatch& batch) const override;
-  StepResult Run(pb::PassKind kind, const LoadedBatch& batch, const std::vector<std::vector<float>>& pulled,
+  std::vector<TableKeys> Needs(pb::PassKind kind, const Batch& batch) const override;
+  StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
                  pb::EvalCounts& eval) const override;
 
  private:

@@ -5,6 +5,7 @@
 #include "worker/data/data_source.h"
 #include "worker/data/job_data.h"
 #include "worker/data/row_file.h"
+#include "worker/data/stop_check.h"
 
 namespace sheaf {
 namespace {
@@ -15,8 +16,8 @@ constexpr const char* kSplitNames[] = {"data.train", "data.valid", "data.test"};
 
 class Planner {
  public:
-  Planner(const pb::JobSpec& spec, const std::string& data_dir, const PlanProgress& progress)
-      : spec_(spec), data_dir_(data_dir), progress_(progress), documents_(spec.data()) {}
+  Planner(const pb::JobSpec& spec, const std::string& data_dir, const PlanProgress& progress, std::stop_token stop)
+      : spec_(spec), data_dir_(data_dir), progress_(progress), stop_(std::move(stop)), documents_(spec.data()) {}
 
   Result<pb::DataPlan> Run() {
     const auto& data = spec_.data();
@@ -90,6 +91,7 @@ class Planner {
         if (first_error && spec_.data().on_bad_row() == pb::DataSpec::FAIL) return Failure{*first_error};
       }
       if (++rows % kProgressRows == 0 && progress_) progress_(path, rows);
+      SHEAF_RETURN_IF_ERROR(stop_.AtRow(path));
     }
     if (rows == 0)
       return Fail(ErrorCode::kInvalidArgument, full_path, " has no rows; remove it from the job, or fill it");
@@ -149,6 +151,7 @@ class Planner {
   const pb::JobSpec& spec_;
   const std::string& data_dir_;
   const PlanProgress& progress_;
+  StopCheck stop_;
   DocumentReader documents_;
   pb::DataPlan plan_;
   std::string layout_path_, layout_;             // of the first row file
@@ -158,9 +161,10 @@ class Planner {
 
 }  // namespace
 
-Result<pb::DataPlan> PlanData(const pb::JobSpec& spec, const std::string& data_dir, const PlanProgress& progress) {
+Result<pb::DataPlan> PlanData(const pb::JobSpec& spec, const std::string& data_dir, const PlanProgress& progress,
+                              std::stop_token stop) {
   SHEAF_RETURN_IF_ERROR(ValidateJobData(spec));
-  return Planner(spec, data_dir, progress).Run();
+  return Planner(spec, data_dir, progress, std::move(stop)).Run();
 }
 
 }  // namespace sheaf

@@ -8,6 +8,7 @@
 
 #include "worker/data/job_data.h"
 #include "worker/data/row_file.h"
+#include "worker/data/stop_check.h"
 
 namespace sheaf {
 namespace {
@@ -17,9 +18,10 @@ constexpr size_t kMostRangeFeatures = size_t{1} << 31;  // RowBlock counts in 32
 
 class FileDataSource final : public DataSource {
  public:
-  FileDataSource(const pb::JobSpec& spec, const std::string& data_dir)
+  FileDataSource(const pb::JobSpec& spec, const std::string& data_dir, std::stop_token stop)
       : spec_(spec),
         data_dir_(data_dir),
+        stop_(std::move(stop)),
         skip_bad_rows_(spec.data().on_bad_row() == pb::DataSpec::SKIP),
         documents_(spec.data()) {}
 
@@ -67,6 +69,7 @@ class FileDataSource final : public DataSource {
       }
       SHEAF_RETURN_IF_ERROR(Tolerate(file->ParseRow(rows)));
       SHEAF_RETURN_IF_ERROR(CheckSize(rows, path));
+      SHEAF_RETURN_IF_ERROR(stop_.AtRow(path));
     }
     return {};
   }
@@ -97,6 +100,7 @@ class FileDataSource final : public DataSource {
     while (file->next_row() < range.first_row()) {
       SHEAF_ASSIGN_OR_RETURN(const bool more, file->NextRow());
       if (!more) return FailChanged(path, file->next_row(), range.first_row(), "rows");
+      SHEAF_RETURN_IF_ERROR(stop_.AtRow(path));
     }
     return file;
   }
@@ -125,12 +129,14 @@ class FileDataSource final : public DataSource {
       const auto& document = set.documents[static_cast<size_t>(range.first_row() + i)];
       SHEAF_RETURN_IF_ERROR(Tolerate(documents_.ReadDocument(set, document, rows)));
       SHEAF_RETURN_IF_ERROR(CheckSize(rows, range.path()));
+      SHEAF_RETURN_IF_ERROR(stop_.AtRow(range.path()));
     }
     return {};
   }
 
   const pb::JobSpec spec_;
   const std::string data_dir_;
+  StopCheck stop_;
   const bool skip_bad_rows_;
   DocumentReader documents_;
   std::vector<std::unique_ptr<RowFile>> open_;       // the one used last at the end
@@ -141,9 +147,10 @@ class FileDataSource final : public DataSource {
 
 }  // namespace
 
-Result<std::unique_ptr<DataSource>> MakeDataSource(const pb::JobSpec& spec, const std::string& data_dir) {
+Result<std::unique_ptr<DataSource>> MakeDataSource(const pb::JobSpec& spec, const std::string& data_dir,
+                                                   std::stop_token stop) {
   SHEAF_RETURN_IF_ERROR(ValidateJobData(spec));
-  return std::unique_ptr<DataSource>(std::make_unique<FileDataSource>(spec, data_dir));
+  return std::unique_ptr<DataSource>(std::make_unique<FileDataSource>(spec, data_dir, std::move(stop)));
 }
 
 }  // namespace sheaf

@@ -3,10 +3,12 @@
 // Files are streamed, never loaded whole; a range is the most that is in memory at once. Ranges of a compressed file that
 // are asked for in ascending order are read in one walk over the stream; going back opens it again.
 // Thread-safety: none; a DataSource belongs to one (reader) thread. It touches only files below `data_dir` or absolute paths.
+// Both look at their stop token every thousand rows or so, and end with kCancelled when a stop is asked for.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "common/base/result.h"
@@ -22,7 +24,8 @@ using PlanProgress = std::function<void(const std::string& path, uint64_t rows)>
 // Resolves the patterns of every split, walks every file once, and notes where its rows begin.
 // Errors name the file, the line and what is wrong: kNotFound (no such file, or a pattern without match),
 // kInvalidArgument (empty, ragged, binary, a label that does not fit), kIo, kDataLoss (broken compression).
-Result<pb::DataPlan> PlanData(const pb::JobSpec& spec, const std::string& data_dir, const PlanProgress& progress);
+Result<pb::DataPlan> PlanData(const pb::JobSpec& spec, const std::string& data_dir, const PlanProgress& progress,
+                              std::stop_token stop = {});
 
 class DataSource {
  public:
@@ -32,6 +35,7 @@ class DataSource {
   virtual Result<RowBlock> ReadRange(const pb::RangeSpec& range) = 0;
 };
 
-Result<std::unique_ptr<DataSource>> MakeDataSource(const pb::JobSpec& spec, const std::string& data_dir);
+Result<std::unique_ptr<DataSource>> MakeDataSource(const pb::JobSpec& spec, const std::string& data_dir,
+                                                   std::stop_token stop = {});
 
 }  // namespace sheaf

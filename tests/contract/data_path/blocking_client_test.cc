@@ -51,11 +51,7 @@ class SmallCluster {
         if (received->message.header.has_get_config()) {
           *answer.header.mutable_config() = config;
         } else if (received->message.header.has_get_status()) {
-          pb::ClusterStatus status;
-          status.set_cluster("small");
-          const std::string bytes = status.SerializeAsString();
-          answer.header.mutable_status_in_values();
-          answer.values = Buffer::CopyOf(std::as_bytes(std::span(bytes)));
+          answer.header.mutable_status()->set_cluster("small");
         } else {
           answer.header.mutable_refusal()->set_reason(pb::Refusal::NOT_FOUND);
           answer.header.mutable_refusal()->set_text("no job 3");
@@ -108,7 +104,7 @@ class SmallCluster {
   std::thread thread_;
 };
 
-BlockingClient::Keys SomeKeys(size_t count) {
+KeyVector SomeKeys(size_t count) {
   std::vector<HashedKey> keys;
   for (size_t i = 0; i < count; ++i) keys.push_back(MixKey(i));
   std::ranges::sort(keys);

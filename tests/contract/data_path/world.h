@@ -26,7 +26,6 @@ inline constexpr uint32_t kSums = 1;        // SUM, dim 3
 inline constexpr uint32_t kWeights = 2;     // SGD with rate 1, dim 2
 inline constexpr uint64_t kJob = 5;
 
-using KeyVector = std::shared_ptr<const std::vector<HashedKey>>;
 
 struct Shape {
   uint64_t seed = 1;

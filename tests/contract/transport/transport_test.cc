@@ -100,12 +100,15 @@ TEST_P(TransportContract, CarriesTheLargestPayloadAndRefusesALargerOne) {
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
 }
 
-TEST_P(TransportContract, RefusesAHeaderOverItsLimit) {
+TEST_P(TransportContract, CarriesAHeaderOverItsLimitWhereNoPayloadIs) {
   auto server = world_->StartListening(kA);
   auto client = world_->Start(kB);
   ASSERT_TRUE(client->transport().Connect(kA, server->address()));
   Message message;
   message.header.mutable_refusal()->set_text(std::string(kMaxHeaderBytes, 'x'));
+  EXPECT_EQ(Deliver(client->transport(), kA, *server, message).message.header.refusal().text(),
+            message.header.refusal().text());
+  message.keys = Buffer::FromVector(std::vector<uint64_t>{1});
   const Status refused = client->transport().Send(kA, message);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);

@@ -65,7 +65,15 @@ std::vector<std::string> FuzzSeeds() {
   cluster.set_generation(3);
   cluster.add_server()->add_shard()->set_address("tcp://127.0.0.1:7001");
   cluster.add_roster()->add_lane()->set_end_clock(~0ULL);
-  return {InputOf(report), InputOf(push), InputOf(config)};
+
+  Message inner;
+  inner.header.set_request(9);
+  inner.header.mutable_config()->set_generation(4);
+  Message large;
+  large.header.set_request(9);
+  large.header.mutable_large();
+  large.values = (*EncodeMessage(inner))[0];
+  return {InputOf(report), InputOf(push), InputOf(config), InputOf(large)};
 }
 
 }  // namespace sheaf

@@ -102,6 +102,22 @@ TEST(Trouble, PausesAfterRefusalsThatPass) {
   }
 }
 
+TEST(Trouble, APeerThatRefusesForNowUntilTheDeadlineEndsTheOperation) {
+  Harness h({}, kOneShard);
+  h.client.Push({{TableId(kTable), MakeKeys(100), std::vector<float>(300)}}, {.progress = Training()}, h.now, h.out);
+  std::vector<Completion> done;
+  for (int i = 0; i < 20 * 40 && done.empty(); ++i) {
+    for (const auto& item : h.Take()) h.Refuse(item, pb::Refusal::OVERLOADED, 1, 100);
+    done = h.Completions();
+    h.Tick();
+  }
+  ASSERT_EQ(done.size(), 1u);
+  EXPECT_EQ(done[0].status.error().code, ErrorCode::kTimeout);
+  EXPECT_NE(done[0].status.error().message.find("server-0 (tcp://10.0.0.0:7000) has refused a push"), std::string::npos)
+      << done[0].status.error().message;
+  EXPECT_NE(done[0].status.error().message.find("OVERLOADED"), std::string::npos);
+}
+
 TEST(Trouble, SomeRefusalsEndTheOperation) {
   for (const auto& [reason, code] : {std::pair(pb::Refusal::CLOSED, ErrorCode::kClosed),
                                      std::pair(pb::Refusal::INVALID, ErrorCode::kInvalidArgument),

@@ -49,14 +49,52 @@ TEST(Envelope, LeavesEmptyFramesAtTheEndOut) {
 }
 
 TEST(Envelope, RefusesToEncodeOverALimit) {
-  Message large_header;
+  Message large_header = PushOf({1}, {});
   large_header.header.mutable_refusal()->set_text(std::string(kMaxHeaderBytes, 'x'));
   EXPECT_EQ(EncodeMessage(large_header).error().code, ErrorCode::kInvalidArgument);
+  Message larger_header;
+  larger_header.header.mutable_refusal()->set_text(std::string(kMaxPayloadBytes, 'x'));
+  EXPECT_EQ(EncodeMessage(larger_header).error().code, ErrorCode::kInvalidArgument);
 
   Message largest = PushOf({1}, std::vector<float>((kMaxPayloadBytes - 8) / 4));
   EXPECT_TRUE(EncodeMessage(largest));
   Message too_large = PushOf({1, 2}, std::vector<float>((kMaxPayloadBytes - 8) / 4));
   EXPECT_EQ(EncodeMessage(too_large).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(Envelope, CarriesALargeHeaderInTheValuesFrame) {
+  Message sent;
+  sent.header.set_request(9);
+  sent.header.mutable_refusal()->set_text(std::string(kMaxHeaderBytes, 'x'));
+  const auto frames = EncodeMessage(sent);
+  ASSERT_TRUE(frames) << frames.error().message;
+  ASSERT_EQ(frames->size(), 3u);
+  EXPECT_LT((*frames)[0].size(), 64u);
+  const auto got = DecodeMessage(*frames);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->header.request(), 9u);
+  EXPECT_EQ(got->header.refusal().text(), sent.header.refusal().text());
+  EXPECT_TRUE(got->values.empty());
+}
+
+TEST(Envelope, RefusesALargeHeaderThatIsNone) {
+  Message marker;
+  marker.header.set_request(9);
+  marker.header.mutable_large();
+  const auto within = [&](const Message& inner, const Buffer& keys) {
+    const Buffer header = (*EncodeMessage(inner))[0];
+    const auto frames = EncodeMessage(marker);
+    return CodeOf(DecodeMessage(std::vector<Buffer>{(*frames)[0], keys, header}));
+  };
+  Message other_request;
+  other_request.header.set_request(8);
+  EXPECT_EQ(within(other_request, {}), ErrorCode::kDataLoss);
+  EXPECT_EQ(within(marker, {}), ErrorCode::kDataLoss);                            // a large header in a large header
+  Message right;
+  right.header.set_request(9);
+  EXPECT_EQ(within(right, Buffer::FromVector(std::vector<uint64_t>{1})), ErrorCode::kDataLoss);
+  const auto alone = EncodeMessage(marker);
+  EXPECT_EQ(CodeOf(DecodeMessage(*alone)), ErrorCode::kDataLoss);
 }
 
 TEST(Envelope, RefusesToDecodeOverALimit) {

@@ -75,7 +75,7 @@ TEST(MakeBatch, ReplacesKeysByIndexesIntoTheSortedDistinctKeys) {
   const Batch batch = MakeBatch(ThreeRows(), 0, 3, {});
   EXPECT_THAT(batch.labels, ElementsAre(0, 1, 2));
   EXPECT_THAT(batch.row_begin, ElementsAre(0, 2, 2, 5));
-  EXPECT_THAT(batch.keys, ElementsAre(10, 20, 30, 50));
+  EXPECT_THAT(*batch.keys, ElementsAre(10, 20, 30, 50));
   EXPECT_THAT(batch.index, ElementsAre(3, 0, 2, 0, 1));
   EXPECT_THAT(batch.values, ElementsAre(1, 2, 3, 4, 5));
 }
@@ -84,7 +84,7 @@ TEST(MakeBatch, TakesARangeOfRows) {
   const Batch batch = MakeBatch(ThreeRows(), 1, 2, {});
   EXPECT_THAT(batch.labels, ElementsAre(1, 2));
   EXPECT_THAT(batch.row_begin, ElementsAre(0, 0, 3));
-  EXPECT_THAT(batch.keys, ElementsAre(10, 20, 30));
+  EXPECT_THAT(*batch.keys, ElementsAre(10, 20, 30));
   EXPECT_THAT(batch.index, ElementsAre(2, 0, 1));
   EXPECT_THAT(batch.values, ElementsAre(3, 4, 5));
 }
@@ -93,7 +93,7 @@ TEST(MakeBatch, FollowsThePermutation) {
   const Batch batch = MakeBatch(ThreeRows(), 0, 2, {2, 0, 1});
   EXPECT_THAT(batch.labels, ElementsAre(2, 0));
   EXPECT_THAT(batch.row_begin, ElementsAre(0, 3, 5));
-  EXPECT_THAT(batch.keys, ElementsAre(10, 20, 30, 50));
+  EXPECT_THAT(*batch.keys, ElementsAre(10, 20, 30, 50));
   EXPECT_THAT(batch.index, ElementsAre(2, 0, 1, 3, 0));
   EXPECT_THAT(batch.values, ElementsAre(3, 4, 5, 1, 2));
 }
@@ -109,10 +109,10 @@ TEST(MakeBatch, MakesAnEmptyBatchOfNoRowsAndOfEmptyRows) {
   const Batch none = MakeBatch(ThreeRows(), 3, 0, {});
   EXPECT_EQ(none.size(), 0u);
   EXPECT_THAT(none.row_begin, ElementsAre(0));
-  EXPECT_THAT(none.keys, IsEmpty());
+  EXPECT_THAT(*none.keys, IsEmpty());
   const Batch empty_row = MakeBatch(ThreeRows(), 1, 1, {});
   EXPECT_THAT(empty_row.row_begin, ElementsAre(0, 0));
-  EXPECT_THAT(empty_row.keys, IsEmpty());
+  EXPECT_THAT(*empty_row.keys, IsEmpty());
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 #include "common/base/random.h"
 #include "compute/model/losses.h"
@@ -24,7 +25,9 @@ std::unique_ptr<Model> Make(const pb::ModelSpec& spec) {
 Batch RandomBatch(Random& random, size_t rows, size_t keys, bool values, const std::function<float()>& label) {
   Batch batch;
   batch.row_begin = {0};
-  for (size_t k = 0; k < keys; ++k) batch.keys.push_back(k);
+  std::vector<HashedKey> list(keys);
+  std::iota(list.begin(), list.end(), 0);
+  batch.keys = std::make_shared<const std::vector<HashedKey>>(std::move(list));
   for (size_t row = 0; row < rows; ++row) {
     const uint64_t features = row == 1 ? 0 : random.Below(2 * keys);  // an empty row, and keys that repeat in a row
     for (uint64_t j = 0; j < features; ++j) {
@@ -105,7 +108,7 @@ void CheckModel(const pb::ModelSpec& spec, bool values, uint64_t seed) {
     return static_cast<float>(2 * random.NextGaussian());
   });
   const Reference reference{spec, *model, batch};
-  std::vector<float> weights(batch.keys.size() * model->row_dim()), bias(model->bias_dim());
+  std::vector<float> weights(batch.keys->size() * model->row_dim()), bias(model->bias_dim());
   for (float& w : weights) w = static_cast<float>(0.3 * random.NextGaussian());
   for (float& b : bias) b = static_cast<float>(random.NextGaussian());
   std::vector<double> wide_weights(weights.begin(), weights.end()), wide_bias(bias.begin(), bias.end());
@@ -265,7 +268,7 @@ TEST(Model, StaysFiniteAtExtremeScores) {
       batch.labels = {label};
       batch.row_begin = {0, 1};
       batch.index = {0};
-      batch.keys = {1};
+      batch.keys = std::make_shared<const std::vector<HashedKey>>(1, 1);
       const std::vector<float> weights = {score};
       std::vector<float> gradient(1);
       const double loss = logistic->Gradient(batch, weights, {}, gradient, {});
@@ -307,7 +310,7 @@ TEST(Model, MakesALabelThatIsNoClassVisible) {
     batch.labels = {label};
     batch.row_begin = {0, 1};
     batch.index = {0};
-    batch.keys = {1};
+    batch.keys = std::make_shared<const std::vector<HashedKey>>(1, 1);
     std::vector<float> gradient(3), bias_gradient(3);
     EXPECT_TRUE(
         std::isnan(model->Gradient(batch, std::vector<float>(3), std::vector<float>(3), gradient, bias_gradient)));

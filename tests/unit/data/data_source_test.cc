@@ -93,6 +93,23 @@ TEST(PlanData, ReportsProgress) {
   EXPECT_EQ(seen, 25u);
 }
 
+TEST(DataSource, StopsWithinAThousandRowsOrSo) {
+  const TempFiles files;
+  files.Write("a.svm", SampleRows(3000));
+  const auto spec = Job("data { train: 'a.svm' } train { batch_size: 3000 range_batches: 1 }");
+  std::stop_source stop;
+  const auto plan = PlanData(spec, files.root(), nullptr, stop.get_token()).value();
+  const auto source = MakeDataSource(spec, files.root(), stop.get_token()).value();
+  EXPECT_EQ(source->ReadRange(RangeOf(plan.file(0), 0)).value().size(), 3000u);
+  stop.request_stop();
+  const auto read = source->ReadRange(RangeOf(plan.file(0), 0));
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, ErrorCode::kCancelled);
+  const auto planned = PlanData(spec, files.root(), nullptr, stop.get_token());
+  ASSERT_FALSE(planned);
+  EXPECT_EQ(planned.error().code, ErrorCode::kCancelled);
+}
+
 TEST(DataSource, ReadsTheSameRowsInAnyOrderAndPacking) {
   const TempFiles files;
   const std::string text = SampleRows(103);

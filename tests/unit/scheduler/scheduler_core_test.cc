@@ -23,10 +23,10 @@ class SchedulerCoreTest : public ::testing::Test {
     return options;
   }
   // The answer to `header` from `from`; other messages are left in others_.
-  pb::Header Ask(PeerId from, pb::Header header, Buffer values = {}) {
+  pb::Header Ask(PeerId from, pb::Header header) {
     header.set_request(++request_);
     Outbox out;
-    core_.OnMessage(from, Message{header, {}, std::move(values)}, now_, out);
+    core_.OnMessage(from, Message{header, {}, {}}, now_, out);
     pb::Header answer;
     for (auto& item : out.items()) {
       if (item.to == from && item.message.header.request() == request_) answer = item.message.header;
@@ -159,17 +159,14 @@ TEST_F(SchedulerCoreTest, FailsTheJobOfADeadServerAndNamesIt) {
   Register(kWorker, pb::WORKER);
   Submit(1);
   WorkerReport(kWorker, 1);
-  pb::WorkerPayload payload;
-  payload.mutable_plan()->set_job(1);
-  pb::PlanFile& file = *payload.mutable_plan()->add_file();
+  pb::Header header;
+  header.mutable_worker_report()->set_sequence(2);
+  header.mutable_worker_report()->mutable_plan()->set_job(1);
+  pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
   file.set_path("rows");
   file.set_rows(100);
   file.set_rows_per_range(256 * 8);
-  pb::Header header;
-  header.mutable_worker_report()->set_sequence(2);
-  header.mutable_worker_report()->set_has_payload(true);
-  const std::string bytes = payload.SerializeAsString();
-  Ask(kWorker, header, Buffer::CopyOf(std::as_bytes(std::span(bytes))));
+  Ask(kWorker, header);
   EXPECT_EQ(JobNow().phase(), pb::RUNNING);
   Pass(std::chrono::seconds(11));
   EXPECT_EQ(JobNow().phase(), pb::FAILED);
