@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "cli/nearest.h"
+#include "common/base/strings.h"
 
 namespace sheaf::cli {
 namespace {
@@ -29,7 +30,7 @@ const Option* FindLetter(const CommandLine& command, char letter) {
 
 std::string Shown(double number) {
   if (std::abs(number) < 1e15 && number == std::floor(number)) return std::to_string(static_cast<int64_t>(number));
-  return CheckText(number);
+  return StrCat(number);
 }
 
 Status CheckValue(const CommandLine& command, const Option& option, const std::string& value) {

@@ -13,8 +13,8 @@
 #include <iterator>
 
 #include "cli/job_text_context.h"
-#include "cli/job_validate.h"
 #include "cli/nearest.h"
+#include "common/job/job_validate.h"
 
 namespace sheaf::cli {
 namespace {

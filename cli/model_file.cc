@@ -6,10 +6,10 @@
 #include <bit>
 
 #include "cli/job_file.h"
-#include "cli/job_validate.h"
 #include "cli/safetensors.h"
 #include "common/base/check.h"
 #include "common/base/random.h"
+#include "common/job/job_validate.h"
 
 namespace sheaf::cli {
 namespace {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/build_info.h"
+#include "common/job/job_validate.h"
 #include "compute/model/model.h"
 #include "compute/optim/optimizer.h"
 
@@ -29,23 +30,9 @@ const char* StateName(NodeState state) {
 }  // namespace
 
 Status CheckJob(const pb::JobSpec& spec) {
-  if (spec.data().train_size() == 0) return Fail(ErrorCode::kInvalidArgument, "data.train is empty");
+  SHEAF_RETURN_IF_ERROR(ValidateJob(spec));
   if (const auto model = MakeModel(spec.model()); !model) return Failure{model.error()};
   if (const auto optimizer = MakeOptimizer(spec.optimizer()); !optimizer) return Failure{optimizer.error()};
-  const pb::TrainSpec& train = spec.train();
-  if (train.epochs() < 1 || train.epochs() > 100000) {
-    return Fail(ErrorCode::kInvalidArgument, "train.epochs is ", train.epochs(), "; it must be 1..100000");
-  }
-  if (train.batch_size() < 1 || train.batch_size() > 1000000) {
-    return Fail(ErrorCode::kInvalidArgument, "train.batch_size is ", train.batch_size(), "; it must be 1..1000000");
-  }
-  if (train.range_batches() < 1 || train.range_batches() > 1024) {
-    return Fail(ErrorCode::kInvalidArgument, "train.range_batches is ", train.range_batches(), "; it must be 1..1024");
-  }
-  if (static_cast<uint64_t>(train.batch_size()) * train.range_batches() > (1U << 30)) {
-    return Fail(ErrorCode::kInvalidArgument, "train.batch_size * train.range_batches is over 2^30 rows");
-  }
-  if (train.workers() > 256) return Fail(ErrorCode::kInvalidArgument, "train.workers is ", train.workers(), "; it must be 0..256");
   return {};
 }
 

@@ -1,4 +1,4 @@
-// A server's side of the conversation with the scheduler: register, report, take configurations.
+// A server's side of the conversation with the scheduler: join, report, take configurations.
 //
 // A state machine without I/O, owned by the server's main loop (or the simulator). State-based: a report says all the server
 // knows of itself, an answer brings the whole configuration if the server's is old, so lost messages only cost time.
@@ -10,24 +10,15 @@
 
 #include "common/base/result.h"
 #include "common/net/message.h"
+#include "common/net/scheduler_link.h"
 #include "common/runtime/clock.h"
 #include "server/shard_core.h"
 
 namespace sheaf {
 
-struct ControlOptions {
-  PeerId self;
-  std::string host;
-  uint32_t pid = 0;
-  std::string build;
-  uint32_t wire_version = 1;
-  std::vector<pb::ShardEndpoint> shards;
-  Duration register_every = Milliseconds(500);
-};
-
 class ControlClient {
  public:
-  explicit ControlClient(ControlOptions options) : options_(std::move(options)) {}
+  ControlClient(const MemberInfo& self, SchedulerLinkOptions scheduler) : self_(self.self), link_(self, std::move(scheduler)) {}
 
   void OnMessage(const Message& message, TimePoint now, Outbox& out);
   // `stats` are the shards' latest, added up.
@@ -37,28 +28,18 @@ class ControlClient {
 
   // A configuration that came since the last call, for the shards.
   std::optional<pb::ClusterConfig> TakeConfig();
-  bool registered() const { return registered_; }
-  const std::string& name() const { return name_; }
-  // The server cannot be part of this cluster; the text says why.
-  const std::optional<Error>& fatal() const { return fatal_; }
-  TimePoint last_heard() const { return last_heard_; }
+  const SchedulerLink& link() const { return link_; }
 
  private:
-  void SendRegister(TimePoint now, Outbox& out);
   void SendReport(const ShardStats& stats, bool leaving, TimePoint now, Outbox& out);
 
-  const ControlOptions options_;
-  bool registered_ = false;
+  const PeerId self_;
+  SchedulerLink link_;
   bool report_now_ = false;
-  std::string name_ = "server";
-  Duration report_every_ = Milliseconds(200);
-  TimePoint next_register_, next_report_, last_heard_;
-  uint64_t scheduler_ = 0;                   // its incarnation; 0: not known yet
-  uint64_t request_ = 0;
+  TimePoint next_report_;
   uint64_t reported_generation_ = 0;
   uint64_t taken_generation_ = 0;
   std::optional<pb::ClusterConfig> config_;
-  std::optional<Error> fatal_;
 };
 
 }  // namespace sheaf

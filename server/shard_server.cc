@@ -1,11 +1,9 @@
 #include "server/shard_server.h"
 
 #include <glog/logging.h>
-#include <unistd.h>
 
 #include <algorithm>
 
-#include "common/base/build_info.h"
 #include "common/base/random.h"
 #include "common/runtime/logging.h"
 
@@ -13,13 +11,6 @@ namespace sheaf {
 namespace {
 
 constexpr Duration kTickEvery = Milliseconds(20);
-constexpr Duration kLongPause = std::chrono::seconds(1);  // between ticks: we were stopped, or the machine slept
-
-std::string HostName() {
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  return host;
-}
 
 // Whom others should call when we listen on `listen`.
 std::string AdvertisedHost(const ServerOptions& options) {
@@ -77,15 +68,10 @@ Status ShardServer::Bind() {
 
 Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
   SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
-  ControlOptions control;
-  control.self = self_;
-  control.host = HostName();
-  control.pid = static_cast<uint32_t>(getpid());
-  control.build = BuildText();
-  control.wire_version = kWireVersion;
-  control.shards = endpoints_;
-  control_ = std::make_unique<ControlClient>(std::move(control));
-  heard_ = last_tick_ = clock_.Now();
+  MemberInfo self = ThisProcess(pb::SERVER, self_);
+  self.shards = endpoints_;
+  control_ = std::make_unique<ControlClient>(
+      self, SchedulerLinkOptions{.address = options_.scheduler, .deadline = options_.scheduler_timeout});
   loop_.Watch(stop_fd, [&] {
     take_signal();
     LOG(INFO) << "leaving";
@@ -104,7 +90,6 @@ Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
 
 void ShardServer::OnMessage(PeerId from, Message message) {
   if (from != kSchedulerPeer) return;
-  heard_ = loop_.Now();
   control_->OnMessage(message, loop_.Now(), out_);
   if (auto config = control_->TakeConfig()) {
     config_ = std::make_shared<const pb::ClusterConfig>(std::move(*config));
@@ -117,17 +102,15 @@ void ShardServer::OnTick(TimePoint now) {
   OfferConfig();
   control_->OnTick(merged_, now, out_);
   Flush();
-  if (control_->registered() && name_ != control_->name()) {
-    name_ = control_->name();
+  if (control_->link().registered() && name_ != control_->link().name()) {
+    name_ = control_->link().name();
     SetLogRole(name_);
     LOG(INFO) << "registered with " << options_.scheduler << " as " << name_;
   }
-  if (control_->fatal()) {
-    outcome_ = Wrap(*control_->fatal(), "the scheduler at ", options_.scheduler, " refused this server");
+  if (control_->link().fatal()) {
+    outcome_ = Failure{*control_->link().fatal()};
     loop_.Stop();
-    return;
   }
-  CheckScheduler(now);
 }
 
 void ShardServer::OnStats(size_t shard) {
@@ -142,17 +125,6 @@ void ShardServer::OfferConfig() {
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (offered_[i] < config_->generation() && shards_[i]->Offer(config_)) offered_[i] = config_->generation();
   }
-}
-
-void ShardServer::CheckScheduler(TimePoint now) {
-  // Silence counts only while we could hear: not while this process was stopped or its machine asleep.
-  if (now - last_tick_ > kLongPause) heard_ = now;
-  last_tick_ = now;
-  if (now - heard_ <= options_.scheduler_timeout) return;
-  outcome_ = Fail(ErrorCode::kUnavailable, "no word from the scheduler at ", options_.scheduler, " for ",
-                  static_cast<int>(ToSeconds(options_.scheduler_timeout)),
-                  " s: is it running, and is this the right address (--scheduler)?");
-  loop_.Stop();
 }
 
 void ShardServer::Flush() {

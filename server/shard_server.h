@@ -41,7 +41,6 @@ class ShardServer final : private EventLoop::Handler {
   void OnTick(TimePoint now) override;
   void OnStats(size_t shard);
   void OfferConfig();
-  void CheckScheduler(TimePoint now);
   std::string AddressOf(uint32_t shard) const;
   void Flush();
 
@@ -60,8 +59,6 @@ class ShardServer final : private EventLoop::Handler {
   std::vector<uint64_t> offered_;               // generation that each shard was given
   Outbox out_;
   Status outcome_;
-  TimePoint heard_;                             // from the scheduler, or when we could not listen ourselves
-  TimePoint last_tick_;
   std::string name_;                            // as registered
 };
 

@@ -10,29 +10,15 @@ namespace sheaf {
 
 WorkerCore::WorkerCore(WorkerOptions options, RangeLoader& loader, TrainStepFactory make_step)
     : options_(std::move(options)), loader_(loader), make_step_(std::move(make_step)),
-      client_(options_.self, options_.client) {}
+      client_(options_.self.self, options_.client), link_(options_.self, options_.scheduler) {}
 
 // ---- talking to the scheduler --------------------------------------------------------------------------------------
-
-void WorkerCore::SendRegister(TimePoint now, Outbox& out) {
-  next_register_ = now + options_.register_every;
-  Message message;
-  message.header.set_request(++sequence_);
-  pb::Register& registration = *message.header.mutable_register_node();
-  registration.set_role(pb::WORKER);
-  registration.set_incarnation(options_.self.value);
-  registration.set_wire_version(options_.wire_version);
-  registration.set_build(options_.build);
-  registration.set_host(options_.host);
-  registration.set_pid(options_.pid);
-  out.Send(kSchedulerPeer, std::move(message));
-}
 
 void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report_now_ = false;
   awaiting_orders_ = true;
   reported_at_ = now;
-  next_report_ = now + report_every_;
+  next_report_ = now + link_.report_every();
   if (now - rate_since_ > std::chrono::seconds(1)) {
     examples_per_second_ = static_cast<uint64_t>(static_cast<double>(examples_computed_ - examples_at_report_) /
                                                  ToSeconds(now - rate_since_));
@@ -40,9 +26,10 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
     rate_since_ = now;
   }
   Message message;
-  message.header.set_request(++sequence_);
+  sequence_ = link_.NextRequest();
+  message.header.set_request(sequence_);
   pb::WorkerReport& report = *message.header.mutable_worker_report();
-  report.set_incarnation(options_.self.value);
+  report.set_incarnation(options_.self.self.value);
   report.set_sequence(sequence_);
   report.set_seen_generation(client_.config().generation());
   if (plan_) *report.mutable_plan() = *plan_;
@@ -86,37 +73,12 @@ void WorkerCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& 
     Pump(now, out);
     return;
   }
-  last_heard_ = now;
-  switch (message.header.body_case()) {
-    case pb::Header::kRegistered: {
-      if (registered_) break;
-      const pb::Registered& registered = message.header.registered();
-      if (scheduler_ != 0 && scheduler_ != registered.scheduler()) {
-        fatal_ = Error{ErrorCode::kUnavailable,
-                       "the scheduler was started anew and knows nothing of the jobs this process works for: start it anew too"};
-        break;
-      }
-      scheduler_ = registered.scheduler();
-      registered_ = true;
-      name_ = registered.name();
-      report_every_ = Milliseconds(std::max(1U, registered.report_every_ms()));
-      report_now_ = true;
-      break;
-    }
-    case pb::Header::kWorkerOrders:
-      // Only the answer to the latest report: an older one was made without knowing what that report said.
-      if (message.header.worker_orders().sequence() == sequence_) {
-        awaiting_orders_ = false;
-        OnOrders(message.header.worker_orders(), now, out);
-      }
-      break;
-    case pb::Header::kReportNow: report_now_ = registered_; break;
-    case pb::Header::kRefusal:
-      fatal_ = Error{message.header.refusal().reason() == pb::Refusal::VERSION_MISMATCH ? ErrorCode::kVersionMismatch
-                                                                                       : ErrorCode::kInvalidArgument,
-                     message.header.refusal().text()};
-      break;
-    default: break;
+  report_now_ |= link_.OnMessage(message, now);
+  if (message.header.has_report_now()) report_now_ = true;
+  // Only the answer to the latest report: an older one was made without knowing what that report said.
+  if (message.header.has_worker_orders() && message.header.worker_orders().sequence() == sequence_) {
+    awaiting_orders_ = false;
+    OnOrders(message.header.worker_orders(), now, out);
   }
   Pump(now, out);
 }
@@ -124,13 +86,9 @@ void WorkerCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& 
 void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out) {
   if (orders.unknown()) {
     // Declared dead (paused too long?): what we held is somebody else's. Come back as a new member.
-    registered_ = false;
     while (!leases_.empty()) DropLease(leases_.begin()->first);
-    if (leaving_) {
-      may_leave_ = true;
-    } else {
-      SendRegister(now, out);
-    }
+    may_leave_ = leaving_;
+    if (!leaving_) link_.OnUnknown(now, out);
     return;
   }
   if (orders.has_config()) TakeConfig(orders.config());
@@ -188,13 +146,9 @@ std::vector<std::pair<PeerId, std::string>> WorkerCore::TakeConnections() { retu
 
 void WorkerCore::Leave(TimePoint now, Outbox& out) {
   leaving_ = true;
-  if (registered_) SendReport(now, out);  // with the leases: what is done of them counts
+  if (link_.registered()) SendReport(now, out);  // with the leases: what is done of them counts
   while (!leases_.empty()) DropLease(leases_.begin()->first);
-  if (registered_) {
-    next_report_ = now + report_every_;
-  } else {
-    may_leave_ = true;
-  }
+  may_leave_ = !link_.registered();
 }
 
 void WorkerCore::FailJob(uint64_t job, const Error& error) {
@@ -487,16 +441,13 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     if (completions.empty() && !started) break;
   }
   // One report at a time: a newer one would make the answer under way worthless.
-  if (registered_ && report_now_ && (!awaiting_orders_ || now - reported_at_ >= report_every_)) SendReport(now, out);
+  if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every())) SendReport(now, out);
 }
 
 void WorkerCore::OnTick(TimePoint now, Outbox& out) {
   client_.OnTick(now, out);
-  if (!registered_) {
-    if (now >= next_register_) SendRegister(now, out);
-  } else if (now >= next_report_ || (client_.wants_config() && !awaiting_orders_)) {
-    SendReport(now, out);
-  }
+  link_.OnTick(now, out);
+  if (link_.registered() && (now >= next_report_ || (client_.wants_config() && !awaiting_orders_))) SendReport(now, out);
   Pump(now, out);
 }
 

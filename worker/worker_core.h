@@ -23,21 +23,18 @@
 
 #include "client/ps_client.h"
 #include "common/net/message.h"
+#include "common/net/scheduler_link.h"
 #include "worker/range_loader.h"
 #include "worker/train_step.h"
 
 namespace sheaf {
 
 struct WorkerOptions {
-  PeerId self;
-  std::string host;
-  uint32_t pid = 0;
-  std::string build;
-  uint32_t wire_version = 1;
+  MemberInfo self;
+  SchedulerLinkOptions scheduler;
   ClientOptions client;
   uint32_t pulls_ahead = 2;                  // batches being pulled or computed
   uint32_t pushes_ahead = 4;                 // batches being pushed
-  Duration register_every = Milliseconds(500);
 };
 
 using TrainStepFactory = std::function<Result<std::unique_ptr<TrainStep>>(const pb::JobBrief&)>;
@@ -64,13 +61,9 @@ class WorkerCore {
   // Finish nothing more, tell the scheduler, end.
   void Leave(TimePoint now, Outbox& out);
 
-  // The worker should end: it may (left), or it must (the text says why).
-  bool may_leave() const { return may_leave_; }
-  const std::optional<Error>& fatal() const { return fatal_; }
+  bool may_leave() const { return may_leave_; }         // it has left, or it never was a member
   std::vector<std::pair<PeerId, std::string>> TakeConnections();
-  const std::string& name() const { return name_; }
-  TimePoint last_heard() const { return last_heard_; }   // of the scheduler
-  bool registered() const { return registered_; }
+  const SchedulerLink& link() const { return link_; }
   const PsClient& client() const { return client_; }
 
  private:
@@ -114,7 +107,6 @@ class WorkerCore {
   static constexpr uint32_t kStatistics = ~0U;
   using LaneKey = std::tuple<uint64_t, uint32_t, uint32_t>;  // job, pass, lane
 
-  void SendRegister(TimePoint now, Outbox& out);
   void SendReport(TimePoint now, Outbox& out);
   void OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out);
   void TakeConfig(const pb::ClusterConfig& config);
@@ -139,17 +131,13 @@ class WorkerCore {
   const TrainStepFactory make_step_;
   PsClient client_;
 
-  bool registered_ = false;
-  std::string name_ = "worker";
-  Duration report_every_ = Milliseconds(200);
-  TimePoint next_register_, next_report_, last_heard_;
-  uint64_t scheduler_ = 0;                   // its incarnation; 0: not known yet
-  uint64_t sequence_ = 0;
+  SchedulerLink link_;
+  TimePoint next_report_;
+  uint64_t sequence_ = 0;                    // of the latest report
   bool report_now_ = false;
   bool awaiting_orders_ = false;             // of the report sent at reported_at_
   TimePoint reported_at_;
   bool leaving_ = false, may_leave_ = false;
-  std::optional<Error> fatal_;
   std::set<PeerId> connected_;
   std::vector<std::pair<PeerId, std::string>> to_connect_;
 

@@ -1,24 +1,17 @@
 #include "worker/worker_shell.h"
 
 #include <glog/logging.h>
-#include <unistd.h>
 
-#include "common/base/build_info.h"
 #include "common/base/random.h"
 #include "common/runtime/logging.h"
 
 namespace sheaf {
 namespace {
 
-WorkerOptions CoreOptions(PeerId self) {
+WorkerOptions CoreOptions(PeerId self, const WorkerShellOptions& shell) {
   WorkerOptions options;
-  options.self = self;
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  options.host = host;
-  options.pid = static_cast<uint32_t>(getpid());
-  options.build = BuildText();
-  options.wire_version = kWireVersion;
+  options.self = ThisProcess(pb::WORKER, self);
+  options.scheduler = {.address = shell.scheduler, .deadline = shell.scheduler_timeout};
   return options;
 }
 
@@ -33,7 +26,7 @@ WorkerShell::WorkerShell(ZmqContext& context, const Clock& clock, WorkerShellOpt
                    return transport;
                  }()),
       loop_(transport_, clock), loader_(options_.data_dir, options_.cache_bytes),
-      core_(CoreOptions(self_), loader_, MakeTrainStep), started_(clock.Now()) {}
+      core_(CoreOptions(self_, options_), loader_, MakeTrainStep) {}
 
 Status WorkerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
   SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
@@ -62,23 +55,16 @@ void WorkerShell::OnMessage(PeerId from, Message message) {
 void WorkerShell::OnTick(TimePoint now) {
   core_.OnTick(now, out_);
   Flush();
-  if (core_.registered() && !named_) {
+  if (core_.link().registered() && !named_) {
     named_ = true;
-    SetLogRole(core_.name());
-    LOG(INFO) << "registered with " << options_.scheduler << " as " << core_.name();
+    SetLogRole(core_.link().name());
+    LOG(INFO) << "registered with " << options_.scheduler << " as " << core_.link().name();
   }
-  if (core_.fatal()) {
-    outcome_ = Failure{*core_.fatal()};
+  if (core_.link().fatal()) {
+    outcome_ = Failure{*core_.link().fatal()};
     return loop_.Stop();
   }
   if (core_.may_leave() || (leaving_ && now > leave_by_)) return loop_.Stop();
-  const TimePoint heard = std::max(core_.last_heard(), started_);
-  if (now - heard > options_.scheduler_timeout) {
-    outcome_ = Fail(ErrorCode::kUnavailable, "no word from the scheduler at ", options_.scheduler, " for ",
-                    static_cast<int>(ToSeconds(options_.scheduler_timeout)),
-                    " s: is it running, and is this the right address (--scheduler)?");
-    loop_.Stop();
-  }
 }
 
 // One batch a turn: messages that came while it was computed are served before the next.

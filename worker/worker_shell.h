@@ -39,7 +39,6 @@ class WorkerShell final : private EventLoop::Handler {
   WorkerCore core_;
   Outbox out_;
   Status outcome_;
-  TimePoint started_;
   bool leaving_ = false;
   TimePoint leave_by_;
   bool named_ = false;

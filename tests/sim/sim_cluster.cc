@@ -66,7 +66,8 @@ struct SimCluster::WorkerNode final : public RangeLoader {
   WorkerNode(SimCluster& cluster, PeerId self)
       : cluster(cluster), self(self) {
     WorkerOptions options;
-    options.self = self;
+    options.self.role = pb::WORKER;
+    options.self.self = self;
     options.client.deadline = std::chrono::seconds(20);
     options.client.first_retry = Milliseconds(50);
     options.client.longest_retry = Milliseconds(500);
@@ -158,7 +159,8 @@ SimCluster::SimCluster(SimOptions options)
   for (uint32_t s = 0; s < options_.servers; ++s) {
     auto server = std::make_unique<ServerNode>();
     ServerNode* node = server.get();
-    ControlOptions control;
+    MemberInfo control;
+    control.role = pb::SERVER;
     control.self = ServerPeer(s);
     server->shards.resize(options_.shards);
     for (uint32_t i = 0; i < options_.shards; ++i) {
@@ -175,7 +177,7 @@ SimCluster::SimCluster(SimOptions options)
       endpoint.set_peer(ShardPeer(s, i).value);
       endpoint.set_address(ShardAddress(s, i));
     }
-    server->control = std::make_unique<ControlClient>(control);
+    server->control = std::make_unique<ControlClient>(control, SchedulerLinkOptions{});
     server->control_transport = network_.Start(ServerPeer(s), "", [this, node](PeerId, Message message) {
       node->control->OnMessage(message, clock_.Now(), node->control_out);
       if (const auto config = node->control->TakeConfig()) {
@@ -375,7 +377,7 @@ std::string SimCluster::Run() {
     if (clock_.Now() >= give_up) {
       std::ostringstream text;
       text << "the job did not finish after the faults ended: " << JobStatusNow().ShortDebugString();
-      for (const auto& worker : workers_) text << "\n  " << worker->core->name() << ": " << worker->core->client().WaitingFor(clock_.Now());
+      for (const auto& worker : workers_) text << "\n  " << worker->core->link().name() << ": " << worker->core->client().WaitingFor(clock_.Now());
       for (const auto& server : servers_) {
         for (const std::string& line : server->Stats().waiting) text << "\n  " << line;
       }

@@ -15,6 +15,7 @@ constexpr uint32_t kHotRows = 4;
 pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, uint32_t staleness, uint32_t workers) {
   pb::JobSpec spec;
   spec.set_name("counting");
+  spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
   spec.mutable_data()->add_train(std::to_string(size.rows));  // the name of the file is its length
   spec.mutable_model()->set_bias(false);
   spec.mutable_optimizer()->set_kind(pb::OptimizerSpec::SGD);

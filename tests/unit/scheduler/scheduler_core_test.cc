@@ -46,6 +46,7 @@ class SchedulerCoreTest : public ::testing::Test {
     header.mutable_submit()->set_token(token);
     pb::JobSpec& spec = *header.mutable_submit()->mutable_spec();
     spec.set_name("job");
+    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
     spec.mutable_data()->add_train("rows");
     spec.mutable_train()->set_workers(workers);
     return Ask(kPerson, header);

@@ -10,7 +10,7 @@
 #include "common/base/result.h"
 #include "proto/job.pb.h"
 
-namespace sheaf::cli {
+namespace sheaf {
 
 struct FieldProblem {
   std::string path;  // "train.batch_size", "data.train[1]"
@@ -26,4 +26,4 @@ using FieldOrigin = std::function<std::string(const std::string& path)>;
 // kInvalidArgument: one line for each problem.
 Status ValidateJob(const pb::JobSpec& spec, const FieldOrigin& origin = nullptr);
 
-}  // namespace sheaf::cli
+}  // namespace sheaf

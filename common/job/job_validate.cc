@@ -1,10 +1,12 @@
-#include "cli/job_validate.h"
+#include "common/job/job_validate.h"
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
 
-namespace sheaf::cli {
+#include "common/base/strings.h"
+
+namespace sheaf {
 namespace {
 
 constexpr uint32_t kMaxRowFloats = 65536;  // docs/protocol.md, "Limits"
@@ -15,7 +17,7 @@ class Checker {
   void Problem(std::string path, std::string text) { problems_.push_back({std::move(path), std::move(text)}); }
 
   void Range(const std::string& path, uint64_t value, uint64_t least, uint64_t most) {
-    if (value < least || value > most) Problem(path, CheckText("is ", value, ", must be from ", least, " to ", most));
+    if (value < least || value > most) Problem(path, StrCat("is ", value, ", must be from ", least, " to ", most));
   }
   enum class Least { kIncluded, kExcluded };
   enum class Most { kIncluded, kExcluded };
@@ -23,7 +25,7 @@ class Checker {
     const bool fits = (low == Least::kIncluded ? value >= least : value > least) &&
                       (high == Most::kIncluded ? value <= most : value < most);
     if (fits) return;  // NaN fits nowhere
-    Problem(path, CheckText("is ", value, ", must be ", low == Least::kIncluded ? "at least " : "greater than ", least,
+    Problem(path, StrCat("is ", value, ", must be ", low == Least::kIncluded ? "at least " : "greater than ", least,
                             high == Most::kIncluded ? " and at most " : " and less than ", most));
   }
   void Positive(const std::string& path, double value, double most) {
@@ -51,7 +53,7 @@ bool IsIndex(const std::string& text) {
 void CheckName(const pb::JobSpec& spec, Checker& check) {
   const std::string& name = spec.name();
   if (name.empty()) return check.Problem("name", "is missing: letters, digits, '-', '_', '.'");
-  if (name.size() > 64) check.Problem("name", CheckText("has ", name.size(), " characters, at most 64 are allowed"));
+  if (name.size() > 64) check.Problem("name", StrCat("has ", name.size(), " characters, at most 64 are allowed"));
   if (!std::all_of(name.begin(), name.end(), IsNameCharacter) || !std::isalnum(static_cast<unsigned char>(name[0]))) {
     check.Problem("name", "is \"" + name + "\", must be letters, digits, '-', '_', '.', with a letter or digit first");
   }
@@ -59,7 +61,7 @@ void CheckName(const pb::JobSpec& spec, Checker& check) {
 
 void CheckPaths(const std::string& path, const google::protobuf::RepeatedPtrField<std::string>& files, Checker& check) {
   for (int i = 0; i < files.size(); ++i) {
-    const std::string at = CheckText(path, "[", i, "]");
+    const std::string at = StrCat(path, "[", i, "]");
     if (files[i].empty()) check.Problem(at, "is empty, must be a file or folder");
     if (files[i].find('\0') != std::string::npos) check.Problem(at, "holds a NUL byte");
   }
@@ -84,11 +86,11 @@ void CheckClicks(const pb::ClickSpec& clicks, Checker& check) {
   };
   if (clicks.has_label_column()) column("data.clicks.label_column", clicks.label_column());
   for (int i = 0; i < clicks.categorical_size(); ++i)
-    column(CheckText("data.clicks.categorical[", i, "]"), clicks.categorical(i));
-  for (int i = 0; i < clicks.integer_size(); ++i) column(CheckText("data.clicks.integer[", i, "]"), clicks.integer(i));
-  for (int i = 0; i < clicks.ignore_size(); ++i) column(CheckText("data.clicks.ignore[", i, "]"), clicks.ignore(i));
+    column(StrCat("data.clicks.categorical[", i, "]"), clicks.categorical(i));
+  for (int i = 0; i < clicks.integer_size(); ++i) column(StrCat("data.clicks.integer[", i, "]"), clicks.integer(i));
+  for (int i = 0; i < clicks.ignore_size(); ++i) column(StrCat("data.clicks.ignore[", i, "]"), clicks.ignore(i));
   for (int i = 0; i < clicks.cross_size(); ++i) {
-    const std::string path = CheckText("data.clicks.cross[", i, "]");
+    const std::string path = StrCat("data.clicks.cross[", i, "]");
     const size_t star = clicks.cross(i).find('*');
     if (star == std::string::npos || clicks.cross(i).find('*', star + 1) != std::string::npos) {
       check.Problem(path, "is \"" + clicks.cross(i) + "\", must be two columns: \"a*b\"");
@@ -138,11 +140,11 @@ void CheckModel(const pb::ModelSpec& model, Checker& check) {
   if (model.loss() == pb::ModelSpec::SOFTMAX) {
     if (!model.has_classes())
       check.Problem("model.classes",
-                    CheckText("is missing: SOFTMAX needs the number of classes, from 2 to ", kMaxRowFloats));
+                    StrCat("is missing: SOFTMAX needs the number of classes, from 2 to ", kMaxRowFloats));
     check.Range("model.classes", model.classes(), 2, kMaxRowFloats);
   } else if (model.classes() != 2) {
     check.Problem("model.classes",
-                  CheckText("is ", model.classes(), ", but model.loss ", pb::ModelSpec::Loss_Name(model.loss()),
+                  StrCat("is ", model.classes(), ", but model.loss ", pb::ModelSpec::Loss_Name(model.loss()),
                             " has no classes to choose from: use SOFTMAX"));
   }
   if (machine) check.Range("model.factors", model.factors(), 1, kMaxRowFloats - 1);
@@ -210,4 +212,4 @@ Status ValidateJob(const pb::JobSpec& spec, const FieldOrigin& origin) {
   return Fail(ErrorCode::kInvalidArgument, text);
 }
 
-}  // namespace sheaf::cli
+}  // namespace sheaf

@@ -1,10 +1,10 @@
-#include "cli/job_validate.h"
+#include "common/job/job_validate.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-namespace sheaf::cli {
+namespace sheaf {
 namespace {
 
 using ::testing::HasSubstr;
@@ -83,4 +83,4 @@ TEST(JobValidate, PutsTheOriginInFront) {
 }
 
 }  // namespace
-}  // namespace sheaf::cli
+}  // namespace sheaf

@@ -1,0 +1,91 @@
+#include "common/net/scheduler_link.h"
+
+#include <gmock/gmock.h>
+
+namespace sheaf {
+namespace {
+
+using ::testing::HasSubstr;
+
+class SchedulerLinkTest : public ::testing::Test {
+ protected:
+  // How many registrations were sent while `time` passed.
+  size_t Pass(Duration time, Duration step = Milliseconds(100)) {
+    size_t sent = 0;
+    for (Duration done{}; done < time; done += step) {
+      now_ += step;
+      Outbox out;
+      link_.OnTick(now_, out);
+      sent += out.items().size();
+    }
+    return sent;
+  }
+  bool Registered(uint64_t scheduler) {
+    Message answer;
+    answer.header.mutable_registered()->set_scheduler(scheduler);
+    answer.header.mutable_registered()->set_name("worker-3");
+    answer.header.mutable_registered()->set_report_every_ms(50);
+    return link_.OnMessage(answer, now_);
+  }
+  void Unknown() {
+    Outbox out;
+    link_.OnUnknown(now_, out);
+    EXPECT_EQ(out.items().size(), 1u);
+  }
+
+  TimePoint now_{};
+  SchedulerLink link_{{.role = pb::WORKER, .self = PeerId(7)}, {.address = "tcp://a:1"}};
+};
+
+TEST_F(SchedulerLinkTest, RegistersUntilItIsAnsweredAndThenNoMore) {
+  EXPECT_EQ(Pass(std::chrono::seconds(2)), 4u);
+  EXPECT_FALSE(link_.registered());
+  EXPECT_TRUE(Registered(11));
+  EXPECT_FALSE(Registered(11));   // a repeated answer is no second membership
+  EXPECT_TRUE(link_.registered());
+  EXPECT_EQ(link_.name(), "worker-3");
+  EXPECT_EQ(link_.report_every(), Milliseconds(50));
+  EXPECT_EQ(Pass(std::chrono::seconds(2)), 0u);
+}
+
+TEST_F(SchedulerLinkTest, ComesBackToTheSchedulerThatForgotItButNotToAnother) {
+  Registered(11);
+  Unknown();
+  EXPECT_FALSE(link_.registered());
+  EXPECT_TRUE(Registered(11));
+  Unknown();
+  EXPECT_FALSE(Registered(12));
+  ASSERT_TRUE(link_.fatal());
+  EXPECT_EQ(link_.fatal()->code, ErrorCode::kUnavailable);
+  EXPECT_THAT(link_.fatal()->message, HasSubstr("tcp://a:1 was started anew"));
+}
+
+TEST_F(SchedulerLinkTest, PassesOnWhyItIsRefused) {
+  Message answer;
+  answer.header.mutable_refusal()->set_reason(pb::Refusal::VERSION_MISMATCH);
+  answer.header.mutable_refusal()->set_text("install the same release");
+  EXPECT_FALSE(link_.OnMessage(answer, now_));
+  ASSERT_TRUE(link_.fatal());
+  EXPECT_EQ(link_.fatal()->code, ErrorCode::kVersionMismatch);
+  EXPECT_THAT(link_.fatal()->message, HasSubstr("install the same release"));
+}
+
+TEST_F(SchedulerLinkTest, EndsWhenTheSchedulerIsSilentForTheDeadline) {
+  Registered(11);
+  Pass(std::chrono::seconds(29));
+  EXPECT_FALSE(link_.fatal());
+  Pass(std::chrono::seconds(2));
+  ASSERT_TRUE(link_.fatal());
+  EXPECT_THAT(link_.fatal()->message, HasSubstr("no word from the scheduler at tcp://a:1 for 30"));
+}
+
+TEST_F(SchedulerLinkTest, DoesNotTakeItsOwnPauseForTheSchedulersSilence) {
+  Registered(11);
+  Pass(std::chrono::seconds(29));
+  Pass(std::chrono::hours(1), std::chrono::hours(1));
+  Pass(std::chrono::seconds(29));
+  EXPECT_FALSE(link_.fatal());
+}
+
+}  // namespace
+}  // namespace sheaf
