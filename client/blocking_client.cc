@@ -38,7 +38,13 @@ Result<std::unique_ptr<BlockingClient>> BlockingClient::Connect(ZmqContext& cont
 
 BlockingClient::BlockingClient(ZmqContext& context, std::string scheduler_address, BlockingClientOptions options)
     : scheduler_address_(std::move(scheduler_address)), options_(std::move(options)),
-      transport_(context, PeerId(EntropySeed())), client_(transport_.self(), options_.client),
+      transport_(context, PeerId(EntropySeed()),
+                 [this] {
+                   ZmqTransportOptions transport;
+                   transport.on_problem = [this](const std::string& text) { last_problem_ = text; };
+                   return transport;
+                 }()),
+      client_(transport_.self(), options_.client),
       session_{EntropySeed(), EntropySeed(), 0} {}
 
 BlockingClient::~BlockingClient() = default;
@@ -53,7 +59,8 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
     const TimePoint now = clock_.Now();
     if (now - started >= deadline) {
       return Fail(ErrorCode::kUnavailable, "no answer from the scheduler at ", scheduler_address_, " for ",
-                  FormatSeconds(now - started), ": is it running? Start it with sheaf-scheduler, or give --scheduler");
+                  FormatSeconds(now - started), ": is it running? Start it with sheaf-scheduler, or give --scheduler",
+                  last_problem_.empty() ? "" : "; what came: " + last_problem_);
     }
     if (now >= send_at) {
       // What the transport does not take now is sent again like what was lost; only what it never takes is an error.

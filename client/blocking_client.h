@@ -66,6 +66,7 @@ class BlockingClient {
 
   const std::string scheduler_address_;
   const BlockingClientOptions options_;
+  std::string last_problem_;                // of the transport: bytes that were no message, another version
   SystemClock clock_;
   ZmqTransport transport_;
   PsClient client_;
