@@ -96,6 +96,7 @@ std::string ReportJson(const pb::JobStatus& status, const RunFacts& facts) {
   report["workers"] = facts.workers;
   report["mode"] = pb::ConsistencySpec::Mode_Name(spec.consistency().mode());
   if (spec.consistency().mode() == pb::ConsistencySpec::SSP) report["staleness"] = spec.consistency().staleness();
+  report["staleness_seen"] = status.staleness();
   if (!facts.model_path.empty()) report["model"] = facts.model_path;
   report["version"] = BuildText();
   return Text(report) + "\n";

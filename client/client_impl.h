@@ -78,7 +78,7 @@ struct PsClient::Impl {
   Duration Silence(const Request& request, TimePoint now) const;
   void EndOverdue(Request& request, TimePoint now);
   std::string RequestText(const Request& request) const;
-  std::string WaitingFor(TimePoint now) const;
+  std::string WaitingFor(TimePoint now, Duration at_least) const;
 
   // ---- answers.cc: what came back
   void Answer(PeerId from, Message message, TimePoint now, Outbox& out);

@@ -74,7 +74,7 @@ void PsClient::OnTick(TimePoint now, Outbox& out) { impl_->Tick(now, out); }
 std::vector<Completion> PsClient::TakeCompletions() { return std::exchange(impl_->completions, {}); }
 std::vector<PsClient::ScanResult> PsClient::TakeScans() { return std::exchange(impl_->scans, {}); }
 
-std::string PsClient::WaitingFor(TimePoint now) const { return impl_->WaitingFor(now); }
+std::string PsClient::WaitingFor(TimePoint now, Duration at_least) const { return impl_->WaitingFor(now, at_least); }
 size_t PsClient::operations_in_flight() const { return impl_->operations.size(); }
 
 }  // namespace sheaf

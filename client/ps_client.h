@@ -108,8 +108,9 @@ class PsClient {
   std::vector<Completion> TakeCompletions();
   std::vector<ScanResult> TakeScans();
 
-  // For people: the oldest wait, e.g. "server-1 (tcp://10.0.0.2:7001): pull, 3.2 s: lane 1 at clock 41"; empty if none.
-  std::string WaitingFor(TimePoint now) const;
+  // For people: the oldest wait, e.g. "server-1 (tcp://10.0.0.2:7001): pull, 3.2 s: lane 1 at clock 41"; empty if there is
+  // none of at least this length.
+  std::string WaitingFor(TimePoint now, Duration at_least = {}) const;
   size_t operations_in_flight() const;
 
  private:

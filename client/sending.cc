@@ -190,16 +190,18 @@ std::string PsClient::Impl::RequestText(const Request& request) const {
   return text;
 }
 
-std::string PsClient::Impl::WaitingFor(TimePoint now) const {
+std::string PsClient::Impl::WaitingFor(TimePoint now, Duration at_least) const {
   const auto request = requests.begin();
   const auto unplanned = std::ranges::find_if(operations, [](const auto& entry) { return !entry.second->planned; });
   if (unplanned != operations.end() &&
       (request == requests.end() || unplanned->first < request->second.operation->id)) {
+    if (now - unplanned->second->started < at_least) return "";
     return StrCat("the scheduler's configuration, ", FormatSeconds(now - unplanned->second->started), ": ",
                   router.obstacle());
   }
   if (request == requests.end()) return "";
   const Request& oldest = request->second;
+  if (now - oldest.queued_at < at_least) return "";
   const char* kind = oldest.kind == RequestKind::kPush ? "push" : oldest.kind == RequestKind::kPull ? "pull" : "scan";
   std::string text = StrCat(peers.at(oldest.peer).Text(), ": ", kind, ", ", FormatSeconds(now - oldest.queued_at));
   const std::string why = oldest.state == RequestState::kQueued ? "waits for its turn" : oldest.waiting_for;

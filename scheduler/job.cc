@@ -68,7 +68,11 @@ void Job::Advance(Membership& members, TimePoint now) {
       }
       return;
     }
-    if (confirm_) duplicates_ += CountDuplicates(members, confirm_pass_);
+    if (confirm_) {
+      const PassCounts counts = CountsOf(members, confirm_pass_);
+      duplicates_ += counts.duplicates;
+      staleness_ = std::max(staleness_, counts.staleness);
+    }
     confirm_ = false;
     if (pass_index_ == passes_.size()) {
       Finish(now);
@@ -170,7 +174,6 @@ void Job::StartPass(TimePoint now) {
   config_dirty_ = true;
   roster_.Clear();
   lane_of_.clear();
-  lane_clock_.clear();
   next_lane_ = 0;
   max_clock_ = 0;
   eval_counts_.Clear();
@@ -254,13 +257,16 @@ bool Job::ServersAgree(Membership& members, std::string& disagreement) const {
   return true;
 }
 
-uint64_t Job::CountDuplicates(const Membership& members, uint32_t pass) const {
-  uint64_t count = 0;
+Job::PassCounts Job::CountsOf(const Membership& members, uint32_t pass) const {
+  PassCounts counts;
   for (const auto& [id, node] : members.nodes()) {
     if (!node.alive() || node.role != pb::SERVER) continue;
-    if (const pb::PassLedger* ledger = FindLedger(node.server_report, id_, pass)) count += ledger->duplicates();
+    const pb::PassLedger* ledger = FindLedger(node.server_report, id_, pass);
+    if (ledger == nullptr) continue;
+    counts.duplicates += ledger->duplicates();
+    counts.staleness = std::max(counts.staleness, ledger->staleness());
   }
-  return count;
+  return counts;
 }
 
 void Job::OnConfigPublished(uint64_t generation) {
@@ -280,7 +286,6 @@ LaneId Job::JoinLane(NodeId worker) {
   const bool first = roster_.lane_size() == 1;
   entry->set_start_clock(first ? max_clock_ : max_clock_ + roster_.staleness());
   entry->set_end_clock(kForever);
-  lane_clock_[lane] = entry->start_clock();
   config_dirty_ = true;
   return lane;
 }
@@ -295,7 +300,6 @@ void Job::LeaveLane(NodeId worker) {
       break;
     }
   }
-  lane_clock_.erase(known->second);
   lane_of_.erase(known);
   config_dirty_ = true;
 }
@@ -315,8 +319,6 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint
   for (const pb::LaneState& lane : report.lane()) {
     if (lane.job() != id_.value) continue;
     max_clock_ = std::max(max_clock_, lane.clock());
-    const auto it = lane_clock_.find(LaneId(lane.lane()));
-    if (it != lane_clock_.end()) it->second = std::max(it->second, lane.clock());
   }
   for (const pb::LeaseState& lease : report.lease()) {
     if (lease.job() != id_.value || lease.pass() != pass_index_) continue;
@@ -431,7 +433,6 @@ void Job::ForgetPasses() {
   for (auto& ranges : split_ranges_) std::vector<PlannedRange>().swap(ranges);
   for (auto& holders : split_holders_) std::vector<NodeId>().swap(holders);
   lane_of_.clear();
-  lane_clock_.clear();
   eval_counts_.Clear();
 }
 

@@ -77,7 +77,12 @@ class Job {
   bool ServersAgree(Membership& members, std::string& disagreement) const;
   void Finish(TimePoint now);
   void ForgetPasses();
-  uint64_t CountDuplicates(const Membership& members, uint32_t pass) const;
+  // What the servers count of a pass beside its examples.
+  struct PassCounts {
+    uint64_t duplicates = 0;
+    uint64_t staleness = 0;
+  };
+  PassCounts CountsOf(const Membership& members, uint32_t pass) const;
   LaneId JoinLane(NodeId worker);
   void LeaveLane(NodeId worker);
   const Pass& pass() const { return passes_[pass_index_]; }
@@ -114,7 +119,6 @@ class Job {
   std::map<NodeId, LaneId> lane_of_;       // dynamic passes
   uint32_t next_lane_ = 0;
   uint64_t max_clock_ = 0;                 // greatest clock any lane of the pass was reported at
-  std::map<LaneId, uint64_t> lane_clock_;
   uint64_t next_lease_ = 1;
   pb::EvalCounts eval_counts_;
 
@@ -130,6 +134,7 @@ class Job {
   uint64_t work_done_ = 0;                 // rows of finished passes
   uint64_t bad_rows_ = 0;
   uint64_t duplicates_ = 0;                // pushes that servers recognised, of confirmed passes
+  uint64_t staleness_ = 0;                 // greatest of the confirmed training passes
   uint64_t workers_lost_ = 0;
   std::vector<double> epoch_loss_;
   std::vector<pb::EvalResult> results_;

@@ -1,4 +1,6 @@
 // What people are told of a job.
+#include <algorithm>
+
 #include "scheduler/job.h"
 
 namespace sheaf {
@@ -56,19 +58,15 @@ pb::JobStatus Job::Describe(const Membership& members, TimePoint now) const {
       if (step_ == Step::kWork) train_time += now - pass_began_;
       if (book_->examples() > 0) status.set_train_loss(book_->loss_sum() / static_cast<double>(book_->examples()));
     }
-    uint64_t slowest = ~uint64_t{0}, fastest = 0;
-    for (const auto& [lane, clock] : lane_clock_) {
-      slowest = std::min(slowest, clock);
-      fastest = std::max(fastest, clock);
-    }
-    if (fastest > slowest) status.set_staleness(fastest - slowest);
   } else if (ended() && ToSeconds(train_time) > 0) {
     status.set_examples_per_second(static_cast<double>(trained) / ToSeconds(train_time));
   }
   status.set_examples_total(trained);
   status.set_train_seconds(ToSeconds(train_time));
 
-  status.set_pushes_deduplicated(duplicates_ + (ended() ? 0 : CountDuplicates(members, pass_index_)));
+  const PassCounts running = ended() ? PassCounts() : CountsOf(members, pass_index_);
+  status.set_pushes_deduplicated(duplicates_ + running.duplicates);
+  status.set_staleness(std::max(staleness_, running.staleness));
   return status;
 }
 

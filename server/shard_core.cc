@@ -188,7 +188,7 @@ void ShardCore::Impl::EndPass(const PassKey& pass) {
     Owned(p).ended[pass] = state->second.examples;
     Owned(p).passes.erase(state);
   }
-  ended_duplicates[pass] = passes[pass].duplicates;
+  ended_counts[pass] = passes[pass].counts;
   passes.erase(pass);
 }
 
@@ -212,7 +212,7 @@ void ShardCore::Impl::TrimLedgers() {
     }
   };
   for (const uint32_t p : owned) trim(Owned(p).ended);
-  trim(ended_duplicates);
+  trim(ended_counts);
 }
 
 void ShardCore::Impl::DropStaleSlices() {
@@ -262,8 +262,12 @@ ShardStats ShardCore::Impl::Stats() const {
   }
   for (auto& [key, ledger] : ledgers) {
     const auto running = passes.find(key);
-    const auto ended = ended_duplicates.find(key);
-    ledger.set_duplicates(running != passes.end() ? running->second.duplicates : ended != ended_duplicates.end() ? ended->second : 0);
+    const auto ended = ended_counts.find(key);
+    const PassCounts counts = running != passes.end()        ? running->second.counts
+                              : ended != ended_counts.end() ? ended->second
+                                                            : PassCounts();
+    ledger.set_duplicates(counts.duplicates);
+    ledger.set_staleness(counts.staleness);
     stats.ledgers.push_back(std::move(ledger));
   }
   stats.waiting = WaitingLines();
@@ -393,6 +397,7 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
       into.set_min_examples(std::min(into.min_examples(), ledger.min_examples()));
       into.set_max_examples(std::max(into.max_examples(), ledger.max_examples()));
       into.set_duplicates(into.duplicates() + ledger.duplicates());
+      into.set_staleness(std::max(into.staleness(), ledger.staleness()));
     }
     for (const std::string& line : shard.waiting) {
       const bool known = std::find(sum.waiting.begin(), sum.waiting.end(), line) != sum.waiting.end();

@@ -31,10 +31,15 @@ struct ShardCore::Impl {
     std::unique_ptr<Optimizer> optimizer;
     std::string error;                        // not empty: the configuration's spec of it cannot be used
   };
+  // What is told of a pass beside its examples.
+  struct PassCounts {
+    uint64_t duplicates = 0;
+    uint64_t staleness = 0;   // greatest distance of an answered pull to the slowest lane
+  };
   struct Pass {
     pb::Roster roster;
     float rate_scale = 1;
-    uint64_t duplicates = 0;
+    PassCounts counts;
 
     bool bsp() const { return roster.mode() == pb::ConsistencySpec::BSP; }
     const pb::Lane* FindLane(uint32_t lane) const;
@@ -113,6 +118,7 @@ struct ShardCore::Impl {
   MaybeRefusal TakePull(Message& message, Pull& pull);
   bool MayAnswer(const Pull& pull) const;
   void AnswerPull(const Pull& pull, Outbox& out);
+  void NoteStaleness(const Pull& pull);
   // `place` is its place in the line, if it had one.
   void Park(Pull pull, std::optional<uint64_t> place, Outbox& out);
   // Answers the parked pulls of a pass that may be answered now, in the order they came.
@@ -142,7 +148,7 @@ struct ShardCore::Impl {
   std::map<uint32_t, Table> tables;
   std::vector<bool> slot_used;
   std::map<PassKey, Pass> passes;
-  std::map<PassKey, uint64_t> ended_duplicates;
+  std::map<PassKey, PassCounts> ended_counts;
 
   KeyListCache key_lists;
   Staging staging;

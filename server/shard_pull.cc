@@ -129,8 +129,18 @@ void ShardCore::Impl::AnswerPull(const Pull& pull, Outbox& out) {
   pb::PullReply& reply = *message.header.mutable_pull_reply();
   for (const uint32_t p : pull.part.partitions) reply.add_lsn(Owned(p).lsn.value);
   message.values = ReadRows(pull.part, pull.progress ? &*pull.progress : nullptr);
+  if (pull.progress) NoteStaleness(pull);
   out.Send(pull.from, std::move(message));
   ++counters.pulls_answered;
+}
+
+void ShardCore::Impl::NoteStaleness(const Pull& pull) {
+  const PassKey key{pull.progress->job(), pull.progress->pass()};
+  uint64_t& greatest = passes.at(key).counts.staleness;
+  for (const uint32_t p : pull.part.partitions) {
+    const uint64_t frontier = Owned(p).passes.at(key).clock.frontier();
+    if (pull.progress->clock() > frontier) greatest = std::max(greatest, pull.progress->clock() - frontier);
+  }
 }
 
 void ShardCore::Impl::Park(Pull pull, std::optional<uint64_t> place, Outbox& out) {

@@ -67,7 +67,7 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
   }
   if (duplicate) {
     ++counters.pushes_deduplicated;
-    if (pass != nullptr) ++pass->duplicates;
+    if (pass != nullptr) ++pass->counts.duplicates;
     AnswerPush(push, true, out);
     if (pass != nullptr) FinishClock(push, out);
     return {};

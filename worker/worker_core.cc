@@ -7,6 +7,11 @@
 #include "common/net/envelope.h"
 
 namespace sheaf {
+namespace {
+
+constexpr Duration kWaitWorthSaying = Milliseconds(100);
+
+}  // namespace
 
 WorkerCore::WorkerCore(WorkerOptions options, RangeLoader& loader, TrainStepFactory make_step)
     : options_(std::move(options)), loader_(loader), make_step_(std::move(make_step)),
@@ -455,7 +460,7 @@ std::string WorkerCore::WaitingFor(TimePoint now) const {
   if (planning_job_) return planning_seen_;
   if (leases_.empty()) return "the scheduler to give it work";
   if (has_ready_batch()) return "";
-  if (std::string server = client_.WaitingFor(now); !server.empty()) return server;
+  if (std::string server = client_.WaitingFor(now, kWaitWorthSaying); !server.empty()) return server;
   for (const auto& [number, lease] : leases_) {
     if (!lease.ready && !lease.finished) return "data: " + lease.grant.rows().path();
   }

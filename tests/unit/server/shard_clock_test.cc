@@ -197,7 +197,9 @@ TEST_F(ShardCoreSsp, LetsALaneBeAheadByTheStalenessAndNoMore) {
     EXPECT_TRUE(Ask(MakePull({Key(0, 1)}, At(0, clock))).header.has_pull_reply()) << clock;
     Ask(MakePush({{Key(0, 1), {1, 1}}}, clock, At(0, clock)));
   }
+  EXPECT_EQ(core->stats().ledgers.at(0).staleness(), 2U);
   EXPECT_EQ(Refusal(MakePull({Key(0, 1)}, At(0, 3))), "NOT_YET");
+  EXPECT_EQ(core->stats().ledgers.at(0).staleness(), 2U);  // what was answered counts, not what was asked
   EXPECT_EQ(last_refusal.waiting_for(), "lane 1 at clock 0 of job 5");
   const auto items = Send(MakePush({{Key(0, 1), {1, 1}}}, 0, At(1, 0), 1), kOtherClient);
   ASSERT_EQ(items.size(), 2U);
@@ -448,6 +450,7 @@ TEST_F(ShardCorePass, AddsUpTheShardsOfAServer) {
   ShardStats b = a;
   b.seen_generation = 4;
   b.ledgers[0].set_min_examples(5);
+  b.ledgers[0].set_staleness(3);
   const ShardStats sum = MergeStats({a, b});
   EXPECT_EQ(sum.rows, 2U);
   EXPECT_EQ(sum.seen_generation, 4U);
@@ -456,6 +459,7 @@ TEST_F(ShardCorePass, AddsUpTheShardsOfAServer) {
   EXPECT_EQ(sum.ledgers[0].min_examples(), 5U);
   EXPECT_EQ(sum.ledgers[0].max_examples(), 20U);
   EXPECT_EQ(sum.ledgers[0].duplicates(), 2U);
+  EXPECT_EQ(sum.ledgers[0].staleness(), 3U);
 }
 
 }  // namespace
