@@ -12,10 +12,23 @@ if(SHEAF_SANITIZE)
   target_link_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE})
 endif()
 
+# The headers that most files include, compiled once. Off in one build of the tests, which so proves that every file includes
+# what it uses.
+if(SHEAF_PCH)
+  add_library(sheaf_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/precompiled.cc)
+  target_precompile_headers(sheaf_pch PRIVATE ${CMAKE_CURRENT_LIST_DIR}/precompiled.h)
+  target_link_libraries(sheaf_pch PRIVATE sheaf_options sheaf_proto)
+endif()
+function(sheaf_use_pch target)
+  if(SHEAF_PCH)
+    target_precompile_headers(${target} REUSE_FROM sheaf_pch)
+  endif()
+endfunction()
+
 # sheaf_library(NAME [DEPS ...] [PRIVATE_DEPS ...] [SUBDIRS ...]): a library of all sources of this folder (and SUBDIRS),
-# but not main.cc, known as sheaf::NAME.
+# but not main.cc, known as sheaf::NAME. NO_PCH: it is compiled with other options than the precompiled headers.
 function(sheaf_library name)
-  cmake_parse_arguments(ARG "" "" "DEPS;PRIVATE_DEPS;SUBDIRS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_PCH" "" "DEPS;PRIVATE_DEPS;SUBDIRS" ${ARGN})
   set(globs *.cc *.h)
   foreach(dir IN LISTS ARG_SUBDIRS)
     list(APPEND globs ${dir}/*.cc ${dir}/*.h)
@@ -26,6 +39,9 @@ function(sheaf_library name)
   add_library(sheaf::${name} ALIAS sheaf_${name})
   target_link_libraries(sheaf_${name} PUBLIC sheaf_options ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
   set_target_properties(sheaf_${name} PROPERTIES LINKER_LANGUAGE CXX)
+  if(NOT ARG_NO_PCH)
+    sheaf_use_pch(sheaf_${name})
+  endif()
 endfunction()
 
 # sheaf_executable(NAME DEPS ...): main.cc of this folder.
@@ -33,6 +49,7 @@ function(sheaf_executable name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   add_executable(${name} main.cc)
   target_link_libraries(${name} PRIVATE sheaf_options ${ARG_DEPS})
+  sheaf_use_pch(${name})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
@@ -54,6 +71,7 @@ function(sheaf_test name)
   set(target ${kind}_${name}_test)
   add_executable(${target} ${sources})
   target_link_libraries(${target} PRIVATE sheaf_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  sheaf_use_pch(${target})
   gtest_discover_tests(${target} TEST_PREFIX "${kind}.${name}." DISCOVERY_TIMEOUT 60
                        PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${kind})
 endfunction()

@@ -1,0 +1,1 @@
+// An object library needs a source; its precompiled header is what it is for.
