@@ -52,11 +52,11 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
     if (!request.refused_since) request.refused_since = now;
     if (const Duration refused = now - *request.refused_since; refused >= options.deadline) {
       return End(*request.operation,
-                 Fail(ErrorCode::kTimeout, peers.at(request.peer).Text(), " has refused a ", RequestText(request), " for ",
+                 Fail(ErrorCode::kOverloaded, peers.at(request.peer).Text(), " has refused a ", RequestText(request), " for ",
                       FormatSeconds(refused), " (", pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
     }
     request.state = RequestState::kPaused;
-    request.timer.OnPause(now, Milliseconds(refusal.retry_after_ms()));
+    request.timer.OnPause(now, Milliseconds(refusal.retry_after_ms()), request.number);
     request.waiting_for = refusal.text().empty() ? pb::Refusal::Reason_Name(refusal.reason()) : refusal.text();
   };
   // Repeats are answered each: what was refused once, and waits for a configuration since, is not refused again.
@@ -65,6 +65,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
     case pb::Refusal::NOT_YET:
       // Parked: the server keeps it within a budget of its own, and others may wait for what we send next.
       request.refused_since.reset();
+      NoteRemembered(request);   // it has read the lists
       request.state = RequestState::kSent;
       request.timer.OnAlive(now);
       request.waiting_for = refusal.waiting_for();

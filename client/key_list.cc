@@ -22,12 +22,10 @@ KeyPart::KeyPart(std::vector<Segment> segments) : segments_(std::move(segments))
   }
 }
 
-const Buffer& KeyPart::Keys(const KeyVector& list) {
+Buffer KeyPart::Keys(const KeyVector& list) {
   if (!keys_.empty() || empty()) return keys_;
-  if (contiguous_) {
-    keys_ = Buffer(list, std::as_bytes(std::span(*list).subspan(segments_.front().begin, size_)));
-    return keys_;
-  }
+  // Not kept: it would hold the list, whose end is what ends this part's place in the cache.
+  if (contiguous_) return Buffer(list, std::as_bytes(std::span(*list).subspan(segments_.front().begin, size_)));
   auto gathered = std::make_shared_for_overwrite<HashedKey[]>(size_);
   HashedKey* to = gathered.get();
   ForEachRun([&](uint32_t begin, uint32_t count) {

@@ -45,7 +45,7 @@ class KeyPart {
   bool contiguous() const { return contiguous_; }
 
   // The part's keys one after the other: a view into the list if it can be, else gathered once and kept.
-  const Buffer& Keys(const KeyVector& list);
+  Buffer Keys(const KeyVector& list);
   const Signature& SignatureIn(const KeyVector& list);
   // Rows [first, first + count) of this part.
   std::shared_ptr<KeyPart> Slice(uint32_t first, uint32_t count) const;

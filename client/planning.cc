@@ -104,7 +104,7 @@ void PsClient::Impl::RouteAnew(Operation& operation, TimePoint now) {
     } else if (request.state == RequestState::kWaitsForConfig && config.generation() >= request.wanted_generation) {
       // The newer configuration changes nothing for it: ask again, but not at once for ever.
       request.state = RequestState::kPaused;
-      request.timer.OnPause(now, {});
+      request.timer.OnPause(now, {}, request.number);
     }
   }
   if (operation.kind == OperationKind::kScan) {
@@ -195,7 +195,7 @@ void PsClient::Impl::EncodePayload(Operation& operation, OperationTable& table) 
   const size_t bytes = EncodedSize(codec, table.keys->size(), table.dim);
   auto room = std::make_shared_for_overwrite<std::byte[]>(bytes);
   const std::span<std::byte> encoded(room.get(), bytes);
-  if (codec == pb::WireSpec::INT8) {
+  if (codec == pb::WireSpec::INT8 && operation.push.error_feedback) {
     std::vector<float*> rows;
     residuals.Of(table.table, table.dim).Rows(*table.keys, rows);
     EncodeInt8WithFeedback(table.gradients, table.dim, rows, encoded);
@@ -275,7 +275,7 @@ Status PsClient::Impl::PlanGroup(Operation& operation, PeerId peer, std::shared_
     request.pull_after = operation.kind == OperationKind::kPushPull && has_keys && group.slice_count == 1;
     if (pause > Duration::zero()) {
       request.state = RequestState::kPaused;
-      request.timer.OnPause(now, pause);
+      request.timer.OnPause(now, pause, request.number);
     }
   }
   return {};

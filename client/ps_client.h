@@ -4,10 +4,10 @@
 // Thread-safety: none; it lives on its owner's event loop. Ownership: an operation's buffers belong to the client
 // until its completion hands them back.
 // Shapes: keys [n] hashed, ascending, distinct; values [n, dim] row-major fp32 whatever the wire codec.
-// Errors of an operation (in its completion): kTimeout (a peer was silent until the deadline; names it), kClosed (the lane,
+// Errors of an operation (in its completion): kTimeout (a peer was silent until the deadline; names it), kOverloaded (it
+// answered, but refused for now until the deadline; names it and its reason), kClosed (the lane,
 // pass or job ended), kInvalidArgument (a request the server can never take), kNotFound (no such table).
-// Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same identity;
-// a peer that refuses for now until the deadline, however lively, ends it as silence does.
+// Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same identity.
 #pragma once
 
 #include <cstdint>
@@ -62,6 +62,9 @@ struct PushOptions {
   PushIdentity identity{};
   uint32_t example_count = 0;
   pb::WireSpec::Codec codec = pb::WireSpec::FP32;
+  // INT8: what rounding loses is added to the next push of the same key. Not for pushes whose bits must not depend on who
+  // computes them (BSP), as it is this client that remembers.
+  bool error_feedback = true;
 };
 
 struct Completion {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "common/base/random.h"
 #include "common/runtime/clock.h"
 
 namespace sheaf {
@@ -28,11 +29,13 @@ class RetryTimer {
     delay_ = first_;
     resend_at_ = now + delay_;
   }
-  // The peer refused for now. `asked` is the pause it asks for; zero: a pause that doubles.
-  void OnPause(TimePoint now, Duration asked) {
+  // The peer refused for now. The pause doubles, as every repeat brings its payload along, but is not shorter than the peer
+  // asks for; `salt` spreads those of many requests over a quarter of it.
+  void OnPause(TimePoint now, Duration asked, uint64_t salt) {
     heard_ = now;
     delay_ = first_;
-    resend_at_ = now + (asked > Duration::zero() ? std::min(asked, longest_) : pause_);
+    const Duration pause = std::min(std::max(asked, pause_), longest_);
+    resend_at_ = now + pause + pause * static_cast<int64_t>(MixKey(salt) % 256) / 1024;
     pause_ = std::min(pause_ * 2, longest_);
   }
 

@@ -53,7 +53,7 @@ Buffer JoinKeys(const std::vector<OperationTable>& tables, const std::vector<Blo
   std::byte* to = room.get();
   for (size_t i = 0; i < blocks.size(); ++i) {
     if (forms[i] == KeyForm::kBySignature) continue;
-    const Buffer& keys = blocks[i].part->Keys(tables[blocks[i].table].keys);
+    const Buffer keys = blocks[i].part->Keys(tables[blocks[i].table].keys);
     if (keys.empty()) continue;
     std::memcpy(to, keys.data(), keys.size());
     to += keys.size();

@@ -59,6 +59,7 @@ void Job::Advance(Membership& members, TimePoint now) {
     return;
   }
   if (step_ == Step::kSettle) {
+    if (!lanes_made_) MakeLanes(members);
     std::string disagreement;
     if (!ServersAgree(members, disagreement)) {
       detail_ = disagreement;
@@ -75,20 +76,14 @@ void Job::Advance(Membership& members, TimePoint now) {
     }
     confirm_ = false;
     if (pass_index_ == passes_.size()) {
-      Finish(now);
+      End(pb::FINISHED, "", now);
       return;
     }
     step_ = Step::kWork;
     detail_.clear();
     pass_began_ = now;
   }
-  if (IsBsp() && pass().kind == pb::TRAIN) {
-    std::vector<NodeId> workers;
-    for (Node* worker : members.Alive(pb::WORKER)) {
-      if (!worker->worker_report.leaving()) workers.push_back(worker->id);
-    }
-    book_->AssignLanes(workers);
-  }
+  ShareLanes(members);
   detail_ = members.CountAlive(pb::WORKER) == 0 ? "waits for a worker: none is alive" : "";
 }
 
@@ -160,7 +155,7 @@ void Job::MakeTables() {
     statistics.set_update(pb::TableSpec::SUM);
     brief_.set_statistics_table(statistics.id());
   }
-  config_dirty_ = true;
+  MarkUrgent();
 }
 
 uint32_t Job::SplitOf(pb::PassKind kind) const {
@@ -171,7 +166,9 @@ uint32_t Job::SplitOf(pb::PassKind kind) const {
 void Job::StartPass(TimePoint now) {
   step_ = Step::kSettle;
   settle_since_ = now;
-  config_dirty_ = true;
+  MarkUrgent();
+  lanes_made_ = false;
+  lanes_shared_.reset();
   roster_.Clear();
   lane_of_.clear();
   next_lane_ = 0;
@@ -229,9 +226,23 @@ void Job::EndPass(TimePoint now) {
     result.set_kind(done.kind);
     result.set_epoch(done.epoch);
     ComputeMetrics(eval_counts_, spec_.model(), result);
+    TrimResults();
   }
   ++pass_index_;
   StartPass(now);
+}
+
+// Results travel with every status, and a message is bounded: a confusion matrix only with the last result of its kind, and
+// not of very many classes; results of the last epochs only.
+void Job::TrimResults() {
+  constexpr size_t kKeptResults = 1000;
+  constexpr int kMostConfusion = 256 * 256;
+  const pb::EvalResult& latest = results_.back();
+  for (size_t i = 0; i + 1 < results_.size(); ++i) {
+    if (results_[i].kind() == latest.kind()) results_[i].clear_confusion();
+  }
+  if (latest.confusion_size() > kMostConfusion) results_.back().clear_confusion();
+  if (results_.size() > kKeptResults) results_.erase(results_.begin());
 }
 
 bool Job::ServersAgree(Membership& members, std::string& disagreement) const {
@@ -271,7 +282,7 @@ Job::PassCounts Job::CountsOf(const Membership& members, uint32_t pass) const {
 
 void Job::OnConfigPublished(uint64_t generation) {
   if (!config_dirty_) return;
-  config_dirty_ = false;
+  config_dirty_ = config_urgent_ = false;
   published_generation_ = generation;
 }
 
@@ -286,8 +297,32 @@ LaneId Job::JoinLane(NodeId worker) {
   const bool first = roster_.lane_size() == 1;
   entry->set_start_clock(first ? max_clock_ : max_clock_ + roster_.staleness());
   entry->set_end_clock(kForever);
-  config_dirty_ = true;
+  MarkUrgent();
   return lane;
+}
+
+// Lanes for all workers that are in, so that the pass's first configuration has them: lanes that joined one by one would
+// have each configuration sent to every server. But not when there is hardly work for all, as a lane without work holds
+// the others back until it has left.
+void Job::MakeLanes(Membership& members) {
+  lanes_made_ = true;
+  if (pass_index_ >= passes_.size() || !Updates(pass().kind) || (IsBsp() && pass().kind == pb::TRAIN)) return;
+  const std::vector<Node*> workers = members.Alive(pb::WORKER);
+  if (book_->size() < 2 * workers.size()) return;
+  for (const Node* worker : workers) {
+    if (!worker->worker_report.leaving()) JoinLane(worker->id);
+  }
+}
+
+// BSP: gives lanes that nobody holds to workers, when workers have come or gone.
+void Job::ShareLanes(Membership& members) {
+  if (!IsBsp() || pass().kind != pb::TRAIN || lanes_shared_ == members.version()) return;
+  lanes_shared_ = members.version();
+  std::vector<NodeId> workers;
+  for (const Node* worker : members.Alive(pb::WORKER)) {
+    if (!worker->worker_report.leaving()) workers.push_back(worker->id);
+  }
+  book_->AssignLanes(workers);
 }
 
 void Job::LeaveLane(NodeId worker) {
@@ -331,6 +366,7 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint
     // It does nothing more; what it has done was just taken in.
     book_->Release(worker.id);
     LeaveLane(worker.id);
+    lanes_shared_.reset();
   }
   if (lane_of_.contains(worker.id) && book_->Held(worker.id).empty() && book_->NothingFor(worker.id)) {
     LeaveLane(worker.id);  // a lane without work would hold the others back for ever
@@ -365,12 +401,7 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint) {
   }
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
   const pb::WorkerReport& report = worker.worker_report;
-  if (!report.leaving()) {
-    const size_t held = book_->Held(worker.id).size();
-    if (held < options_.leases_ahead) {
-      book_->Grant(worker.id, static_cast<uint32_t>(options_.leases_ahead - held), next_lease_);
-    }
-  }
+  if (!report.leaving()) book_->Grant(worker.id, options_.leases_ahead, next_lease_);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
   const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
@@ -404,44 +435,34 @@ void Job::AddToConfig(pb::ClusterConfig& config) const {
 
 void Job::Fail(ErrorCode code, std::string text, TimePoint now) {
   if (ended()) return;
-  phase_ = pb::FAILED;
   error_code_ = code;
-  detail_ = std::move(text);
-  ended_at_ = now;
+  End(pb::FAILED, std::move(text), now);
   DropTables();
 }
 
 void Job::Cancel(std::string reason, TimePoint now) {
   if (ended()) return;
-  phase_ = pb::CANCELLED;
   error_code_ = ErrorCode::kCancelled;
-  detail_ = reason.empty() ? "cancelled" : std::move(reason);
-  ended_at_ = now;
+  End(pb::CANCELLED, reason.empty() ? "cancelled" : std::move(reason), now);
   DropTables();
 }
 
-void Job::DropTables() {
-  ForgetPasses();
-  tables_.clear();
+// What is only needed while it runs goes: a job of a million ranges must not weigh on the scheduler once it is over.
+void Job::End(pb::JobPhase phase, std::string detail, TimePoint now) {
+  phase_ = phase;
+  detail_ = std::move(detail);
+  ended_at_ = now;
+  for (auto& ranges : split_ranges_) std::vector<PlannedRange>().swap(ranges);
+  for (auto& holders : split_holders_) std::vector<NodeId>().swap(holders);
+  lane_of_.clear();
+  eval_counts_.Clear();
   roster_.Clear();
   book_.reset();
   config_dirty_ = true;
 }
 
-// A job of a million ranges must not weigh on the scheduler once it is over.
-void Job::ForgetPasses() {
-  for (auto& ranges : split_ranges_) std::vector<PlannedRange>().swap(ranges);
-  for (auto& holders : split_holders_) std::vector<NodeId>().swap(holders);
-  lane_of_.clear();
-  eval_counts_.Clear();
-}
-
-void Job::Finish(TimePoint now) {
-  ForgetPasses();
-  phase_ = pb::FINISHED;
-  detail_.clear();
-  ended_at_ = now;
-  roster_.Clear();
+void Job::DropTables() {
+  tables_.clear();
   config_dirty_ = true;
 }
 

@@ -13,6 +13,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,11 +57,14 @@ class Job {
   JobId id() const { return id_; }
   bool ended() const { return phase_ >= pb::FINISHED; }
   bool holds_tables() const { return !tables_.empty(); }
+  // Its part of the configuration has changed; urgent: nothing is granted before that is out.
   bool config_dirty() const { return config_dirty_; }
+  bool config_urgent() const { return config_urgent_; }
   void AddToConfig(pb::ClusterConfig& config) const;
   // For the log: changes when the phase or the pass does.
   std::string StateLine() const;
-  pb::JobStatus Describe(const Membership& members, TimePoint now) const;
+  // `whole`: with all that it was asked to do and all that came out, which may be large.
+  pb::JobStatus Describe(const Membership& members, TimePoint now, bool whole) const;
 
  private:
   struct Pass {
@@ -75,14 +79,17 @@ class Job {
   void StartPass(TimePoint now);
   void EndPass(TimePoint now);
   bool ServersAgree(Membership& members, std::string& disagreement) const;
-  void Finish(TimePoint now);
-  void ForgetPasses();
+  void End(pb::JobPhase phase, std::string detail, TimePoint now);
   // What the servers count of a pass beside its examples.
   struct PassCounts {
     uint64_t duplicates = 0;
     uint64_t staleness = 0;
   };
   PassCounts CountsOf(const Membership& members, uint32_t pass) const;
+  void MarkUrgent() { config_dirty_ = config_urgent_ = true; }
+  void MakeLanes(Membership& members);
+  void ShareLanes(Membership& members);
+  void TrimResults();
   LaneId JoinLane(NodeId worker);
   void LeaveLane(NodeId worker);
   const Pass& pass() const { return passes_[pass_index_]; }
@@ -98,7 +105,7 @@ class Job {
   std::string detail_;                     // what it waits for, or how it ended
   ErrorCode error_code_{};
   bool may_begin_ = false;
-  bool config_dirty_ = false;
+  bool config_dirty_ = false, config_urgent_ = false;
   uint64_t published_generation_ = 0;
 
   NodeId planner_;
@@ -118,6 +125,8 @@ class Job {
   pb::Roster roster_;                      // of the current pass; lanes empty for evaluation
   std::map<NodeId, LaneId> lane_of_;       // dynamic passes
   uint32_t next_lane_ = 0;
+  bool lanes_made_ = false;
+  std::optional<uint64_t> lanes_shared_;   // BSP: for this version of the membership
   uint64_t max_clock_ = 0;                 // greatest clock any lane of the pass was reported at
   uint64_t next_lease_ = 1;
   pb::EvalCounts eval_counts_;

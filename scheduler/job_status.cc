@@ -16,7 +16,7 @@ std::string Job::StateLine() const {
   return line;
 }
 
-pb::JobStatus Job::Describe(const Membership& members, TimePoint now) const {
+pb::JobStatus Job::Describe(const Membership& members, TimePoint now, bool whole) const {
   pb::JobStatus status;
   status.set_job(id_.value);
   status.set_name(spec_.name());
@@ -25,10 +25,12 @@ pb::JobStatus Job::Describe(const Membership& members, TimePoint now) const {
   if (phase_ == pb::FAILED || phase_ == pb::CANCELLED) status.set_error_code(static_cast<uint32_t>(error_code_));
   status.set_epochs(spec_.train().epochs());
   status.set_workers_lost(workers_lost_);
-  *status.mutable_brief() = brief_;
+  if (whole) *status.mutable_brief() = brief_;
   status.set_train_rows(split_rows_[0]);
-  for (const pb::EvalResult& result : results_) *status.add_eval() = result;
-  for (double loss : epoch_loss_) status.add_epoch_train_loss(loss);
+  if (whole) {
+    for (const pb::EvalResult& result : results_) *status.add_eval() = result;
+    for (double loss : epoch_loss_) status.add_epoch_train_loss(loss);
+  }
 
   const bool began = began_ != TimePoint{} || phase_ >= pb::PLANNING;
   const TimePoint until = ended() ? ended_at_ : now;
@@ -56,7 +58,7 @@ pb::JobStatus Job::Describe(const Membership& members, TimePoint now) const {
       status.set_epoch(pass().epoch);
       trained += book_->examples();
       if (step_ == Step::kWork) train_time += now - pass_began_;
-      if (book_->examples() > 0) status.set_train_loss(book_->loss_sum() / static_cast<double>(book_->examples()));
+      if (book_->examples() > 0) status.set_train_loss(book_->running_loss() / static_cast<double>(book_->examples()));
     }
   } else if (ended() && ToSeconds(train_time) > 0) {
     status.set_examples_per_second(static_cast<double>(trained) / ToSeconds(train_time));

@@ -1,6 +1,7 @@
 #include "scheduler/lease_book.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "common/base/check.h"
 
@@ -25,6 +26,8 @@ LeaseBook::LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std:
   queue_.resize(lanes);
   lane_holder_.resize(lanes);
   lane_end_.resize(lanes);
+  first_open_.resize(lanes);
+  for (uint32_t lane = 0; lane < lanes; ++lane) lanes_of_[NodeId()].insert(lane);
   for (uint32_t index : order) {
     const uint32_t lane = index % lanes;
     Range& range = ranges_[index];
@@ -41,6 +44,9 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   Range& range = ranges_[state.range()];
   if (range.done || range.lease != state.lease() || range.lease == 0 || range.holder != worker) return false;
   if (state.batches_done() < range.batches_done || state.batches_done() > range.plan.batches) return false;
+  examples_ += state.examples() - range.examples;
+  bad_rows_ += state.bad_rows() - range.bad_rows;
+  running_loss_ += state.loss_sum() - range.loss;
   range.batches_done = state.batches_done();
   range.examples = state.examples();
   range.loss = state.loss_sum();
@@ -76,8 +82,9 @@ void LeaseBook::Release(NodeId worker) {
     for (const auto& [order, index] : it->second) Free(index);
     held_.erase(it);
   }
-  for (NodeId& holder : lane_holder_) {
-    if (holder == worker) holder = NodeId();
+  if (const auto lanes = lanes_of_.find(worker); lanes != lanes_of_.end()) {
+    const std::set<uint32_t> left = lanes->second;
+    for (const uint32_t lane : left) GiveLane(lane, NodeId());
   }
   // What the departed had in memory is anybody's now.
   if (const auto mine = free_.find(worker); mine != free_.end()) {
@@ -87,18 +94,19 @@ void LeaseBook::Release(NodeId worker) {
   std::replace(last_holder_.begin(), last_holder_.end(), worker, NodeId());
 }
 
-bool LeaseBook::Grant(NodeId worker, uint32_t count, uint64_t& next_lease) {
+void LeaseBook::Lease(NodeId worker, uint32_t index, uint64_t& next_lease) {
+  Range& range = ranges_[index];
+  range.lease = next_lease++;
+  range.holder = worker;
+  range.first_batch = range.batches_done;
+  held_[worker].insert({range.order, index});
+}
+
+bool LeaseBook::Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease) {
   bool granted = false;
-  const auto lease = [&](uint32_t index) {
-    Range& range = ranges_[index];
-    range.lease = next_lease++;
-    range.holder = worker;
-    range.first_batch = range.batches_done;
-    held_[worker].insert({range.order, index});
-    granted = true;
-  };
   if (policy_ == Policy::kDynamic) {
-    for (; count > 0 && free_count_ > 0; --count) {
+    const auto held = held_.find(worker);
+    for (size_t count = held == held_.end() ? 0 : held->second.size(); count < ahead && free_count_ > 0; ++count) {
       // Its own first, then nobody's, then the ranges of whoever has most left.
       auto from = free_.find(worker);
       if (from == free_.end() || from->second.empty()) from = free_.find(NodeId());
@@ -109,19 +117,24 @@ bool LeaseBook::Grant(NodeId worker, uint32_t count, uint64_t& next_lease) {
       const uint32_t index = from->second.begin()->second;
       from->second.erase(from->second.begin());
       --free_count_;
-      lease(index);
+      Lease(worker, index, next_lease);
+      granted = true;
     }
     return granted;
   }
-  // Each lane of the worker is served in turn: a lane without a lease would hold all others back.
-  for (uint32_t lane = 0; lane < queue_.size(); ++lane) {
-    if (lane_holder_[lane] != worker) continue;
-    uint32_t ahead = std::max(count, 2U);
-    for (uint32_t index : queue_[lane]) {
-      const Range& range = ranges_[index];
+  const auto lanes = lanes_of_.find(worker);
+  if (lanes == lanes_of_.end()) return false;
+  for (const uint32_t lane : lanes->second) {
+    const std::vector<uint32_t>& queue = queue_[lane];
+    uint32_t& first = first_open_[lane];
+    while (first < queue.size() && ranges_[queue[first]].done) ++first;
+    for (uint32_t at = first, open = 0; at < queue.size() && open < ahead; ++at) {
+      const Range& range = ranges_[queue[at]];
       if (range.done) continue;
-      if (ahead-- == 0) break;
-      if (range.lease == 0) lease(index);
+      ++open;
+      if (range.lease != 0) continue;
+      Lease(worker, queue[at], next_lease);
+      granted = true;
     }
   }
   return granted;
@@ -135,65 +148,67 @@ std::vector<RangeId> LeaseBook::Held(NodeId worker) const {
   return held;
 }
 
+void LeaseBook::GiveLane(uint32_t lane, NodeId worker) {
+  NodeId& holder = lane_holder_[lane];
+  const auto from = lanes_of_.find(holder);
+  from->second.erase(lane);
+  if (from->second.empty()) lanes_of_.erase(from);
+  lanes_of_[worker].insert(lane);
+  holder = worker;
+}
+
 bool LeaseBook::AssignLanes(const std::vector<NodeId>& workers) {
   if (policy_ != Policy::kStatic || workers.empty()) return false;
-  bool changed = false;
-  const auto load = [&](NodeId worker) { return std::count(lane_holder_.begin(), lane_holder_.end(), worker); };
-  const auto idlest = [&] {
-    return *std::min_element(workers.begin(), workers.end(), [&](NodeId a, NodeId b) { return load(a) < load(b); });
-  };
-  for (NodeId& holder : lane_holder_) {
-    if (holder == NodeId()) {
-      holder = idlest();
-      changed = true;
-    }
+  // By load, then by the workers' order: the same every time.
+  std::set<std::tuple<size_t, size_t, NodeId>> by_load;
+  for (size_t i = 0; i < workers.size(); ++i) {
+    const auto lanes = lanes_of_.find(workers[i]);
+    by_load.insert({lanes == lanes_of_.end() ? 0 : lanes->second.size(), i, workers[i]});
   }
-  // A newcomer relieves a worker that stands in for the dead: lanes move until loads differ by at most one.
-  for (;;) {
-    const NodeId light = idlest();
-    const NodeId heavy =
-        *std::max_element(workers.begin(), workers.end(), [&](NodeId a, NodeId b) { return load(a) < load(b); });
-    if (load(heavy) - load(light) < 2) return changed;
-    const auto lane = std::find(lane_holder_.rbegin(), lane_holder_.rend(), heavy);
-    const uint32_t lane_number = static_cast<uint32_t>(std::distance(lane, lane_holder_.rend())) - 1;
-    for (uint32_t index : queue_[lane_number]) {
-      Range& range = ranges_[index];
-      if (range.lease != 0) {
-        held_[heavy].erase({range.order, index});
-        Free(index);
-      }
-    }
-    *lane = light;
+  const auto change_load = [&](std::tuple<size_t, size_t, NodeId> entry, int by) {
+    by_load.erase(entry);
+    std::get<0>(entry) += static_cast<size_t>(by);
+    by_load.insert(entry);
+  };
+  bool changed = false;
+  while (lanes_of_.contains(NodeId())) {
+    const auto light = *by_load.begin();
+    GiveLane(*lanes_of_.at(NodeId()).begin(), std::get<2>(light));
+    change_load(light, 1);
     changed = true;
   }
+  // A newcomer relieves a worker that stands in for the dead: lanes move until loads differ by at most one.
+  while (std::get<0>(*by_load.rbegin()) - std::get<0>(*by_load.begin()) >= 2) {
+    const auto light = *by_load.begin(), heavy = *by_load.rbegin();
+    const NodeId from = std::get<2>(heavy);
+    const uint32_t lane = *lanes_of_.at(from).rbegin();
+    for (uint32_t at = first_open_[lane]; at < queue_[lane].size(); ++at) {
+      const uint32_t index = queue_[lane][at];
+      if (ranges_[index].lease == 0) continue;
+      held_[from].erase({ranges_[index].order, index});
+      Free(index);
+    }
+    GiveLane(lane, std::get<2>(light));
+    change_load(light, 1);
+    change_load(heavy, -1);
+    changed = true;
+  }
+  return changed;
 }
 
 bool LeaseBook::NothingFor(NodeId worker) const {
   if (policy_ == Policy::kDynamic) return free_count_ == 0;
-  for (uint32_t lane = 0; lane < queue_.size(); ++lane) {
-    if (lane_holder_[lane] != worker) continue;
-    for (uint32_t index : queue_[lane]) {
-      if (!ranges_[index].done) return false;
-    }
-  }
-  return true;
-}
-
-uint64_t LeaseBook::examples() const {
-  uint64_t sum = 0;
-  for (const Range& range : ranges_) sum += range.base_examples + range.examples;
-  return sum;
+  const auto lanes = lanes_of_.find(worker);
+  if (lanes == lanes_of_.end()) return true;
+  return std::all_of(lanes->second.begin(), lanes->second.end(), [&](uint32_t lane) {
+    return std::all_of(queue_[lane].begin() + first_open_[lane], queue_[lane].end(),
+                       [&](uint32_t index) { return ranges_[index].done; });
+  });
 }
 
 double LeaseBook::loss_sum() const {
   double sum = 0;
   for (const Range& range : ranges_) sum += range.base_loss + range.loss;
-  return sum;
-}
-
-uint64_t LeaseBook::bad_rows() const {
-  uint64_t sum = 0;
-  for (const Range& range : ranges_) sum += range.base_bad_rows + range.bad_rows;
   return sum;
 }
 

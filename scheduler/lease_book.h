@@ -54,11 +54,13 @@ class LeaseBook {
   bool Update(NodeId worker, const pb::LeaseState& state);
   // Gives back what a worker held.
   void Release(NodeId worker);
-  // Leases up to `count` more ranges to a worker; returns whether it got any.
-  bool Grant(NodeId worker, uint32_t count, uint64_t& next_lease);
+  // Leases more ranges to a worker until it holds `ahead` of them (static: of each of its lanes, as a lane without a lease
+  // would hold all others back); returns whether it got any.
+  bool Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease);
   // The ranges a worker should be holding now, in the order it should work on them.
   std::vector<RangeId> Held(NodeId worker) const;
-  // Static: assigns lanes nobody holds to workers that hold fewest. Returns whether anything changed.
+  // Static: assigns lanes nobody holds to workers that hold fewest. Returns whether anything changed. For when workers have
+  // come or gone, not for every event: it walks all lanes.
   bool AssignLanes(const std::vector<NodeId>& workers);
   NodeId LaneHolder(LaneId lane) const { return lane_holder_.at(lane.value); }
   uint64_t LaneEnd(LaneId lane) const { return lane_end_.at(lane.value); }
@@ -69,17 +71,23 @@ class LeaseBook {
   // True if there is nothing left to lease out to this worker.
   bool NothingFor(NodeId worker) const;
 
-  uint64_t examples() const;       // of all ranges, done and under way
-  double loss_sum() const;
-  uint64_t bad_rows() const;
+  // Of all ranges, done and under way.
+  uint64_t examples() const { return examples_; }
+  uint64_t bad_rows() const { return bad_rows_; }
+  double loss_sum() const;         // in the order of the ranges, so that equal runs print equal sums; walks all of them
+  double running_loss() const { return running_loss_; }      // the same but for rounding, without the walk
   std::vector<NodeId> LastHolders() const { return last_holder_; }
 
  private:
   void Free(uint32_t index);
+  void Lease(NodeId worker, uint32_t index, uint64_t& next_lease);
+  void GiveLane(uint32_t lane, NodeId worker);
 
   Policy policy_;
   std::vector<Range> ranges_;
   size_t done_count_ = 0;
+  uint64_t examples_ = 0, bad_rows_ = 0;
+  double running_loss_ = 0;
   std::vector<NodeId> last_holder_;
   std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> held_;   // (order, range) by worker
 
@@ -89,7 +97,9 @@ class LeaseBook {
 
   // Static, by lane.
   std::vector<std::vector<uint32_t>> queue_;
+  std::vector<uint32_t> first_open_;                         // position in the queue of its first range that is not done
   std::vector<NodeId> lane_holder_;
+  std::map<NodeId, std::set<uint32_t>> lanes_of_;            // by holder; NodeId(0): nobody's
   std::vector<uint64_t> lane_end_;
 };
 

@@ -6,6 +6,7 @@
 #include "common/base/partition.h"
 #include "common/base/random.h"
 #include "common/runtime/exit_codes.h"
+#include "common/runtime/file_limit.h"
 #include "common/runtime/flags_env.h"
 #include "common/runtime/logging.h"
 #include "common/runtime/signals.h"
@@ -31,6 +32,7 @@ int Usage(const std::string& text) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  sheaf::RaiseFileLimit();
   const auto flags =
       sheaf::ParseFlags(argc, argv, {"sheaf-scheduler", "[--listen=HOST] [--port=PORT] [flags]", "The cluster's brain."});
   if (flags.exit_code) return *flags.exit_code;

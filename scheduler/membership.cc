@@ -7,6 +7,7 @@ namespace {
 
 // Departed nodes are kept for `sheaf status`, the latest ones only.
 constexpr size_t kMaxDeparted = 64;
+constexpr Duration kLongPause = std::chrono::seconds(1);  // between two looks
 
 std::string RoleName(pb::Role role) {
   switch (role) {
@@ -33,6 +34,8 @@ Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePo
   node.last_heard = now;
   node.registration = registration;
   by_peer_[peer] = node.id;
+  ++alive_.at(node.role);
+  ++version_;
   return nodes_.emplace(node.id, std::move(node)).first->second;
 }
 
@@ -52,14 +55,15 @@ const Node* Membership::Find(NodeId id) const {
 }
 
 std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Duration server_limit) {
+  const Duration gap = looked_ && now - *looked_ > kLongPause ? now - *looked_ : Duration::zero();
+  looked_ = now;
   std::vector<NodeId> dead;
   for (auto& [id, node] : nodes_) {
-    const Duration limit = node.role == pb::SERVER ? server_limit : worker_limit;
-    if (node.alive() && now - node.last_heard > limit) {
-      node.state = NodeState::kDead;
-      by_peer_.erase(node.peer);
-      dead.push_back(id);
-    }
+    if (!node.alive()) continue;
+    node.last_heard += gap;
+    if (now - node.last_heard <= (node.role == pb::SERVER ? server_limit : worker_limit)) continue;
+    Depart(node, NodeState::kDead);
+    dead.push_back(id);
   }
   return dead;
 }
@@ -67,9 +71,14 @@ std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Dur
 void Membership::MarkLeft(NodeId id) {
   Node* node = Find(id);
   SHEAF_CHECK(node != nullptr, "node ", id);
-  if (!node->alive()) return;
-  node->state = NodeState::kLeft;
-  by_peer_.erase(node->peer);
+  if (node->alive()) Depart(*node, NodeState::kLeft);
+}
+
+void Membership::Depart(Node& node, NodeState state) {
+  node.state = state;
+  by_peer_.erase(node.peer);
+  --alive_.at(node.role);
+  ++version_;
 }
 
 std::vector<Node*> Membership::Alive(pb::Role role) {
@@ -78,12 +87,6 @@ std::vector<Node*> Membership::Alive(pb::Role role) {
     if (node.alive() && node.role == role) alive.push_back(&node);
   }
   return alive;
-}
-
-size_t Membership::CountAlive(pb::Role role) const {
-  size_t count = 0;
-  for (const auto& [id, node] : nodes_) count += node.alive() && node.role == role;
-  return count;
 }
 
 void Membership::Forget() {

@@ -4,7 +4,9 @@
 // one that was declared dead and speaks again is registered anew, under a new node id, and finds its leases gone.
 #pragma once
 
+#include <array>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +27,7 @@ struct Node {
   TimePoint last_heard;
   pb::Register registration;
   pb::ServerReport server_report;   // the latest, of a server
-  pb::WorkerReport worker_report;   // the latest, of a worker (without the plan)
+  pb::WorkerReport worker_report;   // the latest, of a worker (without plan and evaluation counts)
   uint32_t partitions = 0;          // of a server: how many it is primary of
   bool poked = false;               // asked to report since it last did
   uint64_t last_sequence = 0;       // of the latest worker report: overtaken reports are ignored
@@ -42,21 +44,28 @@ class Membership {
   Node* Find(NodeId id);
   const Node* Find(NodeId id) const;
 
-  // Marks nodes that were silent for too long as dead and returns them.
+  // Marks nodes that were silent for too long as dead and returns them. If we have not looked for a while (a stopped
+  // process, a machine that slept), that while is forgiven: we could not hear either.
   std::vector<NodeId> Expire(TimePoint now, Duration worker_limit, Duration server_limit);
   void MarkLeft(NodeId id);
 
   std::vector<Node*> Alive(pb::Role role);                // in order of id
-  size_t CountAlive(pb::Role role) const;
+  size_t CountAlive(pb::Role role) const { return alive_.at(role); }
+  // Rises with every node that comes or goes.
+  uint64_t version() const { return version_; }
   const std::map<NodeId, Node>& nodes() const { return nodes_; }
 
  private:
+  void Depart(Node& node, NodeState state);
   void Forget();                                          // keeps the list of the departed bounded
 
   std::map<NodeId, Node> nodes_;
   std::map<PeerId, NodeId> by_peer_;                      // alive ones only
   uint32_t next_id_ = 1;
   std::map<pb::Role, uint32_t> next_name_;
+  std::array<size_t, pb::Role_ARRAYSIZE> alive_{};        // by role
+  uint64_t version_ = 0;
+  std::optional<TimePoint> looked_;                       // for the dead
 };
 
 }  // namespace sheaf

@@ -11,6 +11,7 @@ namespace sheaf {
 namespace {
 
 constexpr size_t kRememberedJobs = 256;  // for `sheaf jobs`
+constexpr Duration kPublishPerServer = std::chrono::microseconds(200);
 
 Message Reply(uint64_t request) {
   Message message;
@@ -136,6 +137,8 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   node->last_sequence = report.sequence();
   node->poked = true;  // the answer below tells it all
   node->worker_report = report;
+  node->worker_report.clear_plan();
+  node->worker_report.clear_eval();
   Job* job = Current();
   if (job != nullptr) {
     job->OnWorkerReport(*node, report, now);
@@ -198,7 +201,7 @@ void SchedulerCore::OnGetStatus(PeerId from, const Message& message, TimePoint n
   pb::ClusterStatus& status = *reply.header.mutable_status() = Describe(now);
   if (wanted != 0) {
     status.clear_job();
-    *status.add_job() = jobs_.at(JobId(wanted))->Describe(members_, now);
+    *status.add_job() = jobs_.at(JobId(wanted))->Describe(members_, now, /*whole=*/true);
   }
   out.Send(from, std::move(reply));
 }
@@ -238,11 +241,17 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   while (jobs_.size() > kRememberedJobs && jobs_.begin()->second->ended() && !jobs_.begin()->second->holds_tables()) {
     const JobId oldest = jobs_.begin()->first;
     std::erase_if(tokens_, [&](const auto& token) { return token.second == oldest; });
-    job_line_.erase(oldest);
+    noted_.erase(oldest);
     jobs_.erase(jobs_.begin());
   }
-  const bool dirty = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->config_dirty(); });
-  if (servers_changed_ || dirty) Publish(out);
+  bool dirty = servers_changed_, urgent = false;
+  for (const auto& [id, job] : jobs_) {
+    dirty |= job->config_dirty();
+    urgent |= job->config_urgent();
+  }
+  // A configuration goes whole to every server: what is not urgent is collected for as long as sending one may take.
+  const bool spaced = now - published_at_ >= kPublishPerServer * members_.CountAlive(pb::SERVER);
+  if (urgent || (dirty && spaced)) Publish(now, out);
   NoteJobs();
   if (Job* job = Current()) {
     for (Node* worker : members_.Alive(pb::WORKER)) {
@@ -257,11 +266,13 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
 
 void SchedulerCore::NoteJobs() {
   for (const auto& [id, job] : jobs_) {
+    NotedJob& noted = noted_[id];
+    if (noted.ended) continue;
+    noted.ended = job->ended();
     std::string line = job->StateLine();
-    std::string& last = job_line_[id];
-    if (line == last) continue;
+    if (line == noted.line) continue;
     events_.push_back(line);
-    last = std::move(line);
+    noted.line = std::move(line);
   }
 }
 
@@ -277,7 +288,8 @@ void SchedulerCore::BalancePlacement() {
   placement_.Balance(servers);
 }
 
-void SchedulerCore::Publish(Outbox& out) {
+void SchedulerCore::Publish(TimePoint now, Outbox& out) {
+  published_at_ = now;
   if (servers_changed_) BalancePlacement();
   servers_changed_ = false;
   const uint64_t generation = config_.generation() + 1;
@@ -344,7 +356,7 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
       out.set_leases(static_cast<uint32_t>(node.worker_report.lease_size()));
     }
   }
-  for (const auto& [id, job] : jobs_) *status.add_job() = job->Describe(members_, now);
+  for (const auto& [id, job] : jobs_) *status.add_job() = job->Describe(members_, now, /*whole=*/false);
   return status;
 }
 

@@ -59,7 +59,7 @@ class SchedulerCore {
   void Settle(TimePoint now, Outbox& out);
   void NoteJobs();
   void BalancePlacement();
-  void Publish(Outbox& out);
+  void Publish(TimePoint now, Outbox& out);
   Job* Current();                      // the job whose turn it is; nullptr if none
   void Refuse(PeerId to, uint64_t request, pb::Refusal::Reason reason, std::string text, Outbox& out);
 
@@ -72,7 +72,12 @@ class SchedulerCore {
   uint64_t next_job_ = 1;
   pb::ClusterConfig config_;
   bool servers_changed_ = false;
-  std::map<JobId, std::string> job_line_;   // as last logged
+  TimePoint published_at_;
+  struct NotedJob {
+    std::string line;
+    bool ended = false;
+  };
+  std::map<JobId, NotedJob> noted_;    // as last logged
   std::vector<std::string> events_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "common/base/build_info.h"
 #include "common/runtime/exit_codes.h"
+#include "common/runtime/file_limit.h"
 #include "common/runtime/flags_env.h"
 #include "common/runtime/logging.h"
 #include "common/runtime/memory.h"
@@ -41,6 +42,7 @@ std::string FlagProblem() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  sheaf::RaiseFileLimit();
   sheaf::KeepFreedMemory();
   const auto flags = sheaf::ParseFlags(argc, argv,
                                        {"sheaf-server", "[--scheduler=ADDRESS] [--listen=HOST] [--port=PORT] [flags]",

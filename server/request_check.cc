@@ -142,6 +142,18 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
   return {};
 }
 
+size_t HeldBytes(const Message& message, const RequestPart& part) {
+  size_t bytes = message.keys.size() + message.header.ByteSizeLong();
+  const std::less_equal<const std::byte*> before;
+  const std::byte* const begin = message.keys.data();
+  for (const RequestBlock& block : part.blocks) {
+    const std::byte* const keys = block.key_bytes.data();
+    const bool in_frame = before(begin, keys) && before(keys, begin + message.keys.size());
+    bytes += block.begin.size() * sizeof(uint32_t) + (in_frame ? 0 : block.key_bytes.size());
+  }
+  return bytes;
+}
+
 pb::WireSpec::Codec ReplyCodec(pb::WireSpec::Codec push_codec) {
   return push_codec == pb::WireSpec::INT8 ? pb::WireSpec::FP32 : push_codec;
 }

@@ -13,6 +13,7 @@
 
 #include "common/base/buffer.h"
 #include "common/base/ids.h"
+#include "common/net/message.h"
 #include "proto/data.pb.h"
 #include "server/budget.h"
 #include "server/key_list_cache.h"
@@ -73,6 +74,9 @@ struct BlockContext {
 // Checks and resolves the blocks of a pull (`values` is nullptr: INT8 is refused, and replies too large) or push.
 MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& blocks, const Buffer& keys,
                          const Buffer* values, const BlockContext& context, std::vector<RequestBlock>& out);
+
+// What keeping a request's keys and header costs: also lists that it only named, as they are kept alive.
+size_t HeldBytes(const Message& message, const RequestPart& part);
 
 // The codec in which a PushPull's new values travel: the push's own, but exact for INT8, which is for gradients.
 pb::WireSpec::Codec ReplyCodec(pb::WireSpec::Codec push_codec);

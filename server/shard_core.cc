@@ -41,7 +41,8 @@ void ShardCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& o
   }
 }
 
-void ShardCore::OnTick(TimePoint now, Outbox&) { impl_->OnTick(now); }
+void ShardCore::OnTick(TimePoint now, Outbox& out) { impl_->OnTick(now, out); }
+bool ShardCore::has_answers_left() const { return !impl_->half_answered.empty(); }
 ShardStats ShardCore::stats() const { return impl_->Stats(); }
 uint64_t ShardCore::generation() const { return impl_->generation; }
 
@@ -227,7 +228,8 @@ void ShardCore::Impl::DropStaleSlices() {
   });
 }
 
-void ShardCore::Impl::OnTick(TimePoint now) {
+void ShardCore::Impl::OnTick(TimePoint now, Outbox& out) {
+  for (const PassKey& pass : std::exchange(half_answered, {})) AnswerParked(pass, out);
   staging.DropIdle(now - options.staging_idle);
   if (now < next_session_sweep) return;
   next_session_sweep = now + kSessionSweepEvery;

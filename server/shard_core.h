@@ -28,7 +28,7 @@ struct ShardOptions {
   size_t request_budget_bytes = size_t{256} << 20;   // parked pulls, staged slices, gradients kept for BSP
   size_t key_list_budget_bytes = size_t{64} << 20;   // remembered key lists
   uint32_t retry_after_ms = 50;                      // told to clients when the budget is full
-  Duration staging_idle = std::chrono::seconds(60);  // slices whose sender went silent are dropped after it
+  Duration staging_idle = std::chrono::seconds(10);  // slices whose sender went silent are dropped after it
   Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
 };
 
@@ -62,6 +62,8 @@ class ShardCore {
   void OnMessage(PeerId from, Message message, TimePoint now, Outbox& out);
   // Drops what nobody came back for. Call about once a second.
   void OnTick(TimePoint now, Outbox& out);
+  // Parked pulls may be answered at once: the owner sends what is in the Outbox, then ticks.
+  bool has_answers_left() const;
 
   ShardStats stats() const;
   uint64_t generation() const;

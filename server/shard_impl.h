@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -76,7 +77,7 @@ struct ShardCore::Impl {
   void EndPass(const PassKey& pass);
   void TrimLedgers();
   void DropStaleSlices();
-  void OnTick(TimePoint now);
+  void OnTick(TimePoint now, Outbox& out);
   ShardStats Stats() const;
   std::vector<std::string> WaitingLines() const;
 
@@ -99,6 +100,7 @@ struct ShardCore::Impl {
   // Fills push.parts if the push is complete; a slice that is kept is answered.
   MaybeRefusal Stage(Push& push, TimePoint now, Outbox& out);
   MaybeRefusal ReserveForClock(Push& push);
+  MaybeRefusal RefuseIfNeverRoom(const Push& push) const;
   void Accept(const Push& push, const Pass* pass, TimePoint now);
   const SeqWindow* FindWindow(const PartitionState& partition, const PushKey& key) const;
   void MarkTaken(PartitionState& partition, const Push& push, TimePoint now);
@@ -122,6 +124,7 @@ struct ShardCore::Impl {
   // `place` is its place in the line, if it had one.
   void Park(Pull pull, std::optional<uint64_t> place, Outbox& out);
   // Answers the parked pulls of a pass that may be answered now, in the order they came.
+  // Only so many bytes at a time; the next tick goes on.
   void AnswerParked(const PassKey& pass, Outbox& out);
   // After a new configuration: refuses those that it decides.
   void CheckParked(Outbox& out);
@@ -148,6 +151,7 @@ struct ShardCore::Impl {
   std::map<uint32_t, Table> tables;
   std::vector<bool> slot_used;
   std::map<PassKey, Pass> passes;
+  std::set<PassKey> half_answered;   // passes with parked pulls that may be answered, and wait for the next tick only
   std::map<PassKey, PassCounts> ended_counts;
 
   KeyListCache key_lists;

@@ -91,6 +91,12 @@ MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
     Pass* pass = nullptr;
     if (MaybeRefusal refusal = FindPass(*progress, pass)) return refusal;
     pull.progress = *progress;
+    for (const uint32_t p : part.partitions) {
+      const PassClock& clock = Owned(p).passes.at({progress->job(), progress->pass()}).clock;
+      if (!clock.WouldExceed(LaneId(progress->lane()), progress->clock())) continue;
+      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "a pull at clock ", progress->clock(), " of lane ", progress->lane(), " is more than ",
+                    SeqWindow::kWindow, " past what partition ", p, " has of it");
+    }
   }
   if (request.min_lsn_size() != 0) {
     if (request.min_lsn_size() != request.partition_size()) {
@@ -107,7 +113,7 @@ MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
   if (!message.values.empty()) return Refuse(pb::Refusal::INVALID, "a pull has no values frame");
   const BlockContext context{static_cast<uint32_t>(partitions.size()), part.partitions, dims, key_lists};
   if (MaybeRefusal refusal = BuildBlocks(request.block(), message.keys, nullptr, context, part.blocks)) return refusal;
-  part.bytes = message.keys.size() + message.header.ByteSizeLong() + sizeof(Pull);
+  part.bytes = HeldBytes(message, part) + sizeof(Pull);
   return CheckReplySize(part.blocks);
 }
 
@@ -160,6 +166,9 @@ void ShardCore::Impl::Park(Pull pull, std::optional<uint64_t> place, Outbox& out
 }
 
 void ShardCore::Impl::AnswerParked(const PassKey& pass, Outbox& out) {
+  // Answers wait in memory until they are sent: those of a thousand lanes at once would be gigabytes.
+  constexpr size_t kAnswerBytes = size_t{64} << 20;
+  size_t answered = 0;
   for (auto at = parked.begin(); at != parked.end();) {
     const Pull& pull = at->second;
     const bool of_pass = pull.progress->job() == pass.job && pull.progress->pass() == pass.pass;
@@ -167,7 +176,12 @@ void ShardCore::Impl::AnswerParked(const PassKey& pass, Outbox& out) {
       ++at;
       continue;
     }
+    if (answered > kAnswerBytes) {
+      half_answered.insert(pass);
+      return;
+    }
     AnswerPull(pull, out);
+    answered += out.items().back().message.values.size();
     parked_by_request.erase({pull.from, pull.request});
     at = parked.erase(at);
   }

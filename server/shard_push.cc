@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/base/partition.h"
+#include "common/base/strings.h"
 #include "compute/codec/value_codec.h"
 #include "server/shard_impl.h"
 
@@ -74,7 +75,7 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
   }
 
   if (MaybeRefusal refusal = CheckValues(part)) return refusal;
-  part.bytes = message.keys.size() + message.values.size() + message.header.ByteSizeLong() + sizeof(RequestPart);
+  part.bytes = message.values.size() + HeldBytes(message, part) + sizeof(RequestPart);
   if (slice_count > 1) {
     push.origin.urgent = pass != nullptr && pass->bsp();
     if (MaybeRefusal refusal = Stage(push, now, out)) return refusal;
@@ -182,7 +183,9 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
   switch (staging.Add(push.key, push.origin, push.part, now, push.parts)) {
     case Staging::Outcome::kComplete: return {};
     case Staging::Outcome::kOutdated: return {};  // its sender waits for the later attempt's answers
-    case Staging::Outcome::kFull: return Refuse(pb::Refusal::OVERLOADED, "no room to stage slices now");
+    case Staging::Outcome::kFull:
+      if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
+      return Refuse(pb::Refusal::OVERLOADED, "no room to stage slices now");
     case Staging::Outcome::kTooLarge:
       return Refuse(pb::Refusal::INVALID, "the push is larger than this shard's budget of ", budget.limit(),
                     " bytes; use smaller batches or raise --memory_mb of the server");
@@ -204,10 +207,27 @@ MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
   for (const uint32_t p : push.missing) frontier = std::min(frontier, Owned(p).passes.at(*push.key.pass).clock.frontier());
   const bool awaited = push.progress->clock() <= frontier;
   if (!budget.Fits(bytes) && !(awaited && budget.FitsTwice(bytes))) {
+    if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
     return Refuse(pb::Refusal::OVERLOADED, "no room to keep gradients of clock ", push.progress->clock(), " now");
   }
   push.part->reservation = Reservation(budget, bytes);
   return {};
+}
+
+// All lanes' gradients of a clock are kept until it is complete. If those alone are too many, waiting makes no room.
+MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
+  if (!push.key.pass || !push.progress || push.missing.empty()) return {};
+  const PassState& pass = Owned(push.missing.front()).passes.at(*push.key.pass);
+  const auto kept = pass.kept.find(push.progress->clock());
+  if (kept == pass.kept.end()) return {};
+  size_t bytes = push.part->bytes;
+  for (const KeptGradient& gradient : kept->second) {
+    for (const auto& part : gradient.parts) bytes += part->bytes;
+  }
+  if (bytes <= 2 * budget.limit()) return {};
+  return Refuse(pb::Refusal::INVALID, "the gradients of all lanes for one clock are more than this shard may keep (",
+                FormatBytes(budget.limit()), ", twice): raise --memory_mb of the servers, add servers, or lower train.workers or ",
+                "train.batch_size");
 }
 
 void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {

@@ -11,7 +11,8 @@ bool Staging::IsOldest(const Staged& staged) const {
 
 Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, std::shared_ptr<RequestPart> part,
                               TimePoint now, std::vector<std::shared_ptr<RequestPart>>& parts) {
-  const size_t bytes = part->bytes;
+  // A push that only says that it has many slices must not take more than it pays for.
+  const size_t bytes = part->bytes + (pushes_.contains(push) ? 0 : origin.slice_count * sizeof(std::shared_ptr<RequestPart>));
   auto at = pushes_.find(push);
   if (at != pushes_.end()) {
     const SliceOrigin& known = at->second.origin;
@@ -31,8 +32,8 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
     return Outcome::kStaged;
   }
   // The oldest push may go over the budget, else many that have begun could keep each other from ending.
-  const bool first = at != pushes_.end() && IsOldest(at->second);
-  const bool fits = budget_.Fits(bytes) || ((origin.urgent || first) && budget_.FitsTwice(bytes));
+  const bool fits = budget_.Fits(bytes) ||
+                    ((origin.urgent || (at != pushes_.end() && IsOldest(at->second))) && budget_.FitsTwice(bytes));
   if (!fits) return Outcome::kFull;
 
   if (at == pushes_.end()) {

@@ -4,6 +4,7 @@
 
 #include "common/base/build_info.h"
 #include "common/runtime/exit_codes.h"
+#include "common/runtime/file_limit.h"
 #include "common/runtime/flags_env.h"
 #include "common/runtime/logging.h"
 #include "common/runtime/memory.h"
@@ -16,6 +17,7 @@ DEFINE_uint64(cache_mb, 1024, "memory for rows kept for later epochs, in MiB");
 DEFINE_uint32(scheduler_timeout_s, 30, "give up when the scheduler was silent for so long, in seconds");
 
 int main(int argc, char** argv) {
+  sheaf::RaiseFileLimit();
   sheaf::KeepFreedMemory();
   const auto flags = sheaf::ParseFlags(
       argc, argv, {"sheaf-worker", "[--scheduler=ADDRESS] [--data=DIR] [flags]", "Computes gradients on leased data."});

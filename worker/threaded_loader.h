@@ -93,8 +93,8 @@ class ThreadedLoader final : public RangeLoader {
   const std::string data_dir_;
   std::stop_source stop_;                        // of all reading
   std::stop_source plan_stop_;                   // of the latest plan
-  static constexpr size_t kResultsHeld = 1024;
-  Mailbox<Request> requests_{1024};
+  static constexpr size_t kResultsHeld = 1 << 16;   // leases of thousands of lanes, should one worker be left with them
+  Mailbox<Request> requests_{kResultsHeld};
   Mailbox<Answer> results_{kResultsHeld};
 
   // The thread's own.

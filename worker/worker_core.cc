@@ -9,6 +9,7 @@
 namespace sheaf {
 namespace {
 
+constexpr uint32_t kMostFailuresInARow = 3;   // of operations, a deadline each
 constexpr Duration kWaitWorthSaying = Milliseconds(100);
 
 }  // namespace
@@ -201,7 +202,10 @@ void WorkerCore::DropLease(uint64_t number) {
   for (const BatchState& state : it->second.states) {
     if (counts_on && state.has_clock && state.stage != Stage::kDone) ClockOf(it->second).unfinished.insert(state.clock);
     pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
-    pushing_ -= state.stage == Stage::kPushing;
+    if (state.stage == Stage::kPushing) {
+      --pushing_;
+      pushing_lanes_.erase({it->second.grant.job(), it->second.grant.pass(), it->second.grant.lane()});
+    }
   }
   loader_.Forget(number);
   leases_.erase(it);
@@ -340,10 +344,16 @@ bool WorkerCore::has_ready_batch() const {
   if (pulling_ == 0) return false;
   for (const auto& [number, lease] : leases_) {
     for (uint32_t i = lease.done; i < lease.next; ++i) {
-      if (lease.states[i].stage == Stage::kPulled) return true;
+      if (lease.states[i].stage == Stage::kPulled && !LaneIsPushing(lease)) return true;
     }
   }
   return false;
+}
+
+// BSP: a lane's next push waits until the one before it is in everywhere. So no server is more than one clock ahead of
+// another, and whoever takes a lane over can still be shown the rows of before its clock.
+bool WorkerCore::LaneIsPushing(const Lease& lease) const {
+  return IsStatic(lease) && pushing_lanes_.contains({lease.grant.job(), lease.grant.pass(), lease.grant.lane()});
 }
 
 bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
@@ -351,7 +361,7 @@ bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
   uint32_t first_batch = 0;
   for (auto& [number, lease] : leases_) {
     for (uint32_t i = lease.done; i < lease.next; ++i) {
-      if (lease.states[i].stage != Stage::kPulled) continue;
+      if (lease.states[i].stage != Stage::kPulled || LaneIsPushing(lease)) continue;
       if (first == nullptr || Before(lease, i, *first, first_batch)) {
         first = &lease;
         first_batch = i;
@@ -383,8 +393,10 @@ void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, Time
   options.identity = {lease.grant.job() << 32 | lease.grant.pass(), lease.grant.range(), batch};
   options.example_count = static_cast<uint32_t>(lease.batches[batch]->size());
   if (lease.grant.kind() == pb::TRAIN) options.codec = jobs_.at(lease.grant.job()).brief.spec().wire().push();
+  options.error_feedback = !IsStatic(lease);
   state.stage = Stage::kPushing;
   ++pushing_;
+  if (IsStatic(lease)) pushing_lanes_.insert({lease.grant.job(), lease.grant.pass(), lease.grant.lane()});
   state.operation = client_.Push(std::move(result.gradients), std::move(options), now, out);
   operations_[state.operation] = {lease.grant.lease(), batch};
 }
@@ -412,11 +424,22 @@ void WorkerCore::Complete(Completion completion) {
   operations_.erase(operation);
   Lease& lease = leases_.at(number);
   if (!completion.status) {
-    const ErrorCode code = completion.status.error().code;
-    // Closed: the lane or pass has ended. Timed out: a server is silent, and the scheduler decides what that means.
-    // Either way the lease is dropped here, and if it is still ours the next orders bring it back.
-    if (code != ErrorCode::kClosed && code != ErrorCode::kTimeout) {
-      FailJob(lease.grant.job(), completion.status.error());
+    const Error& error = completion.status.error();
+    // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped here,
+    // and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a server that
+    // refuses again and again has not the memory for this job; one that is silent to us, but not to the scheduler, cannot
+    // be reached from here, and another worker may do better.
+    if (error.code == ErrorCode::kTimeout || error.code == ErrorCode::kOverloaded) {
+      events_.push_back(error.message);
+      if (++failures_in_a_row_ >= kMostFailuresInARow) {
+        if (error.code == ErrorCode::kOverloaded) {
+          FailJob(lease.grant.job(), error);
+        } else {
+          fatal_ = error;
+        }
+      }
+    } else if (error.code != ErrorCode::kClosed) {
+      FailJob(lease.grant.job(), error);
     }
     DropLease(number);
     report_now_ = true;
@@ -433,6 +456,8 @@ void WorkerCore::Complete(Completion completion) {
     return;
   }
   --pushing_;
+  pushing_lanes_.erase({lease.grant.job(), lease.grant.pass(), lease.grant.lane()});
+  failures_in_a_row_ = 0;
   ++ClockOf(lease).acknowledged;
   BatchDone(lease, batch);
 }

@@ -63,6 +63,10 @@ class WorkerCore {
 
   bool may_leave() const { return may_leave_; }         // it has left, or it never was a member
   std::vector<std::pair<PeerId, std::string>> TakeConnections();
+  // The worker cannot go on; the text says why.
+  const std::optional<Error>& fatal() const { return fatal_ ? fatal_ : link_.fatal(); }
+  // What people should see in the log, since the last call.
+  std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
   const SchedulerLink& link() const { return link_; }
   const PsClient& client() const { return client_; }
 
@@ -121,6 +125,7 @@ class WorkerCore {
   void Complete(Completion completion);
   void BatchDone(Lease& lease, uint32_t batch);
   bool IsStatic(const Lease& lease) const;
+  bool LaneIsPushing(const Lease& lease) const;
   static bool Updates(const pb::LeaseGrant& grant);
   pb::Progress ProgressOf(const Lease& lease, const BatchState& state) const;
   LaneClock& ClockOf(const Lease& lease);
@@ -146,7 +151,11 @@ class WorkerCore {
   std::map<uint64_t, JobState> jobs_;
   std::map<LaneKey, LaneClock> clocks_;
   std::map<OperationId, OperationOf> operations_;
+  std::set<LaneKey> pushing_lanes_;          // BSP
   uint32_t pulling_ = 0, pushing_ = 0;       // batches at these stages (kPulled counts as pulling)
+  uint32_t failures_in_a_row_ = 0;           // operations that timed out or were refused, without one that went well
+  std::optional<Error> fatal_;
+  std::vector<std::string> events_;
   std::optional<pb::JobFailure> failure_;
   bool failure_told_ = false;                // it is in the latest report
 

@@ -60,8 +60,8 @@ void WorkerShell::OnTick(TimePoint now) {
     SetLogRole(core_.link().name());
     LOG(INFO) << "registered with " << options_.scheduler << " as " << core_.link().name();
   }
-  if (core_.link().fatal()) {
-    outcome_ = Failure{*core_.link().fatal()};
+  if (core_.fatal()) {
+    outcome_ = Failure{*core_.fatal()};
     return loop_.Stop();
   }
   if (core_.may_leave() || (leaving_ && now > leave_by_)) return loop_.Stop();
@@ -76,9 +76,11 @@ void WorkerShell::OnTurnEnd(TimePoint now) {
 }
 
 void WorkerShell::Flush() {
+  for (const std::string& line : core_.TakeEvents()) LOG(WARNING) << line;
   for (const auto& [peer, address] : core_.TakeConnections()) {
     if (const Status connected = transport_.Connect(peer, address); !connected) {
-      LOG(ERROR) << "cannot reach a server at " << address << ": " << connected.error().message;
+      outcome_ = Wrap(connected.error(), "cannot connect to a server at ", address);
+      return loop_.Stop();
     }
   }
   for (Outbox::Item& item : out_.items()) {

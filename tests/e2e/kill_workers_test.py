@@ -49,7 +49,8 @@ class KillWorkers(harness.SheafTest):
             self.assertAlmostEqual(report["test"][metric], quiet["test"][metric], delta=0.002)
 
     def test_bsp_comes_to_the_same_bytes(self):
-        settings = ["consistency.mode=BSP", "train.epochs=12", "train.batch_size=16"]
+        # INT8, as what its rounding loses must not depend on who computes.
+        settings = ["consistency.mode=BSP", "wire.push=INT8", "train.epochs=12", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
         report, killed = self.run_with_kills("--workers", 2, "--model", killed_model,
                                              settings=settings, kills=KILLS, seed=2)
@@ -57,6 +58,22 @@ class KillWorkers(harness.SheafTest):
         self.assertEqual(report["examples_total"], ROWS * 12)
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
+
+    def test_bsp_goes_on_with_one_worker_less(self):
+        """Nobody takes the dead one's place: a survivor takes over its lane beside its own."""
+        report = self.folder / "report.json"
+        process = self.start("run", ADULT, "--workers", 3, "--no_restart", "--report", report,
+                             "--set", "consistency.mode=BSP", "--set", "train.epochs=30")
+        workers = harness.wait_until(
+            lambda: len(self.workers_of(process)) == 3 and self.workers_of(process), 30, "workers start")
+        for _ in range(2):
+            time.sleep(1)
+            os.kill(workers.pop(), signal.SIGKILL)
+        outcome = self.finish(process, timeout=120)
+        self.assertEqual(outcome.code, 0, outcome)
+        result = json.loads(report.read_text())
+        self.assertEqual(result["examples_total"], ROWS * 30)
+        self.assertEqual(result["workers_lost"], 2)
 
 
 if __name__ == "__main__":

@@ -356,7 +356,7 @@ void SimCluster::Tick() {
 
 pb::JobStatus SimCluster::JobStatusNow() const {
   const Job* job = scheduler_->core.FindJob(JobId(1));
-  return job == nullptr ? pb::JobStatus() : job->Describe(scheduler_->core.members(), clock_.Now());
+  return job == nullptr ? pb::JobStatus() : job->Describe(scheduler_->core.members(), clock_.Now(), true);
 }
 
 std::string SimCluster::Run() {

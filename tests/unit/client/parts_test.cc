@@ -127,10 +127,25 @@ TEST(RetryTimer, DoublesUpToTheLongest) {
 
 TEST(RetryTimer, PausesAsLongAsAskedButNotForEver) {
   RetryTimer timer(Milliseconds(100), Milliseconds(300));
-  timer.OnPause(TimePoint{}, Milliseconds(70));
-  EXPECT_EQ(timer.resend_at(), TimePoint{} + Milliseconds(70));
-  timer.OnPause(TimePoint{}, std::chrono::hours(5));
-  EXPECT_EQ(timer.resend_at(), TimePoint{} + Milliseconds(300));
+  const auto expect_from = [&](int milliseconds) {  // and up to a quarter more
+    EXPECT_GE(timer.resend_at(), TimePoint{} + Milliseconds(milliseconds));
+    EXPECT_LE(timer.resend_at(), TimePoint{} + Milliseconds(milliseconds) * 5 / 4);
+  };
+  timer.OnPause(TimePoint{}, Milliseconds(70), 1);
+  expect_from(70);
+  timer.OnPause(TimePoint{}, std::chrono::hours(5), 1);
+  expect_from(300);
+}
+
+TEST(RetryTimer, DoublesItsPausesHoweverLittleIsAsked) {
+  RetryTimer timer(Milliseconds(100), Milliseconds(300));
+  TimePoint last{};
+  for (int i = 0; i < 8; ++i) {
+    timer.OnPause(TimePoint{}, Milliseconds(1), 1);
+    EXPECT_GE(timer.resend_at(), last);
+    last = timer.resend_at();
+  }
+  EXPECT_GE(last, TimePoint{} + Milliseconds(300));
 }
 
 TEST(Residuals, KeepsARowPerKeyAtOnePlace) {

@@ -123,7 +123,7 @@ TEST(Push, SendsAllSlicesAgainWhenTheShardLostItsStagingArea) {
   }
   EXPECT_TRUE(h.Take().empty());
   EXPECT_TRUE(h.Completions().empty());
-  h.Tick(Milliseconds(60));
+  h.Tick(Milliseconds(70));
   const auto again = h.Take();
   ASSERT_EQ(again.size(), 4u);
   EXPECT_NE(again[0].message.header.push().attempt(), items[0].message.header.push().attempt());

@@ -114,10 +114,46 @@ TEST_F(LeaseBookTest, HandsADeadWorkersLaneToALivingOneAndBackToANewcomer) {
 TEST_F(LeaseBookTest, ServesEveryLaneOfAWorker) {
   LeaseBook book = Make(LeaseBook::Policy::kStatic, 6, 2);
   book.AssignLanes({kA});
-  book.Grant(kA, 0, next_lease_);
+  book.Grant(kA, 2, next_lease_);
   std::set<uint32_t> lanes;
   for (RangeId range : book.Held(kA)) lanes.insert(book.range(range).lane.value);
   EXPECT_EQ(lanes, (std::set<uint32_t>{0, 1}));
+}
+
+TEST_F(LeaseBookTest, ServesALaneInheritedByAWorkerThatHasItsHandsFull) {
+  LeaseBook book = Make(LeaseBook::Policy::kStatic, 12, 2);
+  book.AssignLanes({kA, kB});
+  book.Grant(kA, 2, next_lease_);
+  book.Grant(kB, 2, next_lease_);
+  book.Release(kB);
+  book.AssignLanes({kA});
+  EXPECT_TRUE(book.Grant(kA, 2, next_lease_));
+  std::map<uint32_t, int> leases;
+  for (RangeId range : book.Held(kA)) ++leases[book.range(range).lane.value];
+  EXPECT_EQ(leases, (std::map<uint32_t, int>{{0, 2}, {1, 2}}));
+}
+
+TEST_F(LeaseBookTest, SharesManyLanesEvenlyWhoeverComesAndGoes) {
+  LeaseBook book = Make(LeaseBook::Policy::kStatic, 1000, 100);
+  std::vector<NodeId> workers;
+  for (uint32_t w = 1; w <= 7; ++w) {
+    workers.push_back(NodeId(w));
+    book.AssignLanes(workers);
+    for (const NodeId worker : workers) book.Grant(worker, 2, next_lease_);
+  }
+  book.Release(NodeId(3));
+  std::erase(workers, NodeId(3));
+  EXPECT_TRUE(book.AssignLanes(workers));
+  EXPECT_FALSE(book.AssignLanes(workers));
+  std::map<NodeId, size_t> load;
+  for (uint32_t lane = 0; lane < 100; ++lane) ++load[book.LaneHolder(LaneId(lane))];
+  for (const auto& [worker, lanes] : load) EXPECT_TRUE(lanes == 16 || lanes == 17) << worker << " has " << lanes;
+  for (const NodeId worker : workers) book.Grant(worker, 2, next_lease_);
+  // A lane's leases are all with its holder.
+  for (const NodeId worker : workers) {
+    EXPECT_EQ(book.Held(worker).size(), 2 * load[worker]);
+    for (const RangeId range : book.Held(worker)) EXPECT_EQ(book.LaneHolder(book.range(range).lane), worker);
+  }
 }
 
 TEST_F(LeaseBookTest, IsDoneAtOnceWithoutRanges) {

@@ -58,12 +58,14 @@ class SchedulerCoreTest : public ::testing::Test {
   }
   pb::JobStatus JobNow() {
     const Job* job = core_.FindJob(JobId(1));
-    return job == nullptr ? pb::JobStatus() : job->Describe(core_.members(), now_);
+    return job == nullptr ? pb::JobStatus() : job->Describe(core_.members(), now_, true);
   }
   void Pass(Duration time) {
-    now_ += time;
-    Outbox out;
-    core_.OnTick(now_, out);
+    for (Duration done{}; done < time; done += Milliseconds(100)) {
+      now_ += Milliseconds(100);
+      Outbox out;
+      core_.OnTick(now_, out);
+    }
   }
   void KeepAlive(PeerId server) {
     pb::Header header;
@@ -98,6 +100,7 @@ TEST_F(SchedulerCoreTest, RefusesAnotherWireVersionAndSaysBoth) {
 TEST_F(SchedulerCoreTest, SpreadsThePartitionsOverTheServers) {
   Register(kServer, pb::SERVER);
   Register(kOtherServer, pb::SERVER);
+  Pass(Milliseconds(100));
   std::map<uint32_t, int> count;
   for (const auto& partition : core_.config().partition()) ++count[partition.primary()];
   EXPECT_EQ(count.size(), 2u);
@@ -153,6 +156,36 @@ TEST_F(SchedulerCoreTest, TellsAWorkerItTookForDeadToRegisterAgain) {
   Pass(std::chrono::seconds(4));
   EXPECT_TRUE(WorkerReport(kWorker, 1).worker_orders().unknown());
   EXPECT_EQ(Register(kWorker, pb::WORKER).registered().name(), "worker-1");
+}
+
+TEST_F(SchedulerCoreTest, DoesNotTakeItsOwnPauseForTheDeathOfAll) {
+  Register(kServer, pb::SERVER);
+  Register(kWorker, pb::WORKER);
+  Pass(std::chrono::seconds(2));
+  now_ += std::chrono::hours(3);
+  Pass(Milliseconds(500));
+  EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 1u);
+  EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 1u);
+  Pass(std::chrono::seconds(2));
+  EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 0u);
+}
+
+TEST_F(SchedulerCoreTest, SendsNoConfigurationForEveryServerThatJoins) {
+  constexpr int kServers = 100;
+  size_t sent = 0;
+  for (int i = 0; i < kServers; ++i) {
+    now_ += std::chrono::microseconds(100);
+    pb::Header header;
+    header.mutable_register_node()->set_role(pb::SERVER);
+    header.mutable_register_node()->set_wire_version(kWireVersion);
+    header.mutable_register_node()->add_shard()->set_peer(1000 + i);
+    Outbox out;
+    core_.OnMessage(PeerId(500 + i), Message{header, {}, {}}, now_, out);
+    for (const auto& item : out.items()) sent += item.message.header.has_server_orders();
+  }
+  Pass(Milliseconds(200));
+  EXPECT_EQ(core_.config().server_size(), kServers);
+  EXPECT_LT(sent, 3u * kServers);   // each sent at each join: 5,050
 }
 
 TEST_F(SchedulerCoreTest, FailsTheJobOfADeadServerAndNamesIt) {

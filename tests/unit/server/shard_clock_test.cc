@@ -1,4 +1,6 @@
 // Training: lanes and clocks under BSP, SSP and ASP, parked pulls, passes and their ledgers.
+#include <gmock/gmock.h>
+
 #include "tests/unit/server/shard_fixture.h"
 
 namespace sheaf {
@@ -179,6 +181,19 @@ TEST_F(ShardCoreBsp, KeepsWithinItsBudgetButTakesWhatAllWaitFor) {
   EXPECT_EQ(Pull({Key(1, 0)})[0], -2);
 }
 
+TEST_F(ShardCoreBsp, SaysSoWhenAClockIsMoreThanItMayEverKeep) {
+  Configure({.request_budget_bytes = 20000});
+  AddRoster(pb::ConsistencySpec::BSP, 6, 10);
+  Install();
+  Rows rows;
+  for (uint64_t i = 0; i < 600; ++i) rows[Key(1, i)] = {2, 2};  // 10 KB; six of them, and no more than 40 KB at all
+  for (uint32_t lane = 0; lane < 3; ++lane) EXPECT_TRUE(Ask(PushAt(lane, 0, rows)).header.has_push_reply()) << lane;
+  std::string refused;
+  for (uint32_t lane = 3; lane < 6 && refused.empty(); ++lane) refused = Refusal(PushAt(lane, 0, rows));
+  EXPECT_EQ(refused, "INVALID");
+  EXPECT_THAT(last_refusal.text(), testing::HasSubstr("--memory_mb"));
+}
+
 // ---- SSP and ASP
 
 class ShardCoreSsp : public ShardFixture {};
@@ -328,6 +343,33 @@ TEST_F(ShardCoreSsp, ParksNoMoreThanItsBudget) {
   EXPECT_EQ(last, "OVERLOADED");
   EXPECT_LE(core->stats().request_bytes, 2000U);
   EXPECT_EQ(core->stats().parked_pulls, request - 1);
+}
+
+TEST_F(ShardCoreSsp, PaysForKeyListsThatAParkedPullOnlyNames) {
+  AddRoster(pb::ConsistencySpec::SSP, 2).set_staleness(0);
+  Install();
+  std::vector<HashedKey> keys;
+  for (uint64_t i = 0; i < 5000; ++i) keys.push_back(Key(1, i));
+  const KeySignature signature = SignatureOf(std::as_bytes(std::span(keys)));
+  const auto with = [&](Message pull, bool inlined) {
+    pb::KeyList& list = *pull.header.mutable_pull()->mutable_block(0)->mutable_keys();
+    list.set_inlined(inlined);
+    list.set_remember(inlined);
+    list.set_signature_high(signature.high);
+    list.set_signature_low(signature.low);
+    if (!inlined) pull.keys = {};
+    return pull;
+  };
+  Ask(with(MakePull(keys), true));
+  Ask(MakePush({}, 0, At(0, 0)));
+  EXPECT_EQ(Refusal(with(MakePull(keys, At(0, 1)), false)), "NOT_YET");
+  EXPECT_GT(core->stats().request_bytes, 5000 * sizeof(HashedKey));
+}
+
+TEST_F(ShardCoreSsp, RefusesPullsFarAheadOfTheirLane) {
+  AddRoster(pb::ConsistencySpec::SSP, 2);
+  Install();
+  EXPECT_EQ(Refusal(MakePull({Key(0, 1)}, At(0, 5000))), "WINDOW_EXCEEDED");
 }
 
 TEST_F(ShardCoreSsp, NeverMakesAspWait) {
