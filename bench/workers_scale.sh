@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Examples a second as workers are added, each with a share of a processor of its own, as if it were a machine of its own.
+#
+#   bench/workers_scale.sh DATA [PERCENT=20] [MOST=8]
+#
+# DATA holds ctr/ (sheaf datagen ctr; see examples/ctr-fm.job.textproto). One scheduler, two servers, 1, 2, 4 .. MOST workers; each
+# worker may use PERCENT of one processor (a control group with a period of 10 ms). On a host without free processors a
+# single unlimited worker already fills them, which shows nothing. Needs root. Prints the median of 3 runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+data=${1:?usage: bench/workers_scale.sh DATA [PERCENT] [MOST]} percent=${2:-20} most=${3:-8}
+bin=build/release/bin
+[[ -x $bin/sheaf ]] || { echo "no $bin/sheaf: run scripts/quickstart.sh first" >&2; exit 1; }
+[[ $EUID == 0 ]] || { echo "control groups need root" >&2; exit 1; }
+if [[ -f /sys/fs/cgroup/cgroup.controllers ]]; then
+  groups=/sys/fs/cgroup version=2
+elif [[ -d /sys/fs/cgroup/cpu ]]; then
+  groups=/sys/fs/cgroup/cpu version=1
+else
+  echo "no control groups below /sys/fs/cgroup" >&2
+  exit 1
+fi
+work=$(mktemp -d)
+cleanup() {
+  local running
+  mapfile -t running < <(jobs -p)
+  ((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
+  wait || true
+  for group in "$groups"/sheaf-bench-*; do [[ ! -d $group ]] || rmdir "$group"; done
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+make_group() {
+  mkdir -p "$groups/$1"
+  if ((version == 2)); then
+    echo "$((percent * 100)) 10000" >"$groups/$1/cpu.max"
+  else
+    echo 10000 >"$groups/$1/cpu.cfs_period_us"
+    echo $((percent * 100)) >"$groups/$1/cpu.cfs_quota_us"
+  fi
+}
+
+# once WORKERS: prints examples a second.
+once() {
+  local pids=() address=$work/address report=$work/report.json worker
+  rm -f "$address" "$report"
+  $bin/sheaf-scheduler --port=0 --min_servers=2 --address_file="$address" 2>>"$work/log" &
+  pids+=($!)
+  while [[ ! -s $address ]]; do sleep 0.05; done
+  for _ in 1 2; do
+    $bin/sheaf-server --port=0 --scheduler="$(<"$address")" 2>>"$work/log" &
+    pids+=($!)
+  done
+  for ((worker = 0; worker < $1; ++worker)); do
+    make_group "sheaf-bench-$worker"
+    (echo $BASHPID >"$groups/sheaf-bench-$worker/cgroup.procs" &&
+      exec $bin/sheaf-worker --data="$data" --scheduler="$(<"$address")" 2>>"$work/log") &
+    pids+=($!)
+  done
+  $bin/sheaf submit examples/ctr-fm.job.textproto --scheduler "$(<"$address")" --report "$report" \
+    --set train.workers="$1" --set train.epochs=2 >"$work/out" 2>>"$work/log" || { tail "$work/log" "$work/out" >&2; exit 1; }
+  python3 -c 'import json, sys; print(round(json.load(open(sys.argv[1]))["examples_per_second"]))' "$report"
+  kill "${pids[@]}"
+  wait "${pids[@]}" || true
+}
+
+printf '%8s  %12s  %8s\n' workers examples/s times
+first=
+for ((n = 1; n <= most; n *= 2)); do
+  rate=$(for _ in 1 2 3; do once "$n"; done | sort -n | sed -n 2p)
+  [[ -n $first ]] || first=$rate
+  printf '%8d  %12d  %8s\n' "$n" "$rate" "$((rate / first)).$(printf %02d $((rate * 100 / first % 100)))"
+done
