@@ -3,6 +3,7 @@
 
 #include "client/client_impl.h"
 #include "client/wire.h"
+#include "common/base/planted_bug.h"
 #include "common/base/strings.h"
 
 namespace sheaf {
@@ -211,7 +212,9 @@ void PsClient::Impl::Erase(Request& request) {
 }
 
 void PsClient::Impl::FinishIfDone(Operation& operation) {
-  if (operation.planned && operation.requests.empty() && operation.groups.empty()) End(operation, {});
+  const bool done = operation.requests.empty() && operation.groups.empty();
+  const bool early = Planted(Bug::kAckedByOneShard) && std::ranges::find(operation.acknowledged, true) != operation.acknowledged.end();
+  if (operation.planned && (done || early)) End(operation, {});
 }
 
 void PsClient::Impl::End(Operation& operation, Status status) {
@@ -234,7 +237,10 @@ void PsClient::Impl::End(Operation& operation, Status status) {
 
 void PsClient::Impl::Drop(Operation& operation) {
   const std::vector<uint64_t> open = operation.requests;
-  for (const uint64_t number : open) Erase(requests.at(number));
+  for (const uint64_t number : open) {
+    if (Planted(Bug::kCreditLeak)) requests.at(number).credit = 0;
+    Erase(requests.at(number));
+  }
   operations.erase(operation.id);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/planted_bug.h"
 
 namespace sheaf {
 
@@ -39,7 +40,7 @@ LeaseBook::LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std:
 bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   if (state.range() >= ranges_.size()) return false;
   Range& range = ranges_[state.range()];
-  if (range.done || range.lease != state.lease() || range.lease == 0 || range.holder != worker) return false;
+  if ((range.done && !Planted(Bug::kFinishedTwice)) || range.lease != state.lease() || range.lease == 0 || range.holder != worker) return false;
   if (state.batches_done() < range.batches_done || state.batches_done() > range.plan.batches) return false;
   range.batches_done = state.batches_done();
   range.examples = state.examples();
@@ -47,7 +48,7 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   range.bad_rows = state.bad_rows();
   if (!state.finished()) return false;
   range.done = true;
-  range.lease = 0;
+  if (!Planted(Bug::kFinishedTwice)) range.lease = 0;
   held_[worker].erase({range.order, state.range()});
   last_holder_[state.range()] = worker;
   ++done_count_;
@@ -91,9 +92,9 @@ bool LeaseBook::Grant(NodeId worker, uint32_t count, uint64_t& next_lease) {
   bool granted = false;
   const auto lease = [&](uint32_t index) {
     Range& range = ranges_[index];
-    range.lease = next_lease++;
+    range.lease = Planted(Bug::kLeaseNumberReused) ? index + 1 : next_lease++;
     range.holder = worker;
-    range.first_batch = range.batches_done;
+    range.first_batch = Planted(Bug::kProgressForgotten) ? 0 : range.batches_done;
     held_[worker].insert({range.order, index});
     granted = true;
   };

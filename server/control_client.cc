@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/base/planted_bug.h"
+
 namespace sheaf {
 
 void ControlClient::SendRegister(TimePoint now, Outbox& out) {
@@ -61,7 +63,8 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
         registered_ = false;
         SendRegister(now, out);
       }
-      if (orders.has_config() && orders.config().generation() > taken_generation_) {
+      if (orders.has_config() &&
+          (orders.config().generation() > taken_generation_ || Planted(Bug::kServerTakesOldConfig))) {
         taken_generation_ = orders.config().generation();
         config_ = orders.config();
       }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/base/partition.h"
+#include "common/base/planted_bug.h"
 #include "server/shard_impl.h"
 
 namespace sheaf {
@@ -55,7 +56,7 @@ const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
 // ---- configuration
 
 Status ShardCore::Impl::OnConfig(const pb::ClusterConfig& config, TimePoint, Outbox& out) {
-  if (configured && config.generation() <= generation) return {};
+  if (configured && config.generation() <= generation && !Planted(Bug::kServerTakesOldConfig)) return {};
   SHEAF_RETURN_IF_ERROR(TakePartitions(config));
   configured = true;
   generation = config.generation();
@@ -186,6 +187,8 @@ void ShardCore::Impl::EndPass(const PassKey& pass) {
     const auto state = Owned(p).passes.find(pass);
     if (state == Owned(p).passes.end()) continue;
     Owned(p).ended[pass] = state->second.examples;
+    const auto next = std::next(state);
+    if (Planted(Bug::kDedupAcrossPasses) && next != Owned(p).passes.end()) next->second.streams = std::move(state->second.streams);
     Owned(p).passes.erase(state);
   }
   ended_duplicates[pass] = passes[pass].duplicates;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/base/partition.h"
+#include "common/base/planted_bug.h"
 #include "compute/codec/value_codec.h"
 #include "server/shard_impl.h"
 
@@ -46,6 +47,7 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
   }
 
   push.key = {.pass = std::nullopt, .stream_high = request.stream_high(), .stream_low = request.stream_low(), .seq = request.seq()};
+  if (Planted(Bug::kDedupIgnoresRange)) push.key.stream_low = 0;
   const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
   std::vector<uint32_t> dims;
   if (MaybeRefusal refusal = FindTables(request.block(), progress, dims)) return refusal;
@@ -69,7 +71,7 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
     ++counters.pushes_deduplicated;
     if (pass != nullptr) ++pass->duplicates;
     AnswerPush(push, true, out);
-    if (pass != nullptr) FinishClock(push, out);
+    if (pass != nullptr && !Planted(Bug::kDuplicateStopsClock)) FinishClock(push, out);
     return {};
   }
 
@@ -212,6 +214,7 @@ MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
 
 void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {
   for (const uint32_t p : push.missing) MarkTaken(Owned(p), push, now);
+  if (Planted(Bug::kAckWithoutApply)) return;
   if (pass != nullptr && pass->bsp()) {
     for (const uint32_t p : push.missing) {
       Owned(p).passes.at(*push.key.pass).kept[push.progress->clock()].push_back({LaneId(push.progress->lane()), push.parts});
@@ -223,6 +226,7 @@ void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) 
 }
 
 const SeqWindow* ShardCore::Impl::FindWindow(const PartitionState& partition, const PushKey& key) const {
+  if (Planted(Bug::kNoDedup)) return nullptr;
   if (key.pass) {
     const auto& streams = partition.passes.at(*key.pass).streams;
     const auto found = streams.find(key.stream_low);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/planted_bug.h"
+
 namespace sheaf {
 
 bool Staging::IsOldest(const Staged& staged) const {
@@ -16,7 +18,8 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
   if (at != pushes_.end()) {
     const SliceOrigin& known = at->second.origin;
     if (known.sender == origin.sender && known.attempt > origin.attempt) return Outcome::kOutdated;
-    if (known.sender != origin.sender || known.attempt != origin.attempt || known.slice_count != origin.slice_count) {
+    const bool same_attempt = known.sender == origin.sender && known.attempt == origin.attempt;
+    if (!(same_attempt || Planted(Bug::kMixedAttempts)) || known.slice_count != origin.slice_count) {
       pushes_.erase(at);
       at = pushes_.end();
     }

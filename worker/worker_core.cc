@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/planted_bug.h"
 #include "common/base/strings.h"
 #include "common/net/envelope.h"
 
@@ -56,7 +57,8 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
     // An evaluated range counts as a whole or not at all: its counts travel once.
     const bool whole = !Updates(lease.grant);
     const bool tell = !whole || lease.finished;
-    state.set_batches_done(tell ? lease.done : lease.grant.first_batch());
+    const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
+    state.set_batches_done(tell ? done : lease.grant.first_batch());
     state.set_examples(tell ? lease.examples : 0);
     state.set_loss_sum(tell ? lease.loss_sum : 0);
     state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
@@ -238,7 +240,7 @@ void WorkerCore::DropLease(uint64_t number) {
       ++op;
     }
   }
-  const bool counts_on = Updates(it->second.grant) && !IsStatic(it->second);
+  const bool counts_on = Updates(it->second.grant) && !IsStatic(it->second) && !Planted(Bug::kClockLeftOut);
   for (const BatchState& state : it->second.states) {
     if (counts_on && state.has_clock && state.stage != Stage::kDone) ClockOf(it->second).unfinished.insert(state.clock);
     pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
