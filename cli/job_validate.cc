@@ -182,6 +182,10 @@ void CheckConsistencyAndWire(const pb::JobSpec& spec, Checker& check) {
   if (spec.wire().pull() == pb::WireSpec::INT8) {
     check.Problem("wire.pull", "is INT8, which is for pushes only: use FP32, BF16 or FP16");
   }
+  if (spec.wire().push() == pb::WireSpec::INT8 && spec.consistency().mode() == pb::ConsistencySpec::BSP) {
+    check.Problem("wire.push", "is INT8, whose rounding errors each worker keeps for itself, so that a BSP job would not be "
+                               "bit-reproducible: use FP32, BF16 or FP16, or consistency.mode SSP or ASP");
+  }
 }
 
 }  // namespace

@@ -46,6 +46,10 @@ Status CheckJob(const pb::JobSpec& spec) {
   if (static_cast<uint64_t>(train.batch_size()) * train.range_batches() > (1U << 30)) {
     return Fail(ErrorCode::kInvalidArgument, "train.batch_size * train.range_batches is over 2^30 rows");
   }
+  if (spec.wire().push() == pb::WireSpec::INT8 && spec.consistency().mode() == pb::ConsistencySpec::BSP) {
+    return Fail(ErrorCode::kInvalidArgument, "wire.push is INT8, whose rounding errors each worker keeps for itself: ",
+                "a BSP job would not be bit-reproducible");
+  }
   if (train.workers() > 256) return Fail(ErrorCode::kInvalidArgument, "train.workers is ", train.workers(), "; it must be 0..256");
   return {};
 }

@@ -74,7 +74,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"train { epochs: 0 }", "train.epochs is 0"}, Case{"train { batch_size: 0 }", "train.batch_size is 0"},
         Case{"train { range_batches: 1025 }", "train.range_batches is 1025, must be from 1 to 1024"},
         Case{"consistency { staleness: 5000 }", "consistency.staleness is 5000"},
-        Case{"wire { pull: INT8 }", "wire.pull is INT8, which is for pushes only"}));
+        Case{"wire { pull: INT8 }", "wire.pull is INT8, which is for pushes only"},
+        Case{"wire { push: INT8 } consistency { mode: BSP }", "wire.push is INT8, whose rounding errors each worker keeps"}));
 
 TEST(JobValidate, PutsTheOriginInFront) {
   const Status status = ValidateJob(pb::JobSpec(), [](const std::string& path) { return "f:" + path; });

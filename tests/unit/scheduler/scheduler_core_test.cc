@@ -109,6 +109,17 @@ TEST_F(SchedulerCoreTest, MakesOneJobOfASubmissionSentTwice) {
   EXPECT_EQ(Submit(8).accepted().job(), 2u);
 }
 
+TEST_F(SchedulerCoreTest, RefusesABspJobWhoseRoundingDependsOnTheWorker) {
+  pb::Header header;
+  pb::JobSpec& spec = *header.mutable_submit()->mutable_spec();
+  spec.mutable_data()->add_train("rows");
+  spec.mutable_wire()->set_push(pb::WireSpec::INT8);
+  spec.mutable_consistency()->set_mode(pb::ConsistencySpec::BSP);
+  EXPECT_THAT(Ask(kPerson, header).refusal().text(), HasSubstr("INT8"));
+  spec.mutable_consistency()->set_mode(pb::ConsistencySpec::SSP);
+  EXPECT_TRUE(Ask(kPerson, header).has_accepted());
+}
+
 TEST_F(SchedulerCoreTest, RefusesAJobThatCannotRun) {
   pb::Header header;
   header.mutable_submit()->mutable_spec()->mutable_data()->add_train("rows");
