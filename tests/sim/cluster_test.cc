@@ -22,6 +22,7 @@ void ExpectEveryFault(const RoughCounts& counts) {
       {"workers stopped", counts.faults.pauses},
       {"servers or schedulers stopped", counts.faults.server_pauses},
       {"links cut one way", counts.faults.cuts},
+      {"jobs cancelled at work, with another behind", counts.faults.cancels},
       {"messages lost", counts.network.lost},
       {"messages duplicated", counts.network.duplicated},
       {"messages out of order", counts.network.reordered},

@@ -1,6 +1,8 @@
 #include "tests/sim/rough.h"
 
-#include <bit>
+#include <cstring>
+
+#include "common/base/strings.h"
 
 namespace sheaf::sim {
 namespace {
@@ -13,7 +15,7 @@ void DrawLimits(Random& random, SimOptions& options) {
   if (random.Chance(0.4)) options.client.deadline = Milliseconds(1000);
   if (random.Chance(0.5)) options.client.min_keys_to_remember = 2;
   if (random.Chance(0.3)) options.shard.key_list_budget_bytes = 2000;
-  if (random.Chance(0.3)) options.shard.request_budget_bytes = 32 << 10;
+  if (random.Chance(0.3)) options.shard.request_budget_bytes = (8 << 10) + random.Below(24 << 10);
   if (random.Chance(0.3)) options.shard.staging_idle = Milliseconds(500);
   options.pulls_ahead = 1 + static_cast<uint32_t>(random.Below(4));
   options.pushes_ahead = 1 + static_cast<uint32_t>(random.Below(6));
@@ -30,21 +32,23 @@ void DrawFaults(Random& random, SimOptions& options) {
   options.pauses = random.Chance(0.5) ? 0.4 : 0;
   options.cuts = random.Chance(0.5) ? 0.4 : 0;
   options.server_pauses = random.Chance(0.5) ? 0.6 : 0;
+  if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
 }
 
 SimOptions Undisturbed(SimOptions options) {
   options.servers = options.shards = 1;
   options.network = {};
   options.crashes = options.leaves = options.joins = options.pauses = options.cuts = options.server_pauses = 0;
+  options.cancel_after = {};
   return options;
 }
 
-std::string CompareRows(const std::map<HashedKey, float>& rows, const std::map<HashedKey, float>& expected) {
-  for (const auto& [key, value] : expected) {
-    const auto row = rows.find(key);
-    if (row != rows.end() && std::bit_cast<uint32_t>(row->second) == std::bit_cast<uint32_t>(value)) continue;
-    return "same bits: row " + std::to_string(key) + " is " + (row == rows.end() ? "absent" : std::to_string(row->second)) +
-           ", without faults it is " + std::to_string(value);
+std::string CompareRows(const std::map<HashedKey, Row>& rows, const std::map<HashedKey, Row>& expected) {
+  for (const auto& [key, row] : expected) {
+    const auto found = rows.find(key);
+    if (found != rows.end() && std::memcmp(found->second.data(), row.data(), sizeof(Row)) == 0) continue;
+    return StrCat("same bits: row ", key, " begins with ", found == rows.end() ? 0 : found->second[0],
+                  ", without faults with ", row[0]);
   }
   return rows.size() == expected.size() ? "" : "same bits: there are rows that a run without faults does not have";
 }
@@ -64,6 +68,9 @@ SimOptions RoughOptions(uint64_t seed) {
   options.job.valid_rows = random.Chance(0.3) ? 40 : 0;
   options.job.batch_size = 3 + static_cast<uint32_t>(random.Below(5));
   options.job.range_batches = 1 + static_cast<uint32_t>(random.Below(5));
+  const pb::WireSpec::Codec codecs[] = {pb::WireSpec::FP32, pb::WireSpec::BF16, pb::WireSpec::FP16, pb::WireSpec::INT8};
+  options.job.push = codecs[random.Below(options.mode == pb::ConsistencySpec::BSP ? 3 : 4)];
+  options.job.pull = codecs[random.Below(3)];   // never INT8
   DrawLimits(random, options);
   DrawFaults(random, options);
   return options;
@@ -77,6 +84,7 @@ void RoughCounts::Add(const SimCluster& cluster) {
   faults.pauses += met.pauses;
   faults.server_pauses += met.server_pauses;
   faults.cuts += met.cuts;
+  faults.cancels += met.cancels;
   const NetworkCounts& sent = cluster.network();
   network.delivered += sent.delivered;
   network.lost += sent.lost;

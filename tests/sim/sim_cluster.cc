@@ -1,6 +1,7 @@
 #include "tests/sim/sim_cluster.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "common/base/partition.h"
@@ -248,6 +249,7 @@ void SimCluster::Violation(const char* checker, const std::string& text) {
 
 void SimCluster::NotePush(const pb::PushRequest& push) {
   const pb::Progress& progress = push.progress();
+  if (progress.job() != job_) return;
   const ClockName clock{progress.pass(), progress.lane(), progress.clock()};
   const BatchName batch{progress.pass(), static_cast<uint32_t>(push.stream_low()), static_cast<uint32_t>(push.seq())};
   batches_of_clock_[clock].insert(batch);
@@ -263,7 +265,7 @@ void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
     const pb::Header& header = item.message.header;
     const pb::ClusterConfig& config = header.has_worker_orders() ? header.worker_orders().config() : header.server_orders().config();
     for (const pb::Roster& roster : config.roster()) {
-      for (const pb::Lane& lane : roster.lane()) lanes_[{config.generation(), roster.pass(), lane.lane()}] = lane.start_clock();
+      for (const pb::Lane& lane : roster.lane()) lanes_[{config.generation(), roster.job(), roster.pass(), lane.lane()}] = lane.start_clock();
     }
     if (header.has_worker_orders() && item.to == from) CheckGrants(header.worker_orders(), seen_generation);
   }
@@ -274,7 +276,7 @@ void SimCluster::CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_gener
   const uint64_t generation = orders.has_config() ? orders.config().generation() : seen_generation;
   for (const pb::LeaseGrant& grant : orders.lease()) {
     if (grant.kind() != pb::TRAIN) continue;
-    const auto lane = lanes_.find({generation, grant.pass(), grant.lane()});
+    const auto lane = lanes_.find({generation, grant.job(), grant.pass(), grant.lane()});
     if (lane == lanes_.end() || lane->second != grant.lane_start()) {
       Violation("grant", "lease " + std::to_string(grant.lease()) + " is of lane " + std::to_string(grant.lane()) +
                              ", which is not in configuration " + std::to_string(generation));
@@ -299,13 +301,19 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
   shard.Flush();
 }
 
+uint32_t SimCluster::TableIn(const pb::ClusterConfig& config) const {
+  const auto table = std::find_if(config.table().begin(), config.table().end(),
+                                  [this](const pb::TableSpec& each) { return each.job() == job_; });
+  return table == config.table().end() ? 0 : table->id();
+}
+
 // Absent rows are 0.
 float SimCluster::OwnRow(ServerNode& server, size_t index, BatchName batch, PartitionId partition) {
   const HashedKey key = OwnKey(batch, partition, options_.partitions);
   Message scan;
   scan.header.set_request(1);
   pb::ScanRequest& request = *scan.header.mutable_scan();
-  request.set_table(server.config.table(0).id());
+  request.set_table(TableIn(server.config));
   request.set_partition(partition.value);
   request.set_epoch(server.config.partition(static_cast<int>(partition.value)).epoch());
   request.set_resume(true);
@@ -319,6 +327,7 @@ float SimCluster::OwnRow(ServerNode& server, size_t index, BatchName batch, Part
 }
 
 void SimCluster::CheckPushed(ServerNode& server, size_t index, const pb::PushRequest& push) {
+  if (push.progress().job() != job_) return;
   const BatchName batch{push.progress().pass(), static_cast<uint32_t>(push.stream_low()), static_cast<uint32_t>(push.seq())};
   for (const uint32_t partition : push.partition()) {
     const int times = TimesOf(OwnRow(server, index, batch, PartitionId(partition)));
@@ -335,7 +344,7 @@ void SimCluster::CheckPull(ServerNode& server, size_t index, const pb::PullReque
   for (const pb::Roster& each : server.config.roster()) {
     if (each.job() == at.job() && each.pass() == at.pass()) roster = &each;
   }
-  if (roster == nullptr || options_.mode == pb::ConsistencySpec::ASP) return;
+  if (at.job() != job_ || roster == nullptr || options_.mode == pb::ConsistencySpec::ASP) return;
   const uint64_t staleness = Bsp() ? 0 : roster->staleness();
   if (at.clock() < staleness + 1) return;
   const uint64_t must = at.clock() - staleness - 1;
@@ -478,16 +487,35 @@ void SimCluster::Tick() {
 }
 
 pb::JobStatus SimCluster::JobStatusNow() const {
-  const Job* job = scheduler_->core.FindJob(JobId(1));
+  const Job* job = scheduler_->core.FindJob(JobId(job_));
   return job == nullptr ? pb::JobStatus() : job->Describe(scheduler_->core.members(), clock_.Now());
 }
 
-std::string SimCluster::Run() {
-  Message submit;
-  *submit.header.mutable_submit()->mutable_spec() =
-      MakeSimJob(options_.job, options_.mode, options_.staleness, options_.workers);
-  scheduler_->core.OnMessage(PeerId(5), submit, clock_.Now(), scheduler_->out);
+void SimCluster::Submit(uint64_t token) {
+  Message message;
+  pb::SubmitJob& submit = *message.header.mutable_submit();
+  submit.set_token(token);
+  *submit.mutable_spec() = MakeSimJob(options_.job, options_.mode, options_.staleness, options_.workers);
+  scheduler_->core.OnMessage(PeerId(5), message, clock_.Now(), scheduler_->out);
   scheduler_->out.clear();
+}
+
+void SimCluster::Cancel(uint64_t job) {
+  const Job* found = scheduler_->core.FindJob(JobId(job));
+  faults_.cancels += found != nullptr && found->Describe(scheduler_->core.members(), clock_.Now()).phase() == pb::RUNNING;
+  Message message;
+  message.header.mutable_cancel()->set_job(job);
+  scheduler_->core.OnMessage(PeerId(5), message, clock_.Now(), scheduler_->out);
+  AfterScheduler({}, 0);
+}
+
+std::string SimCluster::Run() {
+  Submit(1);
+  if (options_.cancel_after > Duration::zero()) {
+    Submit(2);
+    job_ = 2;
+    network_.Schedule(options_.cancel_after, [this] { scheduler_->Do([this] { Cancel(1); }); });
+  }
   network_.Schedule(kTick, [this] { Tick(); });
   const TimePoint heal_at = clock_.Now() + options_.faults_for;
   const TimePoint give_up = heal_at + options_.finish_within;
@@ -511,8 +539,8 @@ std::string SimCluster::Run() {
   return violation_;
 }
 
-std::map<HashedKey, float> SimCluster::Rows() {
-  std::map<HashedKey, float> rows;
+std::map<HashedKey, Row> SimCluster::Rows() {
+  std::map<HashedKey, Row> rows;
   for (auto& server : servers_) {
     for (size_t i = 0; i < server->shards.size(); ++i) {
       for (uint32_t p = 0; p < options_.partitions; ++p) {
@@ -521,7 +549,7 @@ std::map<HashedKey, float> SimCluster::Rows() {
         while (!done) {
           Message scan;
           pb::ScanRequest& request = *scan.header.mutable_scan();
-          request.set_table(scheduler_->core.config().table(0).id());
+          request.set_table(TableIn(scheduler_->core.config()));
           request.set_partition(p);
           request.set_epoch(scheduler_->core.config().partition(static_cast<int>(p)).epoch());
           request.set_resume(resume);
@@ -533,7 +561,7 @@ std::map<HashedKey, float> SimCluster::Rows() {
           if (!reply.header.has_scan_reply()) break;
           const auto keys = reply.keys.As<HashedKey>();
           const auto values = reply.values.As<float>();
-          for (size_t k = 0; k < keys.size(); ++k) rows[keys[k]] = values[k];
+          for (size_t k = 0; k < keys.size(); ++k) std::copy_n(values.data() + k * kDim, kDim, rows[keys[k]].begin());
           done = reply.header.scan_reply().done() || keys.empty();
           resume = true;
           if (!keys.empty()) after = keys.back();
@@ -576,7 +604,7 @@ void SimCluster::CheckEnd() {
 }
 
 void SimCluster::CheckRows() {
-  const std::map<HashedKey, float> rows = Rows();
+  const std::map<HashedKey, Row> rows = Rows();
   const uint32_t batch_rows = options_.job.batch_size, range_rows = batch_rows * options_.job.range_batches;
   const uint32_t passes_an_epoch = options_.job.valid_rows > 0 ? 2 : 1;
   std::vector<uint32_t> lane_clocks(options_.workers);   // BSP: range r belongs to lane r mod L
@@ -591,14 +619,15 @@ void SimCluster::CheckRows() {
       for (uint32_t p = 0; p < options_.partitions; ++p) {
         ++own_rows;
         const auto row = rows.find(OwnKey(name, PartitionId(p), options_.partitions));
-        const float value = row == rows.end() ? 0 : row->second;
-        if (Bsp() ? value != 1.0F / static_cast<float>(lanes) : TimesOf(value) != 1) {
+        const Row values = row == rows.end() ? Row{} : row->second;
+        const float value = values[0];
+        if (Bsp() ? std::abs(value * static_cast<float>(lanes) - 1) > 1e-5F : TimesOf(value) != 1) {
           Violation("exactly-once", BatchText(name) + " came to " + std::to_string(value) + " in partition " +
                                         std::to_string(p) + (Bsp() ? ", not to one of " + std::to_string(lanes) + " lanes" : ", not to once"));
         }
         const uint32_t server = static_cast<uint32_t>(scheduler_->core.config().partition(static_cast<int>(p)).primary());
         const auto stamp = stamps.try_emplace({name, ShardPeer(server, p % options_.shards)}, value).first;
-        if (stamp->second != value) Violation("one attempt", BatchText(name) + " was put together from two computations");
+        if (stamp->second != value || std::count(values.begin(), values.end(), value) != kDim) Violation("one attempt", BatchText(name) + " was put together from two computations");
       }
     }
   }

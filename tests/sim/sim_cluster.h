@@ -52,6 +52,7 @@ struct SimOptions {
   // from the scheduler or from a shard one way; and per second: a worker more, a server or the scheduler stopped for a while.
   double crashes = 0, leaves = 0, pauses = 0, cuts = 0;
   double joins = 0, server_pauses = 0;
+  Duration cancel_after{};                            // another job is before ours, and cancelled after so long; 0: none is
 
   static ClientOptions PatientClient() {
     ClientOptions client;
@@ -67,6 +68,7 @@ struct SimOptions {
 // How often each kind of fault came: a run that met none proves nothing.
 struct FaultCounts {
   uint64_t crashes = 0, leaves = 0, joins = 0, pauses = 0, server_pauses = 0, cuts = 0;
+  uint64_t cancels = 0;      // of a job at work
 };
 
 class SimCluster {
@@ -83,7 +85,7 @@ class SimCluster {
   uint64_t staleness_checks() const { return checks_; }
   const NetworkCounts& network() const { return network_.counts(); }
   // Every row of the job's table, for comparing two runs.
-  std::map<HashedKey, float> Rows();
+  std::map<HashedKey, Row> Rows();
   pb::JobStatus JobStatusNow() const;
 
  private:
@@ -94,6 +96,8 @@ class SimCluster {
 
   using RequestName = std::tuple<PeerId, PeerId, uint64_t>;   // shard, client, request
 
+  void Submit(uint64_t token);
+  void Cancel(uint64_t job);
   void StartServer(uint32_t number);
   void StartWorker();
   void Tick();
@@ -116,6 +120,8 @@ class SimCluster {
   void Violation(const char* checker, const std::string& text);
   void NotePush(const pb::PushRequest& push);
   PeerId ShardPeerOf(const ServerNode& server, size_t shard) const;
+  // The watched job's, 0 if it has none.
+  uint32_t TableIn(const pb::ClusterConfig& config) const;
   // The row in a partition that the batch alone adds to.
   float OwnRow(ServerNode& server, size_t shard, BatchName batch, PartitionId partition);
   bool Bsp() const { return options_.mode == pb::ConsistencySpec::BSP; }
@@ -130,6 +136,7 @@ class SimCluster {
   bool faults_on_ = true;
   FaultCounts faults_;
   std::string violation_;
+  uint64_t job_ = 1;         // the one that is watched
   uint32_t next_worker_ = 0;
   uint64_t checks_ = 0;
   // Requests that shards have not answered yet.
@@ -139,8 +146,8 @@ class SimCluster {
   using ClockName = std::tuple<uint32_t, uint32_t, uint64_t>;
   std::map<ClockName, std::set<BatchName>> batches_of_clock_;
   std::map<BatchName, ClockName> clock_of_batch_;             // BSP
-  // The lanes of each configuration: (generation, pass, lane) -> start.
-  std::map<std::tuple<uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
+  // The lanes of each configuration: (generation, job, pass, lane) -> start.
+  std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
 };
 
 }  // namespace sheaf::sim

@@ -12,6 +12,8 @@ pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, u
   spec.set_name("counting");
   spec.mutable_data()->add_train(std::to_string(size.rows));  // the name of the file is its length
   spec.mutable_model()->set_bias(false);
+  spec.mutable_model()->set_loss(pb::ModelSpec::SOFTMAX);
+  spec.mutable_model()->set_classes(kDim);
   spec.mutable_optimizer()->set_kind(pb::OptimizerSpec::SGD);
   spec.mutable_optimizer()->set_learning_rate(1);
   pb::TrainSpec& train = *spec.mutable_train();
@@ -20,6 +22,8 @@ pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, u
   train.set_range_batches(size.range_batches);
   train.set_workers(workers);
   if (size.valid_rows > 0) spec.mutable_data()->add_valid(std::to_string(size.valid_rows));
+  spec.mutable_wire()->set_push(size.push);
+  spec.mutable_wire()->set_pull(size.pull);
   spec.mutable_consistency()->set_mode(mode);
   spec.mutable_consistency()->set_staleness(staleness);
   return spec;
@@ -86,17 +90,17 @@ StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::v
   for (const HashedKey key : *batch.keys) name = MixPair(name, key);
   const float stamp = static_cast<float>(1 + MixPair(stamps_, ++computed_) % 255) / 1024;
   float seen = 0;   // of all hot rows: what one shard answered must matter to what is pushed to another
-  for (size_t i = 0; i < batch.keys->size(); ++i) {
-    if (IsHotKey((*batch.keys)[i], partition_count_)) seen += pulled[0][i];
+  for (size_t i = 0; i < pulled[0].size(); ++i) {
+    if (IsHotKey((*batch.keys)[i / kDim], partition_count_)) seen += pulled[0][i];
   }
   std::vector<float> gradients;
-  for (size_t i = 0; i < batch.keys->size(); ++i) {
-    const HashedKey key = (*batch.keys)[i];
+  for (size_t i = 0; i < pulled[0].size(); ++i) {
+    const HashedKey key = (*batch.keys)[i / kDim];
     const bool hot = IsHotKey(key, partition_count_);
     if (bsp_ && hot) {
       // Of very different sizes, so that nearly every sum is rounded, and its order shows.
-      const uint64_t drawn = MixPair(name, key);
-      gradients.push_back(seen / 8 - std::ldexp(static_cast<float>(drawn >> 40), -24 - static_cast<int>(drawn % 12)));
+      const uint64_t drawn = MixPair(MixPair(name, key), i % kDim);
+      gradients.push_back(seen / 16 - std::ldexp(static_cast<float>(drawn >> 40), -24 - static_cast<int>(drawn % 12)));
     } else {
       gradients.push_back(bsp_ || hot ? -1.0F : -1.0F - stamp);
     }

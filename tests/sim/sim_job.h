@@ -8,8 +8,8 @@
 // Ownership: plain functions.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <set>
 #include <tuple>
@@ -22,12 +22,17 @@
 
 namespace sheaf::sim {
 
+// A row's numbers. Of a batch's own rows all are the same.
+inline constexpr uint32_t kDim = 3;
+using Row = std::array<float, kDim>;
+
 struct SimJobSize {
   uint32_t rows = 0;
   uint32_t valid_rows = 0;   // evaluated after each epoch; 0: no evaluation
   uint32_t batch_size = 0;
   uint32_t range_batches = 0;
   uint32_t epochs = 0;
+  pb::WireSpec::Codec push = pb::WireSpec::FP32, pull = pb::WireSpec::FP32;
 };
 
 pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, uint32_t staleness, uint32_t workers);
@@ -46,8 +51,9 @@ bool IsHotKey(HashedKey key, uint32_t partition_count);
 // The batches of a leased range: each touches its own row in every partition, and a few rows that all touch.
 LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, uint32_t partition_count);
 
-// How often a batch was applied, from the value of its own row (not BSP, where a mean is taken).
-inline int TimesOf(float own_row) { return static_cast<int>(own_row); }
+// How often a batch was applied, from the value of its own row (not BSP, where a mean is taken): stamps stay below a
+// quarter, and codecs round.
+inline int TimesOf(float own_row) { return static_cast<int>(own_row + 0.25F); }
 
 class CountingStep final : public TrainStep {
  public:
