@@ -93,6 +93,8 @@ struct ShardCore::Impl {
   MaybeRefusal CheckValues(const RequestPart& part);
   // Fills push.parts if the push is complete; a slice that is kept is answered.
   MaybeRefusal Stage(Push& push, TimePoint now, Outbox& out);
+  // A push for the clock that all wait for may go over the budget: it is what makes room.
+  bool Awaited(const Push& push) const;
   MaybeRefusal ReserveForClock(Push& push);
   void Accept(const Push& push, const Pass* pass, TimePoint now);
   const SeqWindow* FindWindow(const PartitionState& partition, const PushKey& key) const;

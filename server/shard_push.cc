@@ -78,7 +78,7 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
   if (MaybeRefusal refusal = CheckValues(part)) return refusal;
   part.bytes = message.keys.size() + message.values.size() + message.header.ByteSizeLong() + sizeof(RequestPart);
   if (slice_count > 1) {
-    push.origin.urgent = pass != nullptr && pass->bsp();
+    push.origin.urgent = pass != nullptr && (pass->bsp() || Awaited(push));
     if (MaybeRefusal refusal = Stage(push, now, out)) return refusal;
     if (push.parts.empty()) return {};
     for (const auto& other : push.parts) {
@@ -199,13 +199,15 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
   return {};
 }
 
-// A push for the clock that all wait for may go over the budget: it is what makes room.
-MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
-  const size_t bytes = push.part->bytes;
+bool ShardCore::Impl::Awaited(const Push& push) const {
   uint64_t frontier = PassClock::kEnded;
   for (const uint32_t p : push.missing) frontier = std::min(frontier, Owned(p).passes.at(*push.key.pass).clock.frontier());
-  const bool awaited = push.progress->clock() <= frontier;
-  if (!budget.Fits(bytes) && !(awaited && budget.FitsTwice(bytes))) {
+  return push.progress->clock() <= frontier && !Planted(Bug::kAwaitedPushRefused);
+}
+
+MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
+  const size_t bytes = push.part->bytes;
+  if (!budget.Fits(bytes) && !(Awaited(push) && budget.FitsTwice(bytes))) {
     return Refuse(pb::Refusal::OVERLOADED, "no room to keep gradients of clock ", push.progress->clock(), " now");
   }
   push.part->reservation = Reservation(budget, bytes);

@@ -37,7 +37,7 @@ struct SliceOrigin {
   uint64_t attempt = 0;
   uint32_t slice = 0;
   uint32_t slice_count = 1;
-  bool urgent = false;           // a BSP push that all lanes wait for: it may go over the budget
+  bool urgent = false;           // all lanes wait for it: it may go over the budget
 };
 
 class Staging {

@@ -16,6 +16,9 @@ enum class Bug {
   kWindowForgetsNewest,    // SeqWindow: the number just below the floor is not in
   kMixedAttempts,          // slices of different senders or attempts are put together
   kDuplicateStopsClock,    // a repeated push does not finish its sender's clock
+  kAwaitedPushRefused,     // BSP: the push that would make room is refused for want of room
+  kOldestSlicesRefused,    // many pushes that have begun keep each other from ending
+  kStaleSlicesKept,        // slices stay when their pass has ended
   // Servers: clocks and pulls.
   kSspBoundIgnored,        // SSP answers as ASP does
   kSspBoundOffByOne,       // staleness + 1
@@ -29,10 +32,14 @@ enum class Bug {
   kServerTakesOldConfig,   // a late configuration replaces a newer one
   // Client.
   kCreditLeak,             // a cancelled operation keeps its credit
+  kParkedKeepsCredit,      // reads stand behind parked reads
+  kPushesBehindReads,      // pushes and reads have one credit
   kRetryUnderNewName,      // a push sent again is another push
   kAckedByOneShard,        // a push is over when the first shard has answered
   // Worker.
   kReportsUnacknowledged,  // batches count as done when they are begun
+  kLanesBlockEachOther,    // BSP: pulls that wait keep the batch that they wait for from being begun
+  kLanesByArrival,         // BSP: batches of several lanes in the order of their leases, not of their clocks
   kClockLeftOut,           // a dropped lease's unfinished clocks are never used
   // Scheduler.
   kLeaseNumberReused,      // a range is leased again under the number it had
