@@ -69,6 +69,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
       request.state = RequestState::kSent;
       request.timer.OnAlive(now);
       request.waiting_for = refusal.waiting_for();
+      if (Planted(Bug::kParkedKeepsCredit)) return;
       return ReleaseCredit(request);
     case pb::Refusal::STALE_EPOCH: {
       const bool server_is_ahead = !refusal.has_generation() || refusal.generation() > config.generation();

@@ -306,7 +306,7 @@ void WorkerCore::OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out) {
 
 // Which batch goes first. Static lanes: by clock, or a lane of ours could wait for another lane of ours.
 bool WorkerCore::Before(const Lease& a, uint32_t a_batch, const Lease& b, uint32_t b_batch) const {
-  if (IsStatic(a) && IsStatic(b)) {
+  if (IsStatic(a) && IsStatic(b) && !Planted(Bug::kLanesByArrival)) {
     return std::pair(a.grant.first_clock() + a_batch, a.grant.lane()) <
            std::pair(b.grant.first_clock() + b_batch, b.grant.lane());
   }
@@ -340,7 +340,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   if (pushing_ >= options_.pushes_ahead) return false;
   if (pulling_ >= options_.pulls_ahead) {
     // Full of pulls that may wait for the very batch at hand: that one must still go.
-    if (!IsStatic(*first)) return false;
+    if (!IsStatic(*first) || Planted(Bug::kLanesBlockEachOther)) return false;
     const uint64_t clock = first->grant.first_clock() + first->next;
     for (const auto& [number, lease] : leases_) {
       for (const BatchState& state : lease.states) {
