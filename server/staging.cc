@@ -34,7 +34,7 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
     return Outcome::kStaged;
   }
   // The oldest push may go over the budget, else many that have begun could keep each other from ending.
-  const bool first = at != pushes_.end() && IsOldest(at->second) && !Planted(Bug::kOldestSlicesRefused);
+  const bool first = at != pushes_.end() && IsOldest(at->second);
   const bool fits = budget_.Fits(bytes) || ((origin.urgent || first) && budget_.FitsTwice(bytes));
   if (!fits) return Outcome::kFull;
 

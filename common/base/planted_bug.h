@@ -17,7 +17,6 @@ enum class Bug {
   kMixedAttempts,          // slices of different senders or attempts are put together
   kDuplicateStopsClock,    // a repeated push does not finish its sender's clock
   kAwaitedPushRefused,     // BSP: the push that would make room is refused for want of room
-  kOldestSlicesRefused,    // many pushes that have begun keep each other from ending
   kStaleSlicesKept,        // slices stay when their pass has ended
   // Servers: clocks and pulls.
   kSspBoundIgnored,        // SSP answers as ASP does

@@ -26,7 +26,7 @@ std::ostream& operator<<(std::ostream& out, const PlantedCase& planted) { return
 constexpr PlantedCase kCases[] = {
     SHEAF_BUG(AckWithoutApply), SHEAF_BUG(NoDedup), SHEAF_BUG(DedupIgnoresRange), SHEAF_BUG(DedupAcrossPasses),
     SHEAF_BUG(WindowForgetsNewest), SHEAF_BUG(MixedAttempts), SHEAF_BUG(DuplicateStopsClock),
-    SHEAF_BUG(AwaitedPushRefused), SHEAF_BUG(OldestSlicesRefused), SHEAF_BUG(StaleSlicesKept),
+    SHEAF_BUG(AwaitedPushRefused), SHEAF_BUG(StaleSlicesKept),
     SHEAF_BUG(SspBoundIgnored), SHEAF_BUG(SspBoundOffByOne), SHEAF_BUG(BspPullTooEarly), SHEAF_BUG(JoinerNotAwaited),
     SHEAF_BUG(ClockCountsPushes), SHEAF_BUG(SumInArrivalOrder), SHEAF_BUG(MeanOverAllLanes), SHEAF_BUG(NoUndo),
     SHEAF_BUG(ParkedNeverWoken), SHEAF_BUG(ServerTakesOldConfig),
