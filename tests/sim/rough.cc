@@ -9,7 +9,7 @@ namespace {
 
 // What the product has as limits and time-outs, often so small that they matter.
 void DrawLimits(Random& random, SimOptions& options) {
-  const size_t payloads[] = {4 << 20, 4 << 20, 40, 80};   // a push of one slice; of many, of a few
+  const size_t payloads[] = {4 << 20, 4 << 20, 40, 80};  // a push of one slice; of many, of a few
   options.client.max_payload_bytes = payloads[random.Below(4)];
   if (random.Chance(0.3)) options.client.credit_bytes = 100 + random.Below(400);
   if (random.Chance(0.4)) options.client.deadline = Milliseconds(1000);
@@ -64,13 +64,13 @@ SimOptions RoughOptions(uint64_t seed) {
   options.workers = 1 + static_cast<uint32_t>(random.Below(5));
   options.mode = static_cast<pb::ConsistencySpec::Mode>(random.Below(3));
   options.staleness = static_cast<uint32_t>(random.Below(4));
-  options.job.rows = 60 + static_cast<uint32_t>(random.Below(160));   // lanes of unequal length, a last batch cut short
+  options.job.rows = 60 + static_cast<uint32_t>(random.Below(160));  // lanes of unequal length, a last batch cut short
   options.job.valid_rows = random.Chance(0.3) ? 40 : 0;
   options.job.batch_size = 3 + static_cast<uint32_t>(random.Below(5));
   options.job.range_batches = 1 + static_cast<uint32_t>(random.Below(5));
   const pb::WireSpec::Codec codecs[] = {pb::WireSpec::FP32, pb::WireSpec::BF16, pb::WireSpec::FP16, pb::WireSpec::INT8};
   options.job.push = codecs[random.Below(options.mode == pb::ConsistencySpec::BSP ? 3 : 4)];
-  options.job.pull = codecs[random.Below(3)];   // never INT8
+  options.job.pull = codecs[random.Below(3)];  // never INT8
   DrawLimits(random, options);
   DrawFaults(random, options);
   return options;

@@ -15,8 +15,8 @@ struct RoughCounts {
   FaultCounts faults;
   NetworkCounts network;
   uint64_t staleness_checks = 0;
-  uint64_t bsp_runs = 0;            // compared bit by bit with an undisturbed one
-  uint64_t duplicates = 0;          // pushes that servers recognised
+  uint64_t bsp_runs = 0;    // compared bit by bit with an undisturbed one
+  uint64_t duplicates = 0;  // pushes that servers recognised
 
   void Add(const SimCluster& cluster);
 };

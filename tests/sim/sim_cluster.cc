@@ -20,8 +20,8 @@ std::string ShardAddress(uint32_t server, uint32_t shard) {
 }
 
 std::string BatchText(const BatchName& batch) {
-  return "batch " + std::to_string(std::get<2>(batch)) + " of range " + std::to_string(std::get<1>(batch)) + " in pass " +
-         std::to_string(std::get<0>(batch));
+  return "batch " + std::to_string(std::get<2>(batch)) + " of range " + std::to_string(std::get<1>(batch)) +
+         " in pass " + std::to_string(std::get<0>(batch));
 }
 
 }  // namespace
@@ -84,7 +84,7 @@ struct SimCluster::ServerNode : Process {
     control_out.clear();
   }
 
-  pb::ClusterConfig config;   // as its shards have it
+  pb::ClusterConfig config;  // as its shards have it
   std::unique_ptr<ControlClient> control;
   Outbox control_out;
   std::unique_ptr<SimTransport> control_transport;
@@ -143,12 +143,11 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
   std::unique_ptr<WorkerCore> core;
   Outbox out;
   std::optional<TimePoint> leaving_since;
-  TimePoint hindered_until{};   // by a cut or a pause
+  TimePoint hindered_until{};  // by a cut or a pause
   std::unique_ptr<SimTransport> transport;
 };
 
-SimCluster::SimCluster(SimOptions options)
-    : options_(options), random_(options.seed), network_(clock_, random_) {
+SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.seed), network_(clock_, random_) {
   network_.SetFaults(options_.network);
   SchedulerOptions scheduler_options;
   scheduler_options.partition_count = options_.partitions;
@@ -178,17 +177,18 @@ void SimCluster::StartServer(uint32_t number) {
     ServerNode::Shard& shard = server->shards[i];
     const PeerId self = ShardPeer(number, i);
     shard.core = std::make_unique<ShardCore>(self, options_.shard);
-    shard.transport = network_.Start(self, ShardAddress(number, i), [this, node, self, i](PeerId from, Message message) {
-      node->Do([this, node, self, i, from, message = std::move(message)] {
-        // An answer may come at once or later: look at what is answered, not at what is asked.
-        const RequestName name{self, from, message.header.request()};
-        if (message.header.has_pull()) pulls_[name] = message.header.pull();
-        if (message.header.has_push()) pushes_[name] = message.header.push();
-        ServerNode::Shard& to = node->shards[i];
-        to.core->OnMessage(from, message, clock_.Now(), to.out);
-        AfterShard(*node, i);
-      });
-    });
+    shard.transport =
+        network_.Start(self, ShardAddress(number, i), [this, node, self, i](PeerId from, Message message) {
+          node->Do([this, node, self, i, from, message = std::move(message)] {
+            // An answer may come at once or later: look at what is answered, not at what is asked.
+            const RequestName name{self, from, message.header.request()};
+            if (message.header.has_pull()) pulls_[name] = message.header.pull();
+            if (message.header.has_push()) pushes_[name] = message.header.push();
+            ServerNode::Shard& to = node->shards[i];
+            to.core->OnMessage(from, message, clock_.Now(), to.out);
+            AfterShard(*node, i);
+          });
+        });
     pb::ShardEndpoint& endpoint = control.shards.emplace_back();
     endpoint.set_peer(self.value);
     endpoint.set_address(ShardAddress(number, i));
@@ -263,9 +263,11 @@ void SimCluster::NotePush(const pb::PushRequest& push) {
 void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
   for (const auto& item : scheduler_->out.items()) {
     const pb::Header& header = item.message.header;
-    const pb::ClusterConfig& config = header.has_worker_orders() ? header.worker_orders().config() : header.server_orders().config();
+    const pb::ClusterConfig& config =
+        header.has_worker_orders() ? header.worker_orders().config() : header.server_orders().config();
     for (const pb::Roster& roster : config.roster()) {
-      for (const pb::Lane& lane : roster.lane()) lanes_[{config.generation(), roster.job(), roster.pass(), lane.lane()}] = lane.start_clock();
+      for (const pb::Lane& lane : roster.lane())
+        lanes_[{config.generation(), roster.job(), roster.pass(), lane.lane()}] = lane.start_clock();
     }
     if (header.has_worker_orders() && item.to == from) CheckGrants(header.worker_orders(), seen_generation);
   }
@@ -328,12 +330,13 @@ float SimCluster::OwnRow(ServerNode& server, size_t index, BatchName batch, Part
 
 void SimCluster::CheckPushed(ServerNode& server, size_t index, const pb::PushRequest& push) {
   if (push.progress().job() != job_) return;
-  const BatchName batch{push.progress().pass(), static_cast<uint32_t>(push.stream_low()), static_cast<uint32_t>(push.seq())};
+  const BatchName batch{push.progress().pass(), static_cast<uint32_t>(push.stream_low()),
+                        static_cast<uint32_t>(push.seq())};
   for (const uint32_t partition : push.partition()) {
     const int times = TimesOf(OwnRow(server, index, batch, PartitionId(partition)));
     if (times == 1) continue;
-    Violation("acknowledgement", "a push of " + BatchText(batch) + " was acknowledged, and is applied " + std::to_string(times) +
-                                     " times in partition " + std::to_string(partition));
+    Violation("acknowledgement", "a push of " + BatchText(batch) + " was acknowledged, and is applied " +
+                                     std::to_string(times) + " times in partition " + std::to_string(partition));
   }
 }
 
@@ -367,7 +370,8 @@ void SimCluster::CheckPull(ServerNode& server, size_t index, const pb::PullReque
 // ---- misfortune
 
 void SimCluster::Stop(Process& process, Duration at_most) {
-  process.stopped_until = clock_.Now() + Duration(static_cast<int64_t>(random_.Below(static_cast<uint64_t>(at_most.count()))));
+  process.stopped_until =
+      clock_.Now() + Duration(static_cast<int64_t>(random_.Below(static_cast<uint64_t>(at_most.count()))));
 }
 
 // One way only: one side goes on as if nothing had happened.
@@ -471,8 +475,7 @@ void SimCluster::Tick() {
     worker.Resume();
     worker.core->OnTick(now, worker.out);
     // A batch or a few in a tick: workers go at different speeds.
-    for (uint64_t n = random_.Below(4); n > 0 && worker.core->ComputeOne(now, worker.out); --n) {
-    }
+    for (uint64_t n = random_.Below(4); n > 0 && worker.core->ComputeOne(now, worker.out); --n) {}
     worker.Flush();
     if (worker.core->fatal()) Violation("job", "a worker gave up: " + worker.core->fatal()->message);
     if (worker.leaving_since && !KeepLeaver(worker)) {
@@ -502,7 +505,8 @@ void SimCluster::Submit(uint64_t token) {
 
 void SimCluster::Cancel(uint64_t job) {
   const Job* found = scheduler_->core.FindJob(JobId(job));
-  faults_.cancels += found != nullptr && found->Describe(scheduler_->core.members(), clock_.Now()).phase() == pb::RUNNING;
+  faults_.cancels +=
+      found != nullptr && found->Describe(scheduler_->core.members(), clock_.Now()).phase() == pb::RUNNING;
   Message message;
   message.header.mutable_cancel()->set_job(job);
   scheduler_->core.OnMessage(PeerId(5), message, clock_.Now(), scheduler_->out);
@@ -528,7 +532,8 @@ std::string SimCluster::Run() {
     if (clock_.Now() >= give_up) {
       std::ostringstream text;
       text << "the job did not finish after the faults ended: " << JobStatusNow().ShortDebugString();
-      for (const auto& worker : workers_) text << "\n  " << worker->core->name() << ": " << worker->core->client().WaitingFor(clock_.Now());
+      for (const auto& worker : workers_)
+        text << "\n  " << worker->core->name() << ": " << worker->core->client().WaitingFor(clock_.Now());
       for (const auto& server : servers_) {
         for (const std::string& line : server->Stats().waiting) text << "\n  " << line;
       }
@@ -579,14 +584,16 @@ void SimCluster::CheckEnd() {
   if (status.phase() != pb::FINISHED) return Violation("job", "it ended as " + status.ShortDebugString());
   const uint64_t examples = static_cast<uint64_t>(options_.job.rows) * options_.job.epochs;
   if (status.examples_total() != examples) {
-    Violation("accounting", std::to_string(status.examples_total()) + " examples were counted, " + std::to_string(examples) + " are there");
+    Violation("accounting", std::to_string(status.examples_total()) + " examples were counted, " +
+                                std::to_string(examples) + " are there");
   }
   for (const double loss : status.epoch_train_loss()) {
     if (loss != 1) Violation("accounting", "the mean loss is " + std::to_string(loss) + ", of losses that are all 1");
   }
   for (const pb::EvalResult& result : status.eval()) {
     if (result.examples() != options_.job.valid_rows) {
-      Violation("accounting", std::to_string(result.examples()) + " rows were evaluated, " + std::to_string(options_.job.valid_rows) + " are there");
+      Violation("accounting", std::to_string(result.examples()) + " rows were evaluated, " +
+                                  std::to_string(options_.job.valid_rows) + " are there");
     }
   }
   CheckRows();
@@ -597,8 +604,9 @@ void SimCluster::CheckEnd() {
   for (const auto& server : servers_) {
     const ShardStats stats = server->Stats();
     if (stats.parked_pulls + stats.staged_pushes + stats.request_bytes > 0) {
-      Violation("leftovers", std::to_string(stats.parked_pulls) + " parked pulls, " + std::to_string(stats.staged_pushes) +
-                                 " staged pushes, " + std::to_string(stats.request_bytes) + " bytes of a shard's budget");
+      Violation("leftovers", std::to_string(stats.parked_pulls) + " parked pulls, " +
+                                 std::to_string(stats.staged_pushes) + " staged pushes, " +
+                                 std::to_string(stats.request_bytes) + " bytes of a shard's budget");
     }
   }
 }
@@ -607,27 +615,32 @@ void SimCluster::CheckRows() {
   const std::map<HashedKey, Row> rows = Rows();
   const uint32_t batch_rows = options_.job.batch_size, range_rows = batch_rows * options_.job.range_batches;
   const uint32_t passes_an_epoch = options_.job.valid_rows > 0 ? 2 : 1;
-  std::vector<uint32_t> lane_clocks(options_.workers);   // BSP: range r belongs to lane r mod L
-  for (uint32_t first = 0; first < options_.job.rows; first += batch_rows) ++lane_clocks[first / range_rows % options_.workers];
+  std::vector<uint32_t> lane_clocks(options_.workers);  // BSP: range r belongs to lane r mod L
+  for (uint32_t first = 0; first < options_.job.rows; first += batch_rows)
+    ++lane_clocks[first / range_rows % options_.workers];
   std::map<std::pair<BatchName, PeerId>, float> stamps;
   size_t own_rows = 0;
   for (uint32_t epoch = 0; epoch < options_.job.epochs; ++epoch) {
     for (uint32_t first = 0; first < options_.job.rows; first += batch_rows) {
       const BatchName name{epoch * passes_an_epoch, first / range_rows, first % range_rows / batch_rows};
       const uint64_t clock = std::get<2>(clock_of_batch_[name]);
-      const auto lanes = std::count_if(lane_clocks.begin(), lane_clocks.end(), [clock](uint32_t end) { return clock < end; });
+      const auto lanes =
+          std::count_if(lane_clocks.begin(), lane_clocks.end(), [clock](uint32_t end) { return clock < end; });
       for (uint32_t p = 0; p < options_.partitions; ++p) {
         ++own_rows;
         const auto row = rows.find(OwnKey(name, PartitionId(p), options_.partitions));
         const Row values = row == rows.end() ? Row{} : row->second;
         const float value = values[0];
         if (Bsp() ? std::abs(value * static_cast<float>(lanes) - 1) > 1e-5F : TimesOf(value) != 1) {
-          Violation("exactly-once", BatchText(name) + " came to " + std::to_string(value) + " in partition " +
-                                        std::to_string(p) + (Bsp() ? ", not to one of " + std::to_string(lanes) + " lanes" : ", not to once"));
+          Violation("exactly-once",
+                    BatchText(name) + " came to " + std::to_string(value) + " in partition " + std::to_string(p) +
+                        (Bsp() ? ", not to one of " + std::to_string(lanes) + " lanes" : ", not to once"));
         }
-        const uint32_t server = static_cast<uint32_t>(scheduler_->core.config().partition(static_cast<int>(p)).primary());
+        const uint32_t server =
+            static_cast<uint32_t>(scheduler_->core.config().partition(static_cast<int>(p)).primary());
         const auto stamp = stamps.try_emplace({name, ShardPeer(server, p % options_.shards)}, value).first;
-        if (stamp->second != value || std::count(values.begin(), values.end(), value) != kDim) Violation("one attempt", BatchText(name) + " was put together from two computations");
+        if (stamp->second != value || std::count(values.begin(), values.end(), value) != kDim)
+          Violation("one attempt", BatchText(name) + " was put together from two computations");
       }
     }
   }

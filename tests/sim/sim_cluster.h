@@ -43,7 +43,7 @@ struct SimOptions {
   pb::ConsistencySpec::Mode mode = pb::ConsistencySpec::SSP;
   uint32_t staleness = 2;
   SimJobSize job{.rows = 300, .batch_size = 5, .range_batches = 4, .epochs = 2};
-  uint32_t workers_at_most = 8;                       // newcomers counted
+  uint32_t workers_at_most = 8;  // newcomers counted
   ShardOptions shard;
   ClientOptions client = PatientClient();
   uint32_t pulls_ahead = 2, pushes_ahead = 4;
@@ -52,7 +52,7 @@ struct SimOptions {
   // from the scheduler or from a shard one way; and per second: a worker more, a server or the scheduler stopped for a while.
   double crashes = 0, leaves = 0, pauses = 0, cuts = 0;
   double joins = 0, server_pauses = 0;
-  Duration cancel_after{};                            // another job is before ours, and cancelled after so long; 0: none is
+  Duration cancel_after{};  // another job is before ours, and cancelled after so long; 0: none is
 
   static ClientOptions PatientClient() {
     ClientOptions client;
@@ -62,13 +62,13 @@ struct SimOptions {
     return client;
   }
   Duration faults_for = std::chrono::seconds(20);     // then the network heals and nobody dies
-  Duration finish_within = std::chrono::seconds(60);   // of the faults' end
+  Duration finish_within = std::chrono::seconds(60);  // of the faults' end
 };
 
 // How often each kind of fault came: a run that met none proves nothing.
 struct FaultCounts {
   uint64_t crashes = 0, leaves = 0, joins = 0, pauses = 0, server_pauses = 0, cuts = 0;
-  uint64_t cancels = 0;      // of a job at work
+  uint64_t cancels = 0;  // of a job at work
 };
 
 class SimCluster {
@@ -94,7 +94,7 @@ class SimCluster {
   struct ServerNode;
   struct WorkerNode;
 
-  using RequestName = std::tuple<PeerId, PeerId, uint64_t>;   // shard, client, request
+  using RequestName = std::tuple<PeerId, PeerId, uint64_t>;  // shard, client, request
 
   void Submit(uint64_t token);
   void Cancel(uint64_t job);
@@ -136,7 +136,7 @@ class SimCluster {
   bool faults_on_ = true;
   FaultCounts faults_;
   std::string violation_;
-  uint64_t job_ = 1;         // the one that is watched
+  uint64_t job_ = 1;  // the one that is watched
   uint32_t next_worker_ = 0;
   uint64_t checks_ = 0;
   // Requests that shards have not answered yet.
@@ -145,7 +145,7 @@ class SimCluster {
   // What lanes computed at their clocks, as the workers said when they pushed. (pass, lane, clock)
   using ClockName = std::tuple<uint32_t, uint32_t, uint64_t>;
   std::map<ClockName, std::set<BatchName>> batches_of_clock_;
-  std::map<BatchName, ClockName> clock_of_batch_;             // BSP
+  std::map<BatchName, ClockName> clock_of_batch_;  // BSP
   // The lanes of each configuration: (generation, job, pass, lane) -> start.
   std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
 };

@@ -66,7 +66,8 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
     std::vector<HashedKey> keys;
     const BatchName name{grant.pass(), grant.range(), number};
     for (uint32_t p = 0; p < partition_count; ++p) keys.push_back(OwnKey(name, PartitionId(p), partition_count));
-    for (uint32_t hot = 0; hot < kHotRows; ++hot) keys.push_back(PartitionFirstKey(PartitionId(hot % partition_count), partition_count) + hot);
+    for (uint32_t hot = 0; hot < kHotRows; ++hot)
+      keys.push_back(PartitionFirstKey(PartitionId(hot % partition_count), partition_count) + hot);
     std::sort(keys.begin(), keys.end());
     batch->keys = std::make_shared<const std::vector<HashedKey>>(std::move(keys));
     batches.push_back(std::move(batch));
@@ -74,9 +75,7 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
   return batches;
 }
 
-std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const {
-  return {{weights_, batch.keys}};
-}
+std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const { return {{weights_, batch.keys}}; }
 
 StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
                              pb::EvalCounts& eval) const {
@@ -89,7 +88,7 @@ StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::v
   uint64_t name = 0;
   for (const HashedKey key : *batch.keys) name = MixPair(name, key);
   const float stamp = static_cast<float>(1 + MixPair(stamps_, ++computed_) % 255) / 1024;
-  float seen = 0;   // of all hot rows: what one shard answered must matter to what is pushed to another
+  float seen = 0;  // of all hot rows: what one shard answered must matter to what is pushed to another
   for (size_t i = 0; i < pulled[0].size(); ++i) {
     if (IsHotKey((*batch.keys)[i / kDim], partition_count_)) seen += pulled[0][i];
   }

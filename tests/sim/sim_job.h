@@ -28,7 +28,7 @@ using Row = std::array<float, kDim>;
 
 struct SimJobSize {
   uint32_t rows = 0;
-  uint32_t valid_rows = 0;   // evaluated after each epoch; 0: no evaluation
+  uint32_t valid_rows = 0;  // evaluated after each epoch; 0: no evaluation
   uint32_t batch_size = 0;
   uint32_t range_batches = 0;
   uint32_t epochs = 0;
@@ -39,7 +39,7 @@ pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, u
 pb::DataPlan MakeSimPlan(const pb::JobSpec& spec, uint64_t job);
 
 // A batch as the checkers name it.
-using BatchName = std::tuple<uint32_t, uint32_t, uint32_t>;   // pass, range, batch
+using BatchName = std::tuple<uint32_t, uint32_t, uint32_t>;  // pass, range, batch
 
 // The row in `partition` that belongs to a batch alone.
 HashedKey OwnKey(BatchName batch, PartitionId partition, uint32_t partition_count);
@@ -59,8 +59,10 @@ class CountingStep final : public TrainStep {
  public:
   // `stamps` tells the computations of this step from those of other workers.
   CountingStep(const pb::JobBrief& brief, uint32_t partition_count, uint64_t stamps)
-      : weights_(brief.weight_table()), bsp_(brief.spec().consistency().mode() == pb::ConsistencySpec::BSP),
-        partition_count_(partition_count), stamps_(stamps) {}
+      : weights_(brief.weight_table()),
+        bsp_(brief.spec().consistency().mode() == pb::ConsistencySpec::BSP),
+        partition_count_(partition_count),
+        stamps_(stamps) {}
   std::vector<TableKeys> Needs(pb::PassKind kind, const Batch& batch) const override;
   StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
                  pb::EvalCounts& eval) const override;
@@ -70,7 +72,7 @@ class CountingStep final : public TrainStep {
   const bool bsp_;
   const uint32_t partition_count_;
   const uint64_t stamps_;
-  mutable uint64_t computed_ = 0;   // makes each computation's stamp another
+  mutable uint64_t computed_ = 0;  // makes each computation's stamp another
 };
 
 }  // namespace sheaf::sim
