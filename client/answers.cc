@@ -3,6 +3,7 @@
 
 #include "client/client_impl.h"
 #include "client/wire.h"
+#include "common/base/planted_bug.h"
 #include "common/base/strings.h"
 
 namespace sheaf {
@@ -69,6 +70,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
       request.state = RequestState::kSent;
       request.timer.OnAlive(now);
       request.waiting_for = refusal.waiting_for();
+      if (Planted(Bug::kParkedKeepsCredit)) return;
       return ReleaseCredit(request);
     case pb::Refusal::STALE_EPOCH: {
       const bool server_is_ahead = !refusal.has_generation() || refusal.generation() > config.generation();
@@ -212,7 +214,9 @@ void PsClient::Impl::Erase(Request& request) {
 }
 
 void PsClient::Impl::FinishIfDone(Operation& operation) {
-  if (operation.planned && operation.requests.empty() && operation.groups.empty()) End(operation, {});
+  const bool done = operation.requests.empty() && operation.groups.empty();
+  const bool early = Planted(Bug::kAckedByOneShard) && std::ranges::find(operation.acknowledged, true) != operation.acknowledged.end();
+  if (operation.planned && (done || early)) End(operation, {});
 }
 
 void PsClient::Impl::End(Operation& operation, Status status) {
@@ -235,7 +239,10 @@ void PsClient::Impl::End(Operation& operation, Status status) {
 
 void PsClient::Impl::Drop(Operation& operation) {
   const std::vector<uint64_t> open = operation.requests;
-  for (const uint64_t number : open) Erase(requests.at(number));
+  for (const uint64_t number : open) {
+    if (Planted(Bug::kCreditLeak)) requests.at(number).credit = 0;
+    Erase(requests.at(number));
+  }
   operations.erase(operation.id);
 }
 

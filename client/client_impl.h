@@ -14,6 +14,7 @@
 #include "client/ps_client.h"
 #include "client/residuals.h"
 #include "client/router.h"
+#include "common/base/planted_bug.h"
 
 namespace sheaf {
 
@@ -34,7 +35,7 @@ struct Peer {
   RememberedLists remembered;
   TimePoint heard{};            // any answer
 
-  CreditLine& LineOf(RequestKind kind) { return kind == RequestKind::kPush ? pushes : reads; }
+  CreditLine& LineOf(RequestKind kind) { return kind == RequestKind::kPush && !Planted(Bug::kPushesBehindReads) ? pushes : reads; }
   std::string Text() const { return name + " (" + address + ")"; }
 };
 

@@ -3,6 +3,7 @@
 
 #include "client/client_impl.h"
 #include "client/wire.h"
+#include "common/base/planted_bug.h"
 #include "common/base/strings.h"
 
 namespace sheaf {
@@ -155,6 +156,7 @@ void PsClient::Impl::Tick(TimePoint now, Outbox& out) {
       EndOverdue(request, now);   // and with it the other requests of its operation
     } else if ((request.state == RequestState::kSent || request.state == RequestState::kPaused) &&
                now >= request.timer.resend_at()) {
+      if (Planted(Bug::kRetryUnderNewName)) request.operation->push.identity.seq += 100;
       SendRequest(request, now, out);
     }
     at = requests.upper_bound(number);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/planted_bug.h"
 #include "common/base/random.h"
 #include "compute/eval/eval_counts.h"
 #include "compute/features/weighting.h"
@@ -360,7 +361,8 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint
     const bool evaluated = !Updates(pass().kind);
     const pb::EvalCounts* counts = evaluated && lease.finished() ? FindCounts(report, lease.lease()) : nullptr;
     if (evaluated && lease.finished() && counts == nullptr) continue;  // not whole without its counts
-    if (book_->Update(worker.id, lease) && counts != nullptr) MergeCounts(*counts, eval_counts_);
+    const bool finished_now = book_->Update(worker.id, lease);
+    if ((finished_now || Planted(Bug::kEvalCountedAgain)) && counts != nullptr) MergeCounts(*counts, eval_counts_);
   }
   if (report.leaving()) {
     // It does nothing more; what it has done was just taken in.
@@ -381,7 +383,7 @@ void Job::OnWorkerGone(NodeId worker, bool died) {
   for (auto& holders : split_holders_) std::replace(holders.begin(), holders.end(), worker, NodeId());
   if (phase_ != pb::RUNNING || book_ == nullptr) return;
   book_->Release(worker);
-  LeaveLane(worker);
+  if (!Planted(Bug::kDeadKeepsLane)) LeaveLane(worker);
 }
 
 bool Job::HasWorkFor(const Node& worker) const {
@@ -401,7 +403,7 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint) {
   }
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
   const pb::WorkerReport& report = worker.worker_report;
-  if (!report.leaving()) book_->Grant(worker.id, options_.leases_ahead, next_lease_);
+  if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, options_.leases_ahead, next_lease_);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
   const bool is_static = IsBsp() && pass().kind == pb::TRAIN;

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "common/base/check.h"
+#include "common/base/planted_bug.h"
 
 namespace sheaf {
 
@@ -42,7 +43,7 @@ LeaseBook::LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std:
 bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   if (state.range() >= ranges_.size()) return false;
   Range& range = ranges_[state.range()];
-  if (range.done || range.lease != state.lease() || range.lease == 0 || range.holder != worker) return false;
+  if ((range.done && !Planted(Bug::kFinishedTwice)) || range.lease != state.lease() || range.lease == 0 || range.holder != worker) return false;
   if (state.batches_done() < range.batches_done || state.batches_done() > range.plan.batches) return false;
   examples_ += state.examples() - range.examples;
   bad_rows_ += state.bad_rows() - range.bad_rows;
@@ -53,7 +54,7 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   range.bad_rows = state.bad_rows();
   if (!state.finished()) return false;
   range.done = true;
-  range.lease = 0;
+  if (!Planted(Bug::kFinishedTwice)) range.lease = 0;
   held_[worker].erase({range.order, state.range()});
   last_holder_[state.range()] = worker;
   ++done_count_;
@@ -96,9 +97,9 @@ void LeaseBook::Release(NodeId worker) {
 
 void LeaseBook::Lease(NodeId worker, uint32_t index, uint64_t& next_lease) {
   Range& range = ranges_[index];
-  range.lease = next_lease++;
+  range.lease = Planted(Bug::kLeaseNumberReused) ? index + 1 : next_lease++;
   range.holder = worker;
-  range.first_batch = range.batches_done;
+  range.first_batch = Planted(Bug::kProgressForgotten) ? 0 : range.batches_done;
   held_[worker].insert({range.order, index});
 }
 

@@ -1,5 +1,7 @@
 // Bytes that a shard holds for requests it has not finished: parked pulls, staged slices, gradients kept for BSP.
 //
+// A shard has two of them, of one limit: one for all, and one for pushes that everybody waits for. What waits must never take
+// the room of what it waits for; one budget with an allowance on top did not keep that.
 // A Reservation gives its bytes back when it is destroyed. Thread-safety: none. The budget outlives its reservations.
 #pragma once
 
@@ -17,8 +19,6 @@ class Budget {
   size_t limit() const { return limit_; }
   size_t used() const { return used_; }
   bool Fits(size_t bytes) const { return used_ <= limit_ && bytes <= limit_ - used_; }
-  // For what makes other bytes free, so that a full budget cannot block itself.
-  bool FitsTwice(size_t bytes) const { return used_ + bytes <= 2 * limit_; }
 
  private:
   friend class Reservation;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/base/planted_bug.h"
+
 namespace sheaf {
 
 void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint now, Outbox& out) {
@@ -31,7 +33,8 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
   if (!message.header.has_server_orders()) return;
   const pb::ServerOrders& orders = message.header.server_orders();
   if (orders.unknown()) link_.OnUnknown(now, out);
-  if (orders.has_config() && orders.config().generation() > taken_generation_) {
+  if (orders.has_config() &&
+      (orders.config().generation() > taken_generation_ || Planted(Bug::kServerTakesOldConfig))) {
     taken_generation_ = orders.config().generation();
     config_ = orders.config();
   }

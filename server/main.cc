@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
   options.ipc_dir = FLAGS_ipc_dir;
   options.shards = FLAGS_shards;
   options.shard.key_list_budget_bytes = shard_bytes / 4;
-  options.shard.request_budget_bytes = shard_bytes - shard_bytes / 4;
+  options.shard.request_budget_bytes = shard_bytes / 4;  // three times
   options.scheduler_timeout = std::chrono::seconds(FLAGS_scheduler_timeout_s);
 
   const sheaf::SystemClock clock;

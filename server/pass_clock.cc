@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/planted_bug.h"
 
 namespace sheaf {
 
@@ -40,13 +41,16 @@ void PassClock::Finish(LaneId lane, uint64_t clock) {
   Lane* found = Find(lane);
   SHEAF_CHECK(found != nullptr, "lane ", lane, " is not on the roster");
   const bool at_frontier = found->clock() == frontier_;
-  found->finished.Mark(clock);
+  found->finished.Mark(Planted(Bug::kClockCountsPushes) ? found->finished.floor() : clock);
   if (at_frontier && found->clock() != frontier_) UpdateFrontier();
 }
 
 void PassClock::UpdateFrontier() {
   frontier_ = kEnded;
-  for (const Lane& lane : lanes_) frontier_ = std::min(frontier_, lane.clock());
+  for (const Lane& lane : lanes_) {
+    if (Planted(Bug::kJoinerNotAwaited) && lane.clock() == lane.start) continue;
+    frontier_ = std::min(frontier_, lane.clock());
+  }
 }
 
 uint64_t PassClock::last_end() const {

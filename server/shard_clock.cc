@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "common/base/planted_bug.h"
 #include "server/shard_impl.h"
 
 namespace sheaf {
@@ -90,7 +91,7 @@ void ShardCore::Impl::ApplyClock(const PassKey& key, const Pass& pass, uint64_t 
   for (PartitionState* partition : ready) {
     PassState& state = partition->passes.at(key);
     auto& kept = state.kept.begin()->second;
-    std::sort(kept.begin(), kept.end(), [](const KeptGradient& a, const KeptGradient& b) { return a.lane < b.lane; });
+    if (!Planted(Bug::kSumInArrivalOrder)) std::sort(kept.begin(), kept.end(), [](const KeptGradient& a, const KeptGradient& b) { return a.lane < b.lane; });
     for (const KeptGradient& gradient : kept) {
       for (const auto& part : gradient.parts) {
         for (const RequestBlock& block : part->blocks) touched.push_back(block.table);
@@ -138,7 +139,7 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
     sums.resize(keys.size() * dim);
     for (const Source& source : sources) AddTo(std::span(keys).subspan(first), sums.data() + first * dim, source, dim);
     // A mean over the lanes of the clock; counts are added up, not averaged.
-    const float scale = table.sum ? 1.0f : 1.0f / static_cast<float>(state.clock.LanesAt(clock));
+    const float scale = table.sum ? 1.0f : 1.0f / static_cast<float>(state.clock.LanesAt(Planted(Bug::kMeanOverAllLanes) ? 0 : clock));
     if (scale != 1.0f) std::for_each(sums.begin() + static_cast<ptrdiff_t>(first * dim), sums.end(), [scale](float& sum) { sum *= scale; });
     begin.push_back(keys.size());
   }

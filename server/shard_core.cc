@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/base/partition.h"
+#include "common/base/planted_bug.h"
 #include "server/shard_impl.h"
 
 namespace sheaf {
@@ -56,14 +57,14 @@ const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
 // ---- configuration
 
 Status ShardCore::Impl::OnConfig(const pb::ClusterConfig& config, TimePoint, Outbox& out) {
-  if (configured && config.generation() <= generation) return {};
+  if (configured && config.generation() <= generation && !Planted(Bug::kServerTakesOldConfig)) return {};
   SHEAF_RETURN_IF_ERROR(TakePartitions(config));
   configured = true;
   generation = config.generation();
   Status tables_taken = TakeTables(config);
   TakeRosters(config);
   TrimLedgers();
-  DropStaleSlices();
+  if (!Planted(Bug::kStaleSlicesKept)) DropStaleSlices();
   for (const auto& [key, pass] : passes) {
     if (pass.bsp()) ApplyCompleteClocks(key, pass);
   }
@@ -187,6 +188,8 @@ void ShardCore::Impl::EndPass(const PassKey& pass) {
     const auto state = Owned(p).passes.find(pass);
     if (state == Owned(p).passes.end()) continue;
     Owned(p).ended[pass] = state->second.examples;
+    const auto next = std::next(state);
+    if (Planted(Bug::kDedupAcrossPasses) && next != Owned(p).passes.end()) next->second.streams = std::move(state->second.streams);
     Owned(p).passes.erase(state);
   }
   ended_counts[pass] = passes[pass].counts;
@@ -243,7 +246,7 @@ ShardStats ShardCore::Impl::Stats() const {
   stats.seen_generation = generation;
   stats.parked_pulls = parked.size();
   stats.staged_pushes = staging.size();
-  stats.request_bytes = budget.used();
+  stats.request_bytes = budget.used() + awaited_budget.used();
   std::map<PassKey, pb::PassLedger> ledgers;
   const auto count = [&](const PassKey& key, uint64_t examples) {
     const auto [at, fresh] = ledgers.try_emplace(key);

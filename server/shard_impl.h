@@ -67,7 +67,8 @@ struct ShardCore::Impl {
 
   Impl(PeerId self_peer, ShardOptions shard_options)
       : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
-        key_lists(shard_options.key_list_budget_bytes), staging(budget) {}
+        awaited_budget(shard_options.request_budget_bytes),
+        key_lists(shard_options.key_list_budget_bytes), staging(budget, awaited_budget) {}
 
   // ---- configuration (shard_core.cc)
   Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
@@ -99,6 +100,8 @@ struct ShardCore::Impl {
   MaybeRefusal CheckValues(const RequestPart& part);
   // Fills push.parts if the push is complete; a slice that is kept is answered.
   MaybeRefusal Stage(Push& push, TimePoint now, Outbox& out);
+  // A push for the clock that all wait for: it has room of its own, as it is what makes other room free.
+  bool Awaited(const Push& push) const;
   MaybeRefusal ReserveForClock(Push& push);
   MaybeRefusal RefuseIfNeverRoom(const Push& push) const;
   void Accept(const Push& push, const Pass* pass, TimePoint now);
@@ -141,7 +144,9 @@ struct ShardCore::Impl {
 
   const PeerId self;
   const ShardOptions options;
-  Budget budget;  // before all that holds reservations of it
+  // Before all that holds reservations of them.
+  Budget budget;
+  Budget awaited_budget;
 
   bool configured = false;
   uint64_t generation = 0;

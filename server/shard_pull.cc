@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "common/base/partition.h"
+#include "common/base/planted_bug.h"
 #include "common/net/envelope.h"
 #include "compute/codec/value_codec.h"
 #include "server/shard_impl.h"
@@ -71,7 +72,7 @@ void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
     SendRefusal(from, pull.request, std::move(*refusal), out);
     return;
   }
-  if (pull.progress && !MayAnswer(pull)) {
+  if (pull.progress && (!MayAnswer(pull) || (place && Planted(Bug::kParkedNeverWoken)))) {
     Park(std::move(pull), place, out);
     return;
   }
@@ -122,7 +123,9 @@ bool ShardCore::Impl::MayAnswer(const Pull& pull) const {
   const PassKey key{pull.progress->job(), pull.progress->pass()};
   const pb::Roster& roster = passes.at(key).roster;
   if (roster.mode() == pb::ConsistencySpec::ASP) return true;
-  const uint64_t ahead = roster.mode() == pb::ConsistencySpec::BSP ? 0 : roster.staleness();
+  uint64_t ahead = roster.mode() == pb::ConsistencySpec::BSP ? 0 : roster.staleness();
+  if (Planted(roster.mode() == pb::ConsistencySpec::BSP ? Bug::kBspPullTooEarly : Bug::kSspBoundOffByOne)) ++ahead;
+  if (roster.mode() == pb::ConsistencySpec::SSP && Planted(Bug::kSspBoundIgnored)) return true;
   const uint64_t clock = pull.progress->clock();
   const uint64_t needed = clock > ahead ? clock - ahead : 0;
   return std::all_of(pull.part.partitions.begin(), pull.part.partitions.end(),
@@ -172,7 +175,7 @@ void ShardCore::Impl::AnswerParked(const PassKey& pass, Outbox& out) {
   for (auto at = parked.begin(); at != parked.end();) {
     const Pull& pull = at->second;
     const bool of_pass = pull.progress->job() == pass.job && pull.progress->pass() == pass.pass;
-    if (!of_pass || !MayAnswer(pull)) {
+    if (!of_pass || !MayAnswer(pull) || Planted(Bug::kParkedNeverWoken)) {
       ++at;
       continue;
     }
@@ -222,7 +225,7 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
     }
     ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t, size_t count) {
       FindRows(piece, rows.data());
-      if (progress != nullptr) UseUndo(piece, table, *progress);
+      if (progress != nullptr && !Planted(Bug::kNoUndo)) UseUndo(piece, table, *progress);
       const std::span<float* const> found(rows.data(), count);
       const bool all_here = std::find(found.begin(), found.end(), nullptr) == found.end();
       if (codec == pb::WireSpec::FP32) {

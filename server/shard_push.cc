@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/base/partition.h"
+#include "common/base/planted_bug.h"
 #include "common/base/strings.h"
 #include "compute/codec/value_codec.h"
 #include "server/shard_impl.h"
@@ -47,6 +48,7 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
   }
 
   push.key = {.pass = std::nullopt, .stream_high = request.stream_high(), .stream_low = request.stream_low(), .seq = request.seq()};
+  if (Planted(Bug::kDedupIgnoresRange)) push.key.stream_low = 0;
   const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
   std::vector<uint32_t> dims;
   if (MaybeRefusal refusal = FindTables(request.block(), progress, dims)) return refusal;
@@ -70,14 +72,14 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
     ++counters.pushes_deduplicated;
     if (pass != nullptr) ++pass->counts.duplicates;
     AnswerPush(push, true, out);
-    if (pass != nullptr) FinishClock(push, out);
+    if (pass != nullptr && !Planted(Bug::kDuplicateStopsClock)) FinishClock(push, out);
     return {};
   }
 
   if (MaybeRefusal refusal = CheckValues(part)) return refusal;
   part.bytes = message.values.size() + HeldBytes(message, part) + sizeof(RequestPart);
   if (slice_count > 1) {
-    push.origin.urgent = pass != nullptr && pass->bsp();
+    push.origin.urgent = pass != nullptr && (pass->bsp() || Awaited(push));
     if (MaybeRefusal refusal = Stage(push, now, out)) return refusal;
     if (push.parts.empty()) return {};
     for (const auto& other : push.parts) {
@@ -200,17 +202,20 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
   return {};
 }
 
-// A push for the clock that all wait for may go over the budget: it is what makes room.
-MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
-  const size_t bytes = push.part->bytes;
+bool ShardCore::Impl::Awaited(const Push& push) const {
   uint64_t frontier = PassClock::kEnded;
   for (const uint32_t p : push.missing) frontier = std::min(frontier, Owned(p).passes.at(*push.key.pass).clock.frontier());
-  const bool awaited = push.progress->clock() <= frontier;
-  if (!budget.Fits(bytes) && !(awaited && budget.FitsTwice(bytes))) {
+  return push.progress->clock() <= frontier && !Planted(Bug::kAwaitedPushRefused);
+}
+
+MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
+  const size_t bytes = push.part->bytes;
+  const bool ordinary = budget.Fits(bytes);
+  if (!ordinary && !(Awaited(push) && awaited_budget.Fits(bytes))) {
     if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
     return Refuse(pb::Refusal::OVERLOADED, "no room to keep gradients of clock ", push.progress->clock(), " now");
   }
-  push.part->reservation = Reservation(budget, bytes);
+  push.part->reservation = Reservation(ordinary ? budget : awaited_budget, bytes);
   return {};
 }
 
@@ -224,14 +229,15 @@ MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
   for (const KeptGradient& gradient : kept->second) {
     for (const auto& part : gradient.parts) bytes += part->bytes;
   }
-  if (bytes <= 2 * budget.limit()) return {};
+  if (bytes <= awaited_budget.limit()) return {};
   return Refuse(pb::Refusal::INVALID, "the gradients of all lanes for one clock are more than this shard may keep (",
-                FormatBytes(budget.limit()), ", twice): raise --memory_mb of the servers, add servers, or lower train.workers or ",
+                FormatBytes(awaited_budget.limit()), "): raise --memory_mb of the servers, add servers, or lower train.workers or ",
                 "train.batch_size");
 }
 
 void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {
   for (const uint32_t p : push.missing) MarkTaken(Owned(p), push, now);
+  if (Planted(Bug::kAckWithoutApply)) return;
   if (pass != nullptr && pass->bsp()) {
     for (const uint32_t p : push.missing) {
       Owned(p).passes.at(*push.key.pass).kept[push.progress->clock()].push_back({LaneId(push.progress->lane()), push.parts});
@@ -243,6 +249,7 @@ void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) 
 }
 
 const SeqWindow* ShardCore::Impl::FindWindow(const PartitionState& partition, const PushKey& key) const {
+  if (Planted(Bug::kNoDedup)) return nullptr;
   if (key.pass) {
     const auto& streams = partition.passes.at(*key.pass).streams;
     const auto found = streams.find(key.stream_low);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/planted_bug.h"
+
 namespace sheaf {
 
 bool Staging::IsOldest(const Staged& staged) const {
@@ -17,7 +19,8 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
   if (at != pushes_.end()) {
     const SliceOrigin& known = at->second.origin;
     if (known.sender == origin.sender && known.attempt > origin.attempt) return Outcome::kOutdated;
-    if (known.sender != origin.sender || known.attempt != origin.attempt || known.slice_count != origin.slice_count) {
+    const bool same_attempt = known.sender == origin.sender && known.attempt == origin.attempt;
+    if (!(same_attempt || Planted(Bug::kMixedAttempts)) || known.slice_count != origin.slice_count) {
       pushes_.erase(at);
       at = pushes_.end();
     }
@@ -31,10 +34,14 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
     at->second.last = now;
     return Outcome::kStaged;
   }
-  // The oldest push may go over the budget, else many that have begun could keep each other from ending.
-  const bool fits = budget_.Fits(bytes) ||
-                    ((origin.urgent || (at != pushes_.end() && IsOldest(at->second))) && budget_.FitsTwice(bytes));
-  if (!fits) return Outcome::kFull;
+  // The oldest push always goes on, else many that have begun could keep each other from ending.
+  Budget* room = nullptr;
+  if (budget_.Fits(bytes)) {
+    room = &budget_;
+  } else if ((origin.urgent && awaited_.Fits(bytes)) || (at != pushes_.end() && IsOldest(at->second))) {
+    room = &awaited_;
+  }
+  if (room == nullptr) return Outcome::kFull;
 
   if (at == pushes_.end()) {
     at = pushes_.emplace(push, Staged{}).first;
@@ -43,7 +50,7 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
     at->second.born = births_++;
   }
   Staged& staged = at->second;
-  part->reservation = Reservation(budget_, bytes);
+  part->reservation = Reservation(*room, bytes);
   staged.parts[origin.slice] = std::move(part);
   staged.bytes += bytes;
   staged.last = now;

@@ -37,12 +37,13 @@ struct SliceOrigin {
   uint64_t attempt = 0;
   uint32_t slice = 0;
   uint32_t slice_count = 1;
-  bool urgent = false;           // a BSP push that all lanes wait for: it may go over the budget
+  bool urgent = false;           // all lanes wait for it
 };
 
 class Staging {
  public:
-  explicit Staging(Budget& budget) : budget_(budget) {}
+  // `awaited` is for slices that all lanes wait for, and for those of the push that is here longest.
+  Staging(Budget& budget, Budget& awaited) : budget_(budget), awaited_(awaited) {}
 
   enum class Outcome {
     kStaged,     // kept, others are missing (or it was here already)
@@ -75,6 +76,7 @@ class Staging {
   bool IsOldest(const Staged& staged) const;
 
   Budget& budget_;
+  Budget& awaited_;
   std::map<PushKey, Staged> pushes_;
   uint64_t births_ = 0;
 };

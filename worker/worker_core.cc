@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/planted_bug.h"
 #include "common/base/strings.h"
 #include "common/net/envelope.h"
 
@@ -49,7 +50,8 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
     // An evaluated range counts as a whole or not at all: its counts travel once.
     const bool whole = !Updates(lease.grant);
     const bool tell = !whole || lease.finished;
-    state.set_batches_done(tell ? lease.done : lease.grant.first_batch());
+    const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
+    state.set_batches_done(tell ? done : lease.grant.first_batch());
     state.set_examples(tell ? lease.examples : 0);
     state.set_loss_sum(tell ? lease.loss_sum : 0);
     state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
@@ -198,7 +200,7 @@ void WorkerCore::DropLease(uint64_t number) {
       ++op;
     }
   }
-  const bool counts_on = Updates(it->second.grant) && !IsStatic(it->second);
+  const bool counts_on = Updates(it->second.grant) && !IsStatic(it->second) && !Planted(Bug::kClockLeftOut);
   for (const BatchState& state : it->second.states) {
     if (counts_on && state.has_clock && state.stage != Stage::kDone) ClockOf(it->second).unfinished.insert(state.clock);
     pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
@@ -267,7 +269,7 @@ void WorkerCore::OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out) {
 
 // Which batch goes first. Static lanes: by clock, or a lane of ours could wait for another lane of ours.
 bool WorkerCore::Before(const Lease& a, uint32_t a_batch, const Lease& b, uint32_t b_batch) const {
-  if (IsStatic(a) && IsStatic(b)) {
+  if (IsStatic(a) && IsStatic(b) && !Planted(Bug::kLanesByArrival)) {
     return std::pair(a.grant.first_clock() + a_batch, a.grant.lane()) <
            std::pair(b.grant.first_clock() + b_batch, b.grant.lane());
   }
@@ -301,7 +303,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   if (pushing_ >= options_.pushes_ahead) return false;
   if (pulling_ >= options_.pulls_ahead) {
     // Full of pulls that may wait for the very batch at hand: that one must still go.
-    if (!IsStatic(*first)) return false;
+    if (!IsStatic(*first) || Planted(Bug::kLanesBlockEachOther)) return false;
     const uint64_t clock = first->grant.first_clock() + first->next;
     for (const auto& [number, lease] : leases_) {
       for (const BatchState& state : lease.states) {

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "common/base/check.h"
+#include "common/base/planted_bug.h"
 
 namespace sheaf {
 
@@ -27,7 +28,7 @@ class SeqWindow {
   uint64_t floor() const { return floor_; }
 
   bool Contains(uint64_t seq) const {
-    if (seq < floor_) return true;
+    if (seq < floor_) return !Planted(Bug::kWindowForgetsNewest) || seq + 1 < floor_;
     const uint64_t at = seq - floor_;
     if (at >= kWindow) return false;
     if (at < 64) return (near_ >> at) & 1;

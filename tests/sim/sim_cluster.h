@@ -1,12 +1,25 @@
 // A whole cluster in one thread: scheduler, servers, workers, their network and their faults, under one seed.
 //
-// The cores are the real ones; only sockets, files, clocks and arithmetic are simulated. Checks run at the moment a
-// server answers a pull (staleness) and at the end (each push exactly once in each partition, each example counted once).
+// The cores are the real ones; only sockets, files, clocks and arithmetic are simulated. Checkers, by the word that their
+// findings begin with:
+//   acknowledgement  when a shard answers a push: it is applied there, once (SSP, ASP)
+//   staleness        when a shard answers a pull: all that its clock entitles it to see is applied
+//   grant            when the scheduler grants a lease: its lane is in the configuration the worker will have
+//   leaving          a worker that leaves is let go
+//   liveness         after the faults the job comes to its end
+//   exactly-once     at the end: each batch once in each partition, and nothing else
+//   one attempt      at the end: the rows of one push in one shard come from one computation (SSP, ASP)
+//   clocks           BSP: a batch has one clock of one lane, whoever computes it
+//   accounting       at the end: examples, losses and evaluated rows are what the data has
+//   leftovers        at the end: shards hold no parked pull, no slice, no byte of their budget
+//   job              it failed by the product's own checks
+// That two runs of a BSP job end with the same bits is for the caller to compare (rough.h).
 // Not thread-safe; make one for each seed.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,17 +43,32 @@ struct SimOptions {
   pb::ConsistencySpec::Mode mode = pb::ConsistencySpec::SSP;
   uint32_t staleness = 2;
   SimJobSize job{.rows = 300, .batch_size = 5, .range_batches = 4, .epochs = 2};
-  double loss = 0, duplicate = 0, reorder = 0;
-  Duration max_delay = Milliseconds(2);
-  // Per simulated second and worker: ended without a word, or stopped for a while and then going on.
-  double crashes = 0, pauses = 0, cuts = 0;
+  uint32_t workers_at_most = 8;  // newcomers counted
+  ShardOptions shard;
+  ClientOptions client = PatientClient();
+  uint32_t pulls_ahead = 2, pushes_ahead = 4;
+  LinkFaults network{.max_delay = Milliseconds(2)};
+  // Per simulated second and worker: ended without a word, asked to leave, stopped for a while and then going on, cut
+  // from the scheduler or from a shard one way; and per second: a worker more, a server or the scheduler stopped for a while.
+  double crashes = 0, leaves = 0, pauses = 0, cuts = 0;
+  double joins = 0, server_pauses = 0;
+  Duration cancel_after{};  // another job is before ours, and cancelled after so long; 0: none is
+
+  static ClientOptions PatientClient() {
+    ClientOptions client;
+    client.deadline = std::chrono::seconds(20);
+    client.first_retry = Milliseconds(50);
+    client.longest_retry = Milliseconds(500);
+    return client;
+  }
   Duration faults_for = std::chrono::seconds(20);     // then the network heals and nobody dies
-  Duration finish_within = std::chrono::seconds(120);  // of the faults' end
+  Duration finish_within = std::chrono::seconds(60);  // of the faults' end
 };
 
 // How often each kind of fault came: a run that met none proves nothing.
 struct FaultCounts {
-  uint64_t crashes = 0, restarts = 0, pauses = 0, cuts = 0;
+  uint64_t crashes = 0, leaves = 0, joins = 0, pauses = 0, server_pauses = 0, cuts = 0;
+  uint64_t cancels = 0;  // of a job at work
 };
 
 class SimCluster {
@@ -48,33 +76,55 @@ class SimCluster {
   explicit SimCluster(SimOptions options);
   ~SimCluster();
 
-  // Runs the job to its end. Empty: all is well; otherwise what went wrong first.
+  // Runs the job to its end. Empty: all is well; otherwise what went wrong first: "CHECKER: TEXT".
   std::string Run();
 
   uint64_t fingerprint() const { return network_.fingerprint(); }
   const FaultCounts& faults() const { return faults_; }
   // Partitions whose staleness was looked at.
   uint64_t staleness_checks() const { return checks_; }
-  uint64_t messages_lost() const { return network_.messages_lost(); }
+  const NetworkCounts& network() const { return network_.counts(); }
   // Every row of the job's table, for comparing two runs.
-  std::map<HashedKey, float> Rows();
+  std::map<HashedKey, Row> Rows();
   pb::JobStatus JobStatusNow() const;
 
  private:
+  struct Process;
   struct SchedulerNode;
   struct ServerNode;
   struct WorkerNode;
 
+  using RequestName = std::tuple<PeerId, PeerId, uint64_t>;  // shard, client, request
+
+  void Submit(uint64_t token);
+  void Cancel(uint64_t job);
+  void StartServer(uint32_t number);
   void StartWorker();
   void Tick();
   void Misfortune();
-  void CheckPull(ServerNode& server, size_t shard, const pb::PullRequest& request);
-  void CheckEnd();
-  void Violation(std::string text);
-  void NotePush(const pb::PushRequest& push);
+  void MisfortuneOfServers();
+  // Worker or not, it is told nothing and does nothing for up to so long.
+  void Stop(Process& process, Duration at_most);
+  void Cut(WorkerNode& worker);
+  void ReplaceWorker();
+  // False: it has ended, in one way or the other.
+  bool KeepLeaver(WorkerNode& worker);
+
+  void AfterScheduler(PeerId from, uint64_t seen_generation);
   void AfterShard(ServerNode& server, size_t shard);
+  void CheckPull(ServerNode& server, size_t shard, const pb::PullRequest& request);
+  void CheckPushed(ServerNode& server, size_t shard, const pb::PushRequest& request);
+  void CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation);
+  void CheckEnd();
+  void CheckRows();
+  void Violation(const char* checker, const std::string& text);
+  void NotePush(const pb::PushRequest& push);
   PeerId ShardPeerOf(const ServerNode& server, size_t shard) const;
-  float TimesApplied(ServerNode& server, size_t shard, BatchName batch, PartitionId partition);
+  // The watched job's, 0 if it has none.
+  uint32_t TableIn(const pb::ClusterConfig& config) const;
+  // The row in a partition that the batch alone adds to.
+  float OwnRow(ServerNode& server, size_t shard, BatchName batch, PartitionId partition);
+  bool Bsp() const { return options_.mode == pb::ConsistencySpec::BSP; }
 
   const SimOptions options_;
   Random random_;
@@ -86,13 +136,18 @@ class SimCluster {
   bool faults_on_ = true;
   FaultCounts faults_;
   std::string violation_;
+  uint64_t job_ = 1;  // the one that is watched
   uint32_t next_worker_ = 0;
-  uint32_t table_ = 0;
   uint64_t checks_ = 0;
-  // Pulls that shards have not answered yet: shard, client, request.
-  std::map<std::tuple<PeerId, PeerId, uint64_t>, pb::PullRequest> pulls_;
-  // What each lane computed at each clock, as the workers said when they pushed.
-  std::map<std::tuple<uint32_t, uint32_t, uint64_t>, BatchName> batch_of_clock_;   // pass, lane, clock
+  // Requests that shards have not answered yet.
+  std::map<RequestName, pb::PullRequest> pulls_;
+  std::map<RequestName, pb::PushRequest> pushes_;
+  // What lanes computed at their clocks, as the workers said when they pushed. (pass, lane, clock)
+  using ClockName = std::tuple<uint32_t, uint32_t, uint64_t>;
+  std::map<ClockName, std::set<BatchName>> batches_of_clock_;
+  std::map<BatchName, ClockName> clock_of_batch_;  // BSP
+  // The lanes of each configuration: (generation, job, pass, lane) -> start.
+  std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
 };
 
 }  // namespace sheaf::sim

@@ -1,23 +1,20 @@
 #include "tests/sim/sim_job.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/base/partition.h"
 #include "common/base/random.h"
 
 namespace sheaf::sim {
-namespace {
-
-constexpr uint32_t kHotRows = 4;
-
-}  // namespace
-
 pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, uint32_t staleness, uint32_t workers) {
   pb::JobSpec spec;
   spec.set_name("counting");
   spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
   spec.mutable_data()->add_train(std::to_string(size.rows));  // the name of the file is its length
   spec.mutable_model()->set_bias(false);
+  spec.mutable_model()->set_loss(pb::ModelSpec::SOFTMAX);
+  spec.mutable_model()->set_classes(kDim);
   spec.mutable_optimizer()->set_kind(pb::OptimizerSpec::SGD);
   spec.mutable_optimizer()->set_learning_rate(1);
   pb::TrainSpec& train = *spec.mutable_train();
@@ -25,6 +22,9 @@ pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, u
   train.set_batch_size(size.batch_size);
   train.set_range_batches(size.range_batches);
   train.set_workers(workers);
+  if (size.valid_rows > 0) spec.mutable_data()->add_valid(std::to_string(size.valid_rows));
+  spec.mutable_wire()->set_push(size.push);
+  spec.mutable_wire()->set_pull(size.pull);
   spec.mutable_consistency()->set_mode(mode);
   spec.mutable_consistency()->set_staleness(staleness);
   return spec;
@@ -33,11 +33,15 @@ pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, u
 pb::DataPlan MakeSimPlan(const pb::JobSpec& spec, uint64_t job) {
   pb::DataPlan plan;
   plan.set_job(job);
-  pb::PlanFile& file = *plan.add_file();
-  file.set_split(0);
-  file.set_path(spec.data().train(0));
-  file.set_rows(std::stoull(spec.data().train(0)));
-  file.set_rows_per_range(spec.train().batch_size() * spec.train().range_batches());
+  const auto add = [&](uint32_t split, const std::string& path) {
+    pb::PlanFile& file = *plan.add_file();
+    file.set_split(split);
+    file.set_path(path);
+    file.set_rows(std::stoull(path));
+    file.set_rows_per_range(spec.train().batch_size() * spec.train().range_batches());
+  };
+  add(0, spec.data().train(0));
+  if (spec.data().valid_size() > 0) add(1, spec.data().valid(0));
   return plan;
 }
 
@@ -50,6 +54,10 @@ HashedKey OwnKey(BatchName batch, PartitionId partition, uint32_t partition_coun
   return first + place % width;
 }
 
+bool IsHotKey(HashedKey key, uint32_t partition_count) {
+  return key - PartitionFirstKey(PartitionOf(key, partition_count), partition_count) < kHotRows;
+}
+
 LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, uint32_t partition_count) {
   LoadedBatches batches;
   const uint32_t batch_size = spec.train().batch_size();
@@ -59,7 +67,8 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
     std::vector<HashedKey> keys;
     const BatchName name{grant.pass(), grant.range(), number};
     for (uint32_t p = 0; p < partition_count; ++p) keys.push_back(OwnKey(name, PartitionId(p), partition_count));
-    for (uint32_t hot = 0; hot < kHotRows; ++hot) keys.push_back(PartitionFirstKey(PartitionId(hot % partition_count), partition_count) + hot);
+    for (uint32_t hot = 0; hot < kHotRows; ++hot)
+      keys.push_back(PartitionFirstKey(PartitionId(hot % partition_count), partition_count) + hot);
     std::sort(keys.begin(), keys.end());
     batch->keys = std::make_shared<const std::vector<HashedKey>>(std::move(keys));
     batches.push_back(std::move(batch));
@@ -67,15 +76,36 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
   return batches;
 }
 
-std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const {
-  return {{weights_, batch.keys}};
-}
+std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const { return {{weights_, batch.keys}}; }
 
-StepResult CountingStep::Run(pb::PassKind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
-                             pb::EvalCounts&) const {
+StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
+                             pb::EvalCounts& eval) const {
   StepResult result;
-  result.gradients.push_back({weights_, batch.keys, std::vector<float>(pulled[0].size(), -amount_)});
   result.loss_sum = static_cast<double>(batch.size());
+  if (kind != pb::TRAIN) {
+    eval.set_examples(eval.examples() + batch.size());
+    return result;
+  }
+  uint64_t name = 0;
+  for (const HashedKey key : *batch.keys) name = MixPair(name, key);
+  const float stamp = static_cast<float>(1 + MixPair(stamps_, ++computed_) % 255) / 1024;
+  float seen = 0;  // of all hot rows: what one shard answered must matter to what is pushed to another
+  for (size_t i = 0; i < pulled[0].size(); ++i) {
+    if (IsHotKey((*batch.keys)[i / kDim], partition_count_)) seen += pulled[0][i];
+  }
+  std::vector<float> gradients;
+  for (size_t i = 0; i < pulled[0].size(); ++i) {
+    const HashedKey key = (*batch.keys)[i / kDim];
+    const bool hot = IsHotKey(key, partition_count_);
+    if (bsp_ && hot) {
+      // Of very different sizes, so that nearly every sum is rounded, and its order shows.
+      const uint64_t drawn = MixPair(MixPair(name, key), i % kDim);
+      gradients.push_back(seen / 16 - std::ldexp(static_cast<float>(drawn >> 40), -24 - static_cast<int>(drawn % 12)));
+    } else {
+      gradients.push_back(bsp_ || hot ? -1.0F : -1.0F - stamp);
+    }
+  }
+  result.gradients.push_back({weights_, batch.keys, std::move(gradients)});
   return result;
 }
 

@@ -1,11 +1,15 @@
 // A job made of counting: every batch adds 1 to a row of its own in every partition, so afterwards the rows say exactly
 // which pushes were applied, where, and how often.
 //
-// Ownership: plain functions and a ledger that the cluster owns. Gradients are small integers, so sums are exact.
+// - SSP, ASP: what is added is 1 + stamp / 1024, with a stamp of each computation, so that the rows of one shard also
+//   say whether they came from one computation or were mixed from two.
+// - BSP: a few hot rows get numbers that depend on the batch and on the values pulled, so that any departure from the
+//   order of clocks and lanes changes their bits.
+// Ownership: plain functions.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <set>
 #include <tuple>
@@ -18,36 +22,57 @@
 
 namespace sheaf::sim {
 
+// A row's numbers. Of a batch's own rows all are the same.
+inline constexpr uint32_t kDim = 3;
+using Row = std::array<float, kDim>;
+
 struct SimJobSize {
   uint32_t rows = 0;
+  uint32_t valid_rows = 0;  // evaluated after each epoch; 0: no evaluation
   uint32_t batch_size = 0;
   uint32_t range_batches = 0;
   uint32_t epochs = 0;
+  pb::WireSpec::Codec push = pb::WireSpec::FP32, pull = pb::WireSpec::FP32;
 };
 
 pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, uint32_t staleness, uint32_t workers);
 pb::DataPlan MakeSimPlan(const pb::JobSpec& spec, uint64_t job);
 
 // A batch as the checkers name it.
-using BatchName = std::tuple<uint32_t, uint32_t, uint32_t>;   // pass, range, batch
+using BatchName = std::tuple<uint32_t, uint32_t, uint32_t>;  // pass, range, batch
 
 // The row in `partition` that belongs to a batch alone.
 HashedKey OwnKey(BatchName batch, PartitionId partition, uint32_t partition_count);
 
+// Rows that every batch touches.
+inline constexpr uint32_t kHotRows = 4;
+bool IsHotKey(HashedKey key, uint32_t partition_count);
+
 // The batches of a leased range: each touches its own row in every partition, and a few rows that all touch.
 LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, uint32_t partition_count);
 
-// Pushes +1 (times the number of lanes, which BSP divides by) to each row of the batch.
+// How often a batch was applied, from the value of its own row (not BSP, where a mean is taken): stamps stay below a
+// quarter, and codecs round.
+inline int TimesOf(float own_row) { return static_cast<int>(own_row + 0.25F); }
+
 class CountingStep final : public TrainStep {
  public:
-  CountingStep(const pb::JobBrief& brief, float amount) : weights_(brief.weight_table()), amount_(amount) {}
+  // `stamps` tells the computations of this step from those of other workers.
+  CountingStep(const pb::JobBrief& brief, uint32_t partition_count, uint64_t stamps)
+      : weights_(brief.weight_table()),
+        bsp_(brief.spec().consistency().mode() == pb::ConsistencySpec::BSP),
+        partition_count_(partition_count),
+        stamps_(stamps) {}
   std::vector<TableKeys> Needs(pb::PassKind kind, const Batch& batch) const override;
   StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
                  pb::EvalCounts& eval) const override;
 
  private:
   const TableId weights_;
-  const float amount_;
+  const bool bsp_;
+  const uint32_t partition_count_;
+  const uint64_t stamps_;
+  mutable uint64_t computed_ = 0;  // makes each computation's stamp another
 };
 
 }  // namespace sheaf::sim

@@ -38,7 +38,7 @@ void SimNetwork::Stop(PeerId self) {
 }
 
 void SimNetwork::HealAll() {
-  const auto heal = [](LinkFaults& faults) { faults.loss = faults.duplicate = faults.reorder = 0; };
+  const auto heal = [](LinkFaults& faults) { faults.loss = faults.duplicate = faults.reorder = faults.late = 0; };
   heal(faults_);
   for (auto& [link, faults] : link_faults_) heal(faults);
   cuts_.clear();
@@ -94,7 +94,7 @@ Status SimNetwork::SendFrom(SimTransport& sender, PeerId to, Message message) {
     Transmit(from, to, [this, from, to, address = route->second, frames = std::move(frames)] {
       Node* const listener = FindListener(address);
       if (listener == nullptr) {
-        ++lost_;
+        ++counts_.lost;
         return;
       }
       // It can answer from now on, as the peer that the sender takes it for.
@@ -111,7 +111,7 @@ Status SimNetwork::SendFrom(SimTransport& sender, PeerId to, Message message) {
   Transmit(from, to, [this, to, start, known_as = heard->second, frames = std::move(frames)] {
     Node* const receiver = FindNode(to);
     if (receiver == nullptr || receiver->start != start || !receiver->transport->routes_.contains(known_as)) {
-      ++lost_;  // it ended or hung up meanwhile
+      ++counts_.lost;  // it ended or hung up meanwhile
       return;
     }
     Deliver(*receiver, known_as, frames);
@@ -128,17 +128,24 @@ void SimNetwork::Transmit(PeerId from, PeerId to, const std::function<void()>& d
   const auto spread = static_cast<uint64_t>(std::max<int64_t>(0, (faults.max_delay - faults.min_delay).count()));
   const Duration delay = faults.min_delay + Duration(static_cast<int64_t>(random_.Below(spread + 1)));
   const Duration second_delay = faults.min_delay + Duration(static_cast<int64_t>(random_.Below(2 * spread + 1)));
+  const bool late = random_.Chance(faults.late);
+  const Duration third_delay(static_cast<int64_t>(random_.Below(static_cast<uint64_t>(faults.longest_late.count()) + 1)));
 
   // A cut holds at both ends of the way: what is on its way when the link is cut is lost too.
-  const auto arrive = [this, from, to, deliver] {
+  const uint64_t number = next_order_++;
+  const auto arrive = [this, from, to, number, sent = clock_.Now(), deliver] {
     if (cuts_.contains({from, to})) {
-      ++lost_;
-    } else {
-      deliver();
+      ++counts_.lost;
+      return;
     }
+    uint64_t& newest = newest_arrived_[{from, to}];
+    counts_.reordered += number < newest;
+    newest = std::max(newest, number);
+    counts_.late += clock_.Now() - sent >= Milliseconds(500);
+    deliver();
   };
   if (lost || cuts_.contains({from, to})) {
-    ++lost_;
+    ++counts_.lost;
   } else {
     TimePoint arrival = clock_.Now() + delay;
     if (!reorder) {
@@ -148,6 +155,8 @@ void SimNetwork::Transmit(PeerId from, PeerId to, const std::function<void()>& d
     AddEvent(arrival, arrive);
   }
   if (twice) AddEvent(clock_.Now() + second_delay, arrive);
+  if (late) AddEvent(clock_.Now() + third_delay, arrive);
+  counts_.duplicated += twice + late;
 }
 
 void SimNetwork::Deliver(Node& node, PeerId from, const std::vector<Buffer>& frames) {
@@ -164,7 +173,7 @@ void SimNetwork::Deliver(Node& node, PeerId from, const std::vector<Buffer>& fra
   Result<Message> message = DecodeMessage(copies);
   SHEAF_CHECK(message.has_value(), message.error().message);
   fingerprint_ = hash;
-  ++delivered_;
+  ++counts_.delivered;
   // A copy: the node may end, and its receiver with it, while it is called.
   const Receiver receiver = node.receiver;
   receiver(from, std::move(message).value());

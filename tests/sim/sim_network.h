@@ -27,6 +27,17 @@ struct LinkFaults {
   double loss = 0;
   double duplicate = 0;
   double reorder = 0;  // a message that may overtake and be overtaken; the others keep the link's order
+  double late = 0;     // one more copy, up to `longest_late` later: its sender may have died and come back meanwhile
+  Duration longest_late = std::chrono::seconds(3);
+};
+
+// How often the network did what.
+struct NetworkCounts {
+  uint64_t delivered = 0;
+  uint64_t lost = 0;        // by chance, in a cut, or because nobody was there any more
+  uint64_t duplicated = 0;
+  uint64_t reordered = 0;   // arrived before a message that was sent earlier on the same link
+  uint64_t late = 0;        // arrived half a second or more after they were sent
 };
 
 class SimNetwork;
@@ -78,8 +89,7 @@ class SimNetwork {
 
   // A hash of everything delivered so far, when and to whom: equal traces, equal fingerprints.
   uint64_t fingerprint() const { return fingerprint_; }
-  uint64_t messages_delivered() const { return delivered_; }
-  uint64_t messages_lost() const { return lost_; }
+  const NetworkCounts& counts() const { return counts_; }
 
  private:
   friend class SimTransport;
@@ -111,12 +121,12 @@ class SimNetwork {
   std::map<std::pair<PeerId, PeerId>, LinkFaults> link_faults_;
   std::map<std::pair<PeerId, PeerId>, bool> cuts_;
   std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival_;  // of messages that keep the link's order
+  std::map<std::pair<PeerId, PeerId>, uint64_t> newest_arrived_;  // by the order of sending
   LinkFaults faults_;
   std::vector<Event> events_;  // a heap, the next one in front
   uint64_t next_order_ = 0;
   uint64_t fingerprint_ = 0;
-  uint64_t delivered_ = 0;
-  uint64_t lost_ = 0;
+  NetworkCounts counts_;
 };
 
 }  // namespace sheaf::sim

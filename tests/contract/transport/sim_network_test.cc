@@ -89,8 +89,8 @@ TEST(SimNetwork, ACrashLosesWhatIsUnderWayToTheCrashed) {
   ASSERT_TRUE(world.client->Send(kServer, Request(1)));
   world.server.reset();
   world.net.RunFor(std::chrono::seconds(1));
-  EXPECT_EQ(world.net.messages_delivered(), 0u);
-  EXPECT_EQ(world.net.messages_lost(), 1u);
+  EXPECT_EQ(world.net.counts().delivered, 0u);
+  EXPECT_EQ(world.net.counts().lost, 1u);
 
   // Started again at the same address it is reached, but knows nobody yet.
   int heard = 0;

@@ -372,6 +372,23 @@ TEST_F(ShardCoreSsp, RefusesPullsFarAheadOfTheirLane) {
   EXPECT_EQ(Refusal(MakePull({Key(0, 1)}, At(0, 5000))), "WINDOW_EXCEEDED");
 }
 
+TEST_F(ShardCoreSsp, TakesTheSlicesThatParkedPullsWaitFor) {
+  Configure({.request_budget_bytes = 2000});
+  AddRoster(pb::ConsistencySpec::SSP, 1).set_staleness(0);
+  Install();
+  Message pull = MakePull({Key(0, 1)}, At(0, 1));
+  while (Refusal(pull) != "OVERLOADED") pull.header.set_request(pull.header.request() + 1);
+  std::vector<Outbox::Item> items;
+  for (uint32_t slice = 0; slice < 2; ++slice) {
+    Message push = MakePush({{Key(0, 1), {1, 1}}}, 0, At(0, 0));
+    push.header.mutable_push()->set_slice(slice);
+    push.header.mutable_push()->set_slice_count(2);
+    items = Send(push);
+  }
+  EXPECT_TRUE(items[0].message.header.has_push_reply());
+  EXPECT_EQ(core->stats().parked_pulls, 0U);
+}
+
 TEST_F(ShardCoreSsp, NeverMakesAspWait) {
   AddRoster(pb::ConsistencySpec::ASP, 2);
   Install();

@@ -1,0 +1,60 @@
+// Bugs on demand, to test the tests: each is a mistake one could make in the protocol, and the simulator must find each
+// (scripts/planted_bugs.sh). Without SHEAF_PLANTED_BUGS, that is in whatever is shipped, nothing of them is left in the code.
+//
+// At most one is in force, for the whole process; the test that looks for it sets it before it starts a cluster.
+#pragma once
+
+namespace sheaf {
+
+enum class Bug {
+  kNone,
+  // Servers: pushes.
+  kAckWithoutApply,        // a push is noted and answered, its values are dropped
+  kNoDedup,                // a repeated push is a new one
+  kDedupIgnoresRange,      // pushes of two ranges with one number are the same push
+  kDedupAcrossPasses,      // a pass starts with the pushes of the one before noted as in
+  kWindowForgetsNewest,    // SeqWindow: the number just below the floor is not in
+  kMixedAttempts,          // slices of different senders or attempts are put together
+  kDuplicateStopsClock,    // a repeated push does not finish its sender's clock
+  kAwaitedPushRefused,     // BSP: the push that would make room is refused for want of room
+  kStaleSlicesKept,        // slices stay when their pass has ended
+  // Servers: clocks and pulls.
+  kSspBoundIgnored,        // SSP answers as ASP does
+  kSspBoundOffByOne,       // staleness + 1
+  kBspPullTooEarly,        // a pull sees the clock before its own unfinished
+  kJoinerNotAwaited,       // a lane is not waited for before its first push
+  kClockCountsPushes,      // a lane's clock is how many of its pushes came, not which
+  kSumInArrivalOrder,      // BSP: not in lane order
+  kMeanOverAllLanes,       // BSP: divided also by the lanes that have ended
+  kNoUndo,                 // BSP: a lane taken over sees its clock applied already
+  kParkedNeverWoken,       // a pull that was parked stays so
+  kServerTakesOldConfig,   // a late configuration replaces a newer one
+  // Client.
+  kCreditLeak,             // a cancelled operation keeps its credit
+  kParkedKeepsCredit,      // reads stand behind parked reads
+  kPushesBehindReads,      // pushes and reads have one credit
+  kRetryUnderNewName,      // a push sent again is another push
+  kAckedByOneShard,        // a push is over when the first shard has answered
+  // Worker.
+  kReportsUnacknowledged,  // batches count as done when they are begun
+  kLanesBlockEachOther,    // BSP: pulls that wait keep the batch that they wait for from being begun
+  kLanesByArrival,         // BSP: batches of several lanes in the order of their leases, not of their clocks
+  kClockLeftOut,           // a dropped lease's unfinished clocks are never used
+  // Scheduler.
+  kLeaseNumberReused,      // a range is leased again under the number it had
+  kProgressForgotten,      // a range is leased again from its start
+  kFinishedTwice,          // a range counts as finished as often as it is reported so
+  kEvalCountedAgain,       // an evaluated range's counts are added as often as they are reported
+  kDeadKeepsLane,          // a dead worker's lane stays on the roster
+  kGrantsUnpublished,      // leases name a lane that no configuration has yet
+  kLeaverKept,             // a worker that wants to leave is given more
+};
+
+#ifdef SHEAF_PLANTED_BUGS
+inline Bug planted_bug = Bug::kNone;
+inline bool Planted(Bug bug) { return planted_bug == bug; }
+#else
+constexpr bool Planted(Bug) { return false; }
+#endif
+
+}  // namespace sheaf

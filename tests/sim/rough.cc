@@ -1,0 +1,110 @@
+#include "tests/sim/rough.h"
+
+#include <cstring>
+
+#include "common/base/strings.h"
+
+namespace sheaf::sim {
+namespace {
+
+// What the product has as limits and time-outs, often so small that they matter.
+void DrawLimits(Random& random, SimOptions& options) {
+  const size_t payloads[] = {4 << 20, 4 << 20, 40, 80};  // a push of one slice; of many, of a few
+  options.client.max_payload_bytes = payloads[random.Below(4)];
+  if (random.Chance(0.3)) options.client.credit_bytes = 100 + random.Below(400);
+  if (random.Chance(0.4)) options.client.deadline = Milliseconds(1000);
+  if (random.Chance(0.5)) options.client.min_keys_to_remember = 2;
+  if (random.Chance(0.3)) options.shard.key_list_budget_bytes = 2000;
+  if (random.Chance(0.4)) options.shard.request_budget_bytes = (8 << 10) + random.Below(8 << 10);
+  if (random.Chance(0.3)) options.shard.staging_idle = Milliseconds(500);
+  options.pulls_ahead = 1 + static_cast<uint32_t>(random.Below(4));
+  options.pushes_ahead = 1 + static_cast<uint32_t>(random.Below(6));
+}
+
+void DrawFaults(Random& random, SimOptions& options) {
+  options.network.loss = 0.2 * random.NextDouble();
+  options.network.duplicate = 0.2 * random.NextDouble();
+  options.network.reorder = 0.3 * random.NextDouble();
+  options.network.late = random.Chance(0.5) ? 0.05 : 0;
+  options.crashes = random.Chance(0.7) ? 0.3 : 0;
+  options.leaves = random.Chance(0.6) ? 0.3 : 0;
+  options.joins = random.Chance(0.5) ? 0.5 : 0;
+  options.pauses = random.Chance(0.5) ? 0.4 : 0;
+  options.cuts = random.Chance(0.5) ? 0.4 : 0;
+  options.server_pauses = random.Chance(0.5) ? 0.6 : 0;
+  if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
+}
+
+SimOptions Undisturbed(SimOptions options) {
+  options.servers = options.shards = 1;
+  options.network = {};
+  options.crashes = options.leaves = options.joins = options.pauses = options.cuts = options.server_pauses = 0;
+  options.cancel_after = {};
+  return options;
+}
+
+std::string CompareRows(const std::map<HashedKey, Row>& rows, const std::map<HashedKey, Row>& expected) {
+  for (const auto& [key, row] : expected) {
+    const auto found = rows.find(key);
+    if (found != rows.end() && std::memcmp(found->second.data(), row.data(), sizeof(Row)) == 0) continue;
+    return StrCat("same bits: row ", key, " begins with ", found == rows.end() ? 0 : found->second[0],
+                  ", without faults with ", row[0]);
+  }
+  return rows.size() == expected.size() ? "" : "same bits: there are rows that a run without faults does not have";
+}
+
+}  // namespace
+
+SimOptions RoughOptions(uint64_t seed) {
+  SimOptions options;
+  Random random(MixPair(seed, 77));
+  options.seed = seed;
+  options.servers = 1 + static_cast<uint32_t>(random.Below(3));
+  options.shards = 1 + static_cast<uint32_t>(random.Below(2));
+  options.workers = 1 + static_cast<uint32_t>(random.Below(5));
+  options.mode = static_cast<pb::ConsistencySpec::Mode>(random.Below(3));
+  options.staleness = static_cast<uint32_t>(random.Below(4));
+  options.job.rows = 60 + static_cast<uint32_t>(random.Below(160));  // lanes of unequal length, a last batch cut short
+  options.job.valid_rows = random.Chance(0.3) ? 40 : 0;
+  options.job.batch_size = 3 + static_cast<uint32_t>(random.Below(5));
+  options.job.range_batches = 1 + static_cast<uint32_t>(random.Below(5));
+  const pb::WireSpec::Codec codecs[] = {pb::WireSpec::FP32, pb::WireSpec::BF16, pb::WireSpec::FP16, pb::WireSpec::INT8};
+  options.job.push = codecs[random.Below(4)];
+  options.job.pull = codecs[random.Below(3)];  // never INT8
+  DrawLimits(random, options);
+  DrawFaults(random, options);
+  return options;
+}
+
+void RoughCounts::Add(const SimCluster& cluster) {
+  const FaultCounts& met = cluster.faults();
+  faults.crashes += met.crashes;
+  faults.leaves += met.leaves;
+  faults.joins += met.joins;
+  faults.pauses += met.pauses;
+  faults.server_pauses += met.server_pauses;
+  faults.cuts += met.cuts;
+  faults.cancels += met.cancels;
+  const NetworkCounts& sent = cluster.network();
+  network.delivered += sent.delivered;
+  network.lost += sent.lost;
+  network.duplicated += sent.duplicated;
+  network.reordered += sent.reordered;
+  network.late += sent.late;
+  staleness_checks += cluster.staleness_checks();
+  duplicates += cluster.JobStatusNow().pushes_deduplicated();
+}
+
+std::string RunRough(uint64_t seed, RoughCounts& counts) {
+  const SimOptions options = RoughOptions(seed);
+  SimCluster cluster(options);
+  std::string wrong = cluster.Run();
+  counts.Add(cluster);
+  if (!wrong.empty() || options.mode != pb::ConsistencySpec::BSP) return wrong;
+  ++counts.bsp_runs;
+  SimCluster undisturbed(Undisturbed(options));
+  wrong = undisturbed.Run();
+  return wrong.empty() ? CompareRows(cluster.Rows(), undisturbed.Rows()) : wrong + ", without any fault";
+}
+
+}  // namespace sheaf::sim
