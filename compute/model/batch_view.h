@@ -1,6 +1,7 @@
 // A batch as kernels see it: bare pointers, and the checks that make them safe.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -39,6 +40,20 @@ inline BatchView ViewOf(const Batch& batch, size_t row_dim, size_t bias_dim, std
           .labels = batch.labels.data(),
           .weights = weights.data(),
           .bias = bias_dim == 0 ? nullptr : bias.data()};
+}
+
+// The same, with gradients set to zero and ready to be added to.
+inline BatchView GradientViewOf(const Batch& batch, size_t row_dim, size_t bias_dim, std::span<const float> weights,
+                                std::span<const float> bias, std::span<float> gradient,
+                                std::span<float> bias_gradient) {
+  SHEAF_CHECK(gradient.size() == weights.size() && bias_gradient.size() == bias.size(), "gradient of ",
+              gradient.size(), " + ", bias_gradient.size(), " for ", weights.size(), " + ", bias.size());
+  BatchView view = ViewOf(batch, row_dim, bias_dim, weights, bias);
+  std::fill(gradient.begin(), gradient.end(), 0.0f);
+  std::fill(bias_gradient.begin(), bias_gradient.end(), 0.0f);
+  view.gradient = gradient.data();
+  view.bias_gradient = bias_dim == 0 ? nullptr : bias_gradient.data();
+  return view;
 }
 
 // What normalize multiplies a row by; an empty or all-zero row stays as it is.

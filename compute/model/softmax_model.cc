@@ -145,15 +145,9 @@ class SoftmaxModel final : public Model {
 
   double Gradient(const Batch& batch, std::span<const float> weights, std::span<const float> bias,
                   std::span<float> gradient, std::span<float> bias_gradient) const override {
-    BatchView view = ViewOf(batch, classes_, bias_dim_, weights, bias);
-    SHEAF_CHECK(gradient.size() == weights.size() && bias_gradient.size() == bias.size(), "gradient of ",
-                gradient.size(), " + ", bias_gradient.size(), " for ", weights.size(), " + ", bias.size());
-    std::fill(gradient.begin(), gradient.end(), 0.0f);
-    std::fill(bias_gradient.begin(), bias_gradient.end(), 0.0f);
+    BatchView view = GradientViewOf(batch, classes_, bias_dim_, weights, bias, gradient, bias_gradient);
     if (view.rows == 0) return 0;
     view.normalize = normalize_;
-    view.gradient = gradient.data();
-    view.bias_gradient = bias_dim_ == 0 ? nullptr : bias_gradient.data();
     std::vector<float> scores(classes_), residuals(classes_);
     std::vector<double> work(classes_), bias_sums(classes_);
     return SoftmaxGradient(view, classes_, scores.data(), residuals.data(), work.data(), bias_sums.data());
