@@ -40,7 +40,7 @@ class RetryTimer {
   }
 
   // Time in which nobody listened is not the peer's silence.
-  void Forgive(Duration gap) { heard_ += gap; }
+  void Forgive(Duration gap, TimePoint now) { heard_ = std::min(now, heard_ + gap); }
 
   bool sent() const { return sent_; }
   TimePoint resend_at() const { return resend_at_; }

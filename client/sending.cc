@@ -134,11 +134,12 @@ void PsClient::Impl::Tick(TimePoint now, Outbox& out) {
   const Duration gap = last_tick ? now - *last_tick - options.deadline / 2 : Duration::zero();
   last_tick = now;
   if (gap > Duration::zero()) {
-    for (auto& [id, operation] : operations) operation->started += gap;
+    const auto forgive = [&](TimePoint& since) { since = std::min(now, since + gap); };
+    for (auto& [id, operation] : operations) forgive(operation->started);
     for (auto& [number, request] : requests) {
-      request.timer.Forgive(gap);
-      request.queued_at += gap;
-      if (request.refused_since) *request.refused_since += gap;
+      request.timer.Forgive(gap, now);
+      forgive(request.queued_at);
+      if (request.refused_since) forgive(*request.refused_since);
     }
   }
   for (auto at = operations.begin(); at != operations.end();) {

@@ -353,7 +353,7 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint
   }
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
   for (const pb::LaneState& lane : report.lane()) {
-    if (lane.job() != id_.value) continue;
+    if (lane.job() != id_.value || lane.pass() != pass_index_) continue;
     max_clock_ = std::max(max_clock_, lane.clock());
   }
   for (const pb::LeaseState& lease : report.lease()) {

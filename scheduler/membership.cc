@@ -1,5 +1,7 @@
 #include "scheduler/membership.h"
 
+#include <algorithm>
+
 #include "common/base/check.h"
 
 namespace sheaf {
@@ -55,12 +57,12 @@ const Node* Membership::Find(NodeId id) const {
 }
 
 std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Duration server_limit) {
-  const Duration gap = looked_ && now - *looked_ > kLongPause ? now - *looked_ : Duration::zero();
+  const Duration gap = looked_ ? std::max(now - *looked_ - kLongPause, Duration::zero()) : Duration::zero();
   looked_ = now;
   std::vector<NodeId> dead;
   for (auto& [id, node] : nodes_) {
     if (!node.alive()) continue;
-    node.last_heard += gap;
+    node.last_heard = std::min(now, node.last_heard + gap);  // not of what was heard after the pause
     if (now - node.last_heard <= (node.role == pb::SERVER ? server_limit : worker_limit)) continue;
     Depart(node, NodeState::kDead);
     dead.push_back(id);

@@ -43,7 +43,6 @@ void ShardCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& o
 }
 
 void ShardCore::OnTick(TimePoint now, Outbox& out) { impl_->OnTick(now, out); }
-bool ShardCore::has_answers_left() const { return !impl_->half_answered.empty(); }
 ShardStats ShardCore::stats() const { return impl_->Stats(); }
 uint64_t ShardCore::generation() const { return impl_->generation; }
 

@@ -64,8 +64,6 @@ class ShardCore {
   void OnMessage(PeerId from, Message message, TimePoint now, Outbox& out);
   // Drops what nobody came back for. Call about once a second.
   void OnTick(TimePoint now, Outbox& out);
-  // Parked pulls may be answered at once: the owner sends what is in the Outbox, then ticks.
-  bool has_answers_left() const;
 
   ShardStats stats() const;
   uint64_t generation() const;

@@ -153,16 +153,14 @@ void ShardCore::Impl::NoteStaleness(const Pull& pull) {
 }
 
 void ShardCore::Impl::Park(Pull pull, std::optional<uint64_t> place, Outbox& out) {
-  if (!budget.Fits(pull.part.bytes)) {
-    SendRefusal(pull.from, pull.request, Refuse(pb::Refusal::OVERLOADED, "no room to park a pull now"), out);
-    return;
-  }
-  pull.part.reservation = Reservation(budget, pull.part.bytes);
   const PassKey key{pull.progress->job(), pull.progress->pass()};
   const std::string waiting_for = WaitingFor(key, pull.part.partitions, pull.progress->clock());
   pb::Refusal refusal = Refuse(pb::Refusal::NOT_YET, "lane ", pull.progress->lane(), " waits for ", waiting_for);
   refusal.set_waiting_for(waiting_for);
   SendRefusal(pull.from, pull.request, std::move(refusal), out);
+  // Without room it is not kept: it waits all the same, and its repeats ask again. That is no overload.
+  if (!budget.Fits(pull.part.bytes)) return;
+  pull.part.reservation = Reservation(budget, pull.part.bytes);
   const uint64_t order = place ? *place : next_parked++;
   parked_by_request[{pull.from, pull.request}] = order;
   parked.emplace(order, std::move(pull));

@@ -79,7 +79,10 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
   if (MaybeRefusal refusal = CheckValues(part)) return refusal;
   part.bytes = message.values.size() + HeldBytes(message, part) + sizeof(RequestPart);
   if (slice_count > 1) {
-    push.origin.urgent = pass != nullptr && (pass->bsp() || Awaited(push));
+    push.origin.urgent = pass != nullptr && Awaited(push);
+    if (pass != nullptr && pass->bsp()) {
+      if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
+    }
     if (MaybeRefusal refusal = Stage(push, now, out)) return refusal;
     if (push.parts.empty()) return {};
     for (const auto& other : push.parts) {
@@ -186,7 +189,6 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
     case Staging::Outcome::kComplete: return {};
     case Staging::Outcome::kOutdated: return {};  // its sender waits for the later attempt's answers
     case Staging::Outcome::kFull:
-      if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
       return Refuse(pb::Refusal::OVERLOADED, "no room to stage slices now");
     case Staging::Outcome::kTooLarge:
       return Refuse(pb::Refusal::INVALID, "the push is larger than this shard's budget of ", budget.limit(),
@@ -210,24 +212,25 @@ bool ShardCore::Impl::Awaited(const Push& push) const {
 
 MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
   const size_t bytes = push.part->bytes;
-  const bool ordinary = budget.Fits(bytes);
-  if (!ordinary && !(Awaited(push) && awaited_budget.Fits(bytes))) {
-    if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
+  if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
+  Budget* const room = Awaited(push) && awaited_budget.Fits(bytes) ? &awaited_budget : budget.Fits(bytes) ? &budget : nullptr;
+  if (room == nullptr) {
     return Refuse(pb::Refusal::OVERLOADED, "no room to keep gradients of clock ", push.progress->clock(), " now");
   }
-  push.part->reservation = Reservation(ordinary ? budget : awaited_budget, bytes);
+  push.part->reservation = Reservation(*room, bytes);
   return {};
 }
 
-// All lanes' gradients of a clock are kept until it is complete. If those alone are too many, waiting makes no room.
+// All lanes' gradients of a clock are kept until it is complete. If those alone are too many, waiting makes no room: said at
+// once, whether or not there is room by chance, so that a job that fits once fits always.
 MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
   if (!push.key.pass || !push.progress || push.missing.empty()) return {};
   const PassState& pass = Owned(push.missing.front()).passes.at(*push.key.pass);
-  const auto kept = pass.kept.find(push.progress->clock());
-  if (kept == pass.kept.end()) return {};
-  size_t bytes = push.part->bytes;
-  for (const KeptGradient& gradient : kept->second) {
-    for (const auto& part : gradient.parts) bytes += part->bytes;
+  size_t bytes = push.part->bytes + staging.BytesOf(push.key);
+  if (const auto kept = pass.kept.find(push.progress->clock()); kept != pass.kept.end()) {
+    for (const KeptGradient& gradient : kept->second) {
+      for (const auto& part : gradient.parts) bytes += part->bytes;
+    }
   }
   if (bytes <= awaited_budget.limit()) return {};
   return Refuse(pb::Refusal::INVALID, "the gradients of all lanes for one clock are more than this shard may keep (",

@@ -43,13 +43,11 @@ std::optional<ShardStats> ShardThread::TakeStats() {
 void ShardThread::OnMessage(PeerId from, Message message) {
   core_.OnMessage(from, std::move(message), loop_.Now(), out_);
   Flush();
-  if (core_.has_answers_left()) loop_.RequestTick();
 }
 
 void ShardThread::OnTick(TimePoint now) {
   core_.OnTick(now, out_);
   Flush();
-  if (core_.has_answers_left()) loop_.RequestTick();
   PublishStats();
 }
 

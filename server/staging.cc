@@ -36,12 +36,17 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
   }
   // The oldest push always goes on, else many that have begun could keep each other from ending.
   Budget* room = nullptr;
-  if (budget_.Fits(bytes)) {
+  if (origin.urgent && awaited_.Fits(bytes)) {
+    room = &awaited_;
+  } else if (budget_.Fits(bytes)) {
     room = &budget_;
-  } else if ((origin.urgent && awaited_.Fits(bytes)) || (at != pushes_.end() && IsOldest(at->second))) {
+  } else if (at != pushes_.end() && IsOldest(at->second)) {
     room = &awaited_;
   }
-  if (room == nullptr) return Outcome::kFull;
+  if (room == nullptr) {
+    if (at != pushes_.end()) at->second.last = now;  // not idle: its sender is told to wait
+    return Outcome::kFull;
+  }
 
   if (at == pushes_.end()) {
     at = pushes_.emplace(push, Staged{}).first;
@@ -58,6 +63,11 @@ Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, st
   parts = std::move(staged.parts);
   pushes_.erase(at);
   return Outcome::kComplete;
+}
+
+size_t Staging::BytesOf(const PushKey& push) const {
+  const auto at = pushes_.find(push);
+  return at == pushes_.end() ? 0 : at->second.bytes;
 }
 
 void Staging::DropIf(const std::function<bool(const PushKey&, const RequestPart&)>& gone) {

@@ -63,6 +63,7 @@ class Staging {
   void DropIdle(TimePoint before);
 
   size_t size() const { return pushes_.size(); }
+  size_t BytesOf(const PushKey& push) const;           // of its slices that are here
 
  private:
   struct Staged {

@@ -10,7 +10,7 @@
 namespace sheaf {
 namespace {
 
-constexpr uint32_t kMostFailuresInARow = 3;   // of operations, a deadline each
+constexpr uint32_t kMostDeadlines = 3;
 constexpr Duration kWaitWorthSaying = Milliseconds(100);
 
 }  // namespace
@@ -64,6 +64,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   for (const auto& [key, clock] : clocks_) {
     pb::LaneState& lane = *report.add_lane();
     lane.set_job(std::get<0>(key));
+    lane.set_pass(std::get<1>(key));
     lane.set_lane(std::get<2>(key));
     lane.set_clock(clock.start + clock.acknowledged);
   }
@@ -204,10 +205,7 @@ void WorkerCore::DropLease(uint64_t number) {
   for (const BatchState& state : it->second.states) {
     if (counts_on && state.has_clock && state.stage != Stage::kDone) ClockOf(it->second).unfinished.insert(state.clock);
     pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
-    if (state.stage == Stage::kPushing) {
-      --pushing_;
-      pushing_lanes_.erase({it->second.grant.job(), it->second.grant.pass(), it->second.grant.lane()});
-    }
+    pushing_ -= state.stage == Stage::kPushing;
   }
   loader_.Forget(number);
   leases_.erase(it);
@@ -346,7 +344,7 @@ bool WorkerCore::has_ready_batch() const {
   if (pulling_ == 0) return false;
   for (const auto& [number, lease] : leases_) {
     for (uint32_t i = lease.done; i < lease.next; ++i) {
-      if (lease.states[i].stage == Stage::kPulled && !LaneIsPushing(lease)) return true;
+      if (lease.states[i].stage == Stage::kPulled && IsLanesTurn(lease, i)) return true;
     }
   }
   return false;
@@ -354,8 +352,13 @@ bool WorkerCore::has_ready_batch() const {
 
 // BSP: a lane's next push waits until the one before it is in everywhere. So no server is more than one clock ahead of
 // another, and whoever takes a lane over can still be shown the rows of before its clock.
-bool WorkerCore::LaneIsPushing(const Lease& lease) const {
-  return IsStatic(lease) && pushing_lanes_.contains({lease.grant.job(), lease.grant.pass(), lease.grant.lane()});
+bool WorkerCore::IsLanesTurn(const Lease& lease, uint32_t batch) const {
+  if (!IsStatic(lease)) return true;
+  if (batch != lease.done) return false;
+  return std::none_of(leases_.begin(), leases_.end(), [&](const auto& entry) {
+    const Lease& other = entry.second;
+    return !other.finished && LaneOf(other) == LaneOf(lease) && other.grant.first_clock() < lease.grant.first_clock();
+  });
 }
 
 bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
@@ -363,7 +366,7 @@ bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
   uint32_t first_batch = 0;
   for (auto& [number, lease] : leases_) {
     for (uint32_t i = lease.done; i < lease.next; ++i) {
-      if (lease.states[i].stage != Stage::kPulled || LaneIsPushing(lease)) continue;
+      if (lease.states[i].stage != Stage::kPulled || !IsLanesTurn(lease, i)) continue;
       if (first == nullptr || Before(lease, i, *first, first_batch)) {
         first = &lease;
         first_batch = i;
@@ -398,7 +401,6 @@ void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, Time
   options.error_feedback = !IsStatic(lease);
   state.stage = Stage::kPushing;
   ++pushing_;
-  if (IsStatic(lease)) pushing_lanes_.insert({lease.grant.job(), lease.grant.pass(), lease.grant.lane()});
   state.operation = client_.Push(std::move(result.gradients), std::move(options), now, out);
   operations_[state.operation] = {lease.grant.lease(), batch};
 }
@@ -419,7 +421,21 @@ void WorkerCore::BatchDone(Lease& lease, uint32_t batch) {
   }
 }
 
-void WorkerCore::Complete(Completion completion) {
+bool WorkerCore::NoteTrouble(Trouble& trouble, TimePoint now) const {
+  if (trouble.deadlines > 0 && now - trouble.last < options_.client.deadline / 2) return false;
+  trouble.last = now;
+  return ++trouble.deadlines >= kMostDeadlines;
+}
+
+void WorkerCore::DropLane(const LaneKey& lane) {
+  std::vector<uint64_t> numbers;
+  for (const auto& [number, lease] : leases_) {
+    if (LaneOf(lease) == lane) numbers.push_back(number);
+  }
+  for (const uint64_t number : numbers) DropLease(number);
+}
+
+void WorkerCore::Complete(Completion completion, TimePoint now) {
   const auto operation = operations_.find(completion.operation);
   if (operation == operations_.end()) return;
   const auto [number, batch] = operation->second;
@@ -431,17 +447,22 @@ void WorkerCore::Complete(Completion completion) {
     // and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a server that
     // refuses again and again has not the memory for this job; one that is silent to us, but not to the scheduler, cannot
     // be reached from here, and another worker may do better.
-    if (error.code == ErrorCode::kTimeout || error.code == ErrorCode::kOverloaded) {
+    if (error.code == ErrorCode::kTimeout) {
       events_.push_back(error.message);
-      if (++failures_in_a_row_ >= kMostFailuresInARow) {
-        if (error.code == ErrorCode::kOverloaded) {
-          FailJob(lease.grant.job(), error);
-        } else {
-          fatal_ = error;
-        }
+      if (NoteTrouble(silence_, now)) fatal_ = error;
+    } else if (error.code == ErrorCode::kOverloaded) {
+      events_.push_back(error.message);
+      if (NoteTrouble(overload_, now)) {
+        overload_ = {};   // it is this job's trouble, not the next one's
+        FailJob(lease.grant.job(), error);
       }
     } else if (error.code != ErrorCode::kClosed) {
       FailJob(lease.grant.job(), error);
+    }
+    if (IsStatic(lease)) {
+      DropLane(LaneOf(lease));   // its later batches must not overtake this one
+      report_now_ = true;
+      return;
     }
     DropLease(number);
     report_now_ = true;
@@ -453,13 +474,13 @@ void WorkerCore::Complete(Completion completion) {
   }
   BatchState& state = lease.states[batch];
   if (state.stage == Stage::kPulling) {
+    if (!Updates(lease.grant)) silence_ = overload_ = {};   // where there are pushes, they tell: they go to every shard
     state.stage = Stage::kPulled;
     state.pulled = std::move(completion.values);
     return;
   }
   --pushing_;
-  pushing_lanes_.erase({lease.grant.job(), lease.grant.pass(), lease.grant.lane()});
-  failures_in_a_row_ = 0;
+  silence_ = overload_ = {};
   ++ClockOf(lease).acknowledged;
   BatchDone(lease, batch);
 }
@@ -467,7 +488,7 @@ void WorkerCore::Complete(Completion completion) {
 void WorkerCore::Pump(TimePoint now, Outbox& out) {
   for (;;) {
     auto completions = client_.TakeCompletions();
-    for (Completion& completion : completions) Complete(std::move(completion));
+    for (Completion& completion : completions) Complete(std::move(completion), now);
     bool started = false;
     while (StartNext(now, out)) started = true;
     if (completions.empty() && !started) break;

@@ -108,6 +108,11 @@ class WorkerCore {
     uint64_t lease;
     uint32_t batch;                          // kStatistics: the pull of a range's statistics
   };
+  // Deadlines that passed in a row without anything going well in between.
+  struct Trouble {
+    uint32_t deadlines = 0;
+    TimePoint last;                          // several operations that end at one deadline are one
+  };
   static constexpr uint32_t kStatistics = ~0U;
   using LaneKey = std::tuple<uint64_t, uint32_t, uint32_t>;  // job, pass, lane
 
@@ -122,10 +127,15 @@ class WorkerCore {
   bool StartNext(TimePoint now, Outbox& out);
   bool Before(const Lease& a, uint32_t a_batch, const Lease& b, uint32_t b_batch) const;
   void StartPush(Lease& lease, uint32_t batch, StepResult result, TimePoint now, Outbox& out);
-  void Complete(Completion completion);
+  void Complete(Completion completion, TimePoint now);
+  // Whether this is more than passes by itself.
+  bool NoteTrouble(Trouble& trouble, TimePoint now) const;
+  void DropLane(const LaneKey& lane);
   void BatchDone(Lease& lease, uint32_t batch);
   bool IsStatic(const Lease& lease) const;
-  bool LaneIsPushing(const Lease& lease) const;
+  static LaneKey LaneOf(const Lease& lease) { return {lease.grant.job(), lease.grant.pass(), lease.grant.lane()}; }
+  // BSP: this batch is the first of its lane that is not acknowledged everywhere.
+  bool IsLanesTurn(const Lease& lease, uint32_t batch) const;
   static bool Updates(const pb::LeaseGrant& grant);
   pb::Progress ProgressOf(const Lease& lease, const BatchState& state) const;
   LaneClock& ClockOf(const Lease& lease);
@@ -151,9 +161,8 @@ class WorkerCore {
   std::map<uint64_t, JobState> jobs_;
   std::map<LaneKey, LaneClock> clocks_;
   std::map<OperationId, OperationOf> operations_;
-  std::set<LaneKey> pushing_lanes_;          // BSP
   uint32_t pulling_ = 0, pushing_ = 0;       // batches at these stages (kPulled counts as pulling)
-  uint32_t failures_in_a_row_ = 0;           // operations that timed out or were refused, without one that went well
+  Trouble silence_, overload_;
   std::optional<Error> fatal_;
   std::vector<std::string> events_;
   std::optional<pb::JobFailure> failure_;

@@ -161,13 +161,14 @@ TEST_F(SchedulerCoreTest, TellsAWorkerItTookForDeadToRegisterAgain) {
 TEST_F(SchedulerCoreTest, DoesNotTakeItsOwnPauseForTheDeathOfAll) {
   Register(kServer, pb::SERVER);
   Register(kWorker, pb::WORKER);
-  Pass(std::chrono::seconds(2));
+  Pass(std::chrono::seconds(1));
   now_ += std::chrono::hours(3);
+  WorkerReport(kWorker, 1);   // waited in the queue
   Pass(Milliseconds(500));
   EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 1u);
   EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 1u);
-  Pass(std::chrono::seconds(2));
-  EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 0u);
+  Pass(std::chrono::seconds(4));
+  EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 0u);   // and no later for the pause
 }
 
 TEST_F(SchedulerCoreTest, SendsNoConfigurationForEveryServerThatJoins) {
