@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Examples a second as workers are added, each with a share of a processor of its own, as if it were a machine of its own.
 #
-#   bench/workers_scale.sh DATA [PERCENT=20] [MOST=8]
+#   bench/workers_scale.sh DATA [PERCENT=20] [MOST=8] [RUNS=3]
 #
 # DATA holds ctr/ (sheaf datagen ctr; see examples/ctr-fm.job.textproto). One scheduler, two servers, 1, 2, 4 .. MOST workers; each
 # worker may use PERCENT of one processor (a control group with a period of 10 ms). On a host without free processors a
-# single unlimited worker already fills them, which shows nothing. Needs root. Prints the median of 3 runs.
+# single unlimited worker already fills them, which shows nothing. Needs root. Prints the median of RUNS runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-data=${1:?usage: bench/workers_scale.sh DATA [PERCENT] [MOST]} percent=${2:-20} most=${3:-8}
+data=${1:?usage: bench/workers_scale.sh DATA [PERCENT] [MOST]} percent=${2:-20} most=${3:-8} runs=${4:-3}
 bin=build/release/bin
 [[ -x $bin/sheaf ]] || { echo "no $bin/sheaf: run scripts/quickstart.sh first" >&2; exit 1; }
 [[ $EUID == 0 ]] || { echo "control groups need root" >&2; exit 1; }
@@ -26,7 +26,7 @@ cleanup() {
   mapfile -t running < <(jobs -p)
   ((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
   wait || true
-  for group in "$groups"/sheaf-bench-*; do [[ ! -d $group ]] || rmdir "$group"; done
+  for group in "$groups"/sheaf-bench-*; do [[ ! -d $group ]] || rmdir "$group" || true; done
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -59,7 +59,7 @@ once() {
     pids+=($!)
   done
   $bin/sheaf submit examples/ctr-fm.job.textproto --scheduler "$(<"$address")" --report "$report" \
-    --set train.workers="$1" --set train.epochs=2 >"$work/out" 2>>"$work/log" || { tail "$work/log" "$work/out" >&2; exit 1; }
+    --set train.workers="$1" --set train.epochs=1 >"$work/out" 2>>"$work/log" || { tail "$work/log" "$work/out" >&2; exit 1; }
   python3 -c 'import json, sys; print(round(json.load(open(sys.argv[1]))["examples_per_second"]))' "$report"
   kill "${pids[@]}"
   wait "${pids[@]}" || true
@@ -68,7 +68,7 @@ once() {
 printf '%8s  %12s  %8s\n' workers examples/s times
 first=
 for ((n = 1; n <= most; n *= 2)); do
-  rate=$(for _ in 1 2 3; do once "$n"; done | sort -n | sed -n 2p)
+  rate=$(for ((run = 0; run < runs; ++run)); do once "$n"; done | sort -n | sed -n "$(((runs + 1) / 2))p")
   [[ -n $first ]] || first=$rate
   printf '%8d  %12d  %8s\n' "$n" "$rate" "$((rate / first)).$(printf %02d $((rate * 100 / first % 100)))"
 done

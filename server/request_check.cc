@@ -28,23 +28,25 @@ MaybeRefusal ResolveKeys(const pb::Block& block, const Buffer& frame, uint64_t k
   if (!list.inlined()) {
     const Buffer* known = cache.Get(signature);
     if (known == nullptr) {
-      return Refuse(pb::Refusal::UNKNOWN_KEY_LIST, "table ", block.table(), ": the key list is not remembered here; send it inlined");
+      return Refuse(pb::Refusal::UNKNOWN_KEY_LIST, "table ", block.table(),
+                    ": the key list is not remembered here; send it inlined");
     }
     if (known->size() != bytes) {
-      return Refuse(pb::Refusal::INVALID, "table ", block.table(), ": key_count says ", key_count, " keys, the named list has ",
-                    known->size() / sizeof(HashedKey));
+      return Refuse(pb::Refusal::INVALID, "table ", block.table(), ": key_count says ", key_count,
+                    " keys, the named list has ", known->size() / sizeof(HashedKey));
     }
     keys = *known;
     return {};
   }
   if (bytes > frame.size() - offset) {
-    return Refuse(pb::Refusal::INVALID, "table ", block.table(), ": key_count says ", key_count, " keys, the keys frame has ",
-                  (frame.size() - offset) / sizeof(HashedKey), " left");
+    return Refuse(pb::Refusal::INVALID, "table ", block.table(), ": key_count says ", key_count,
+                  " keys, the keys frame has ", (frame.size() - offset) / sizeof(HashedKey), " left");
   }
   keys = frame.Slice(offset, bytes);
   offset += bytes;
   if (!StrictlyAscending(keys.As<HashedKey>())) {
-    return Refuse(pb::Refusal::INVALID, "table ", block.table(), ": keys are not strictly ascending; sort them and drop repeats");
+    return Refuse(pb::Refusal::INVALID, "table ", block.table(),
+                  ": keys are not strictly ascending; sort them and drop repeats");
   }
   if (list.remember()) {
     if (SignatureOf(keys.bytes()) != signature) {
@@ -82,13 +84,16 @@ std::optional<size_t> RequestPart::IndexOf(uint32_t partition) const {
 MaybeRefusal CheckPartitions(std::span<const uint32_t> partitions, size_t epoch_count, uint32_t partition_count) {
   if (partitions.empty()) return Refuse(pb::Refusal::INVALID, "the request names no partition");
   if (epoch_count != partitions.size()) {
-    return Refuse(pb::Refusal::INVALID, "the request has ", partitions.size(), " partitions but ", epoch_count, " epochs");
+    return Refuse(pb::Refusal::INVALID, "the request has ", partitions.size(), " partitions but ", epoch_count,
+                  " epochs");
   }
   for (size_t i = 1; i < partitions.size(); ++i) {
-    if (partitions[i - 1] >= partitions[i]) return Refuse(pb::Refusal::INVALID, "partitions are not strictly ascending");
+    if (partitions[i - 1] >= partitions[i])
+      return Refuse(pb::Refusal::INVALID, "partitions are not strictly ascending");
   }
   if (partitions.back() >= partition_count) {
-    return Refuse(pb::Refusal::INVALID, "there is no partition ", partitions.back(), ": the cluster has ", partition_count);
+    return Refuse(pb::Refusal::INVALID, "there is no partition ", partitions.back(), ": the cluster has ",
+                  partition_count);
   }
   return {};
 }
@@ -109,11 +114,13 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
     block.dim = context.dims[b];
     block.codec = from.codec();
     if (static_cast<size_t>(from.key_count_size()) != partitions) {
-      return Refuse(pb::Refusal::INVALID, "table ", block.table, ": ", from.key_count_size(), " key counts for ", partitions, " partitions");
+      return Refuse(pb::Refusal::INVALID, "table ", block.table, ": ", from.key_count_size(), " key counts for ",
+                    partitions, " partitions");
     }
     uint64_t total = 0;
     for (const uint32_t count : from.key_count()) total += count;
-    if (MaybeRefusal refusal = ResolveKeys(from, keys, total, context.key_lists, keys_offset, block.key_bytes)) return refusal;
+    if (MaybeRefusal refusal = ResolveKeys(from, keys, total, context.key_lists, keys_offset, block.key_bytes))
+      return refusal;
     block.begin.resize(partitions + 1);
     for (size_t i = 0; i < partitions; ++i) {
       block.begin[i + 1] = block.begin[i] + from.key_count(static_cast<int>(i));
@@ -127,17 +134,19 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
     }
     const size_t bytes = EncodedSize(block.codec, total, block.dim);
     if (bytes > values->size() - values_offset) {
-      return Refuse(pb::Refusal::INVALID, "table ", block.table, ": ", total, " rows of ", block.dim, " numbers need ", bytes,
-                    " bytes, the values frame has ", values->size() - values_offset, " left");
+      return Refuse(pb::Refusal::INVALID, "table ", block.table, ": ", total, " rows of ", block.dim, " numbers need ",
+                    bytes, " bytes, the values frame has ", values->size() - values_offset, " left");
     }
     block.values = values->Slice(values_offset, bytes);
     values_offset += bytes;
   }
   if (keys_offset != keys.size()) {
-    return Refuse(pb::Refusal::INVALID, "the keys frame has ", keys.size() - keys_offset, " bytes that no block accounts for");
+    return Refuse(pb::Refusal::INVALID, "the keys frame has ", keys.size() - keys_offset,
+                  " bytes that no block accounts for");
   }
   if (values != nullptr && values_offset != values->size()) {
-    return Refuse(pb::Refusal::INVALID, "the values frame has ", values->size() - values_offset, " bytes that no block accounts for");
+    return Refuse(pb::Refusal::INVALID, "the values frame has ", values->size() - values_offset,
+                  " bytes that no block accounts for");
   }
   return {};
 }
@@ -162,7 +171,8 @@ MaybeRefusal CheckReplySize(std::span<const RequestBlock> blocks) {
   size_t bytes = 0;
   for (const RequestBlock& block : blocks) bytes += EncodedSize(ReplyCodec(block.codec), block.key_count(), block.dim);
   if (bytes <= kMaxPayloadBytes) return {};
-  return Refuse(pb::Refusal::INVALID, "the answer would have ", bytes, " bytes, a message takes ", kMaxPayloadBytes, "; ask for fewer keys at a time");
+  return Refuse(pb::Refusal::INVALID, "the answer would have ", bytes, " bytes, a message takes ", kMaxPayloadBytes,
+                "; ask for fewer keys at a time");
 }
 
 const float* FloatsOf(const RequestBlock& block, std::vector<float>& scratch) {

@@ -86,12 +86,14 @@ void ShardCore::Impl::ApplyCompleteClocks(const PassKey& key, const Pass& pass) 
   }
 }
 
-void ShardCore::Impl::ApplyClock(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> ready) {
+void ShardCore::Impl::ApplyClock(const PassKey& key, const Pass& pass, uint64_t clock,
+                                 std::span<PartitionState* const> ready) {
   std::vector<uint32_t> touched;
   for (PartitionState* partition : ready) {
     PassState& state = partition->passes.at(key);
     auto& kept = state.kept.begin()->second;
-    if (!Planted(Bug::kSumInArrivalOrder)) std::sort(kept.begin(), kept.end(), [](const KeptGradient& a, const KeptGradient& b) { return a.lane < b.lane; });
+    if (!Planted(Bug::kSumInArrivalOrder))
+      std::sort(kept.begin(), kept.end(), [](const KeptGradient& a, const KeptGradient& b) { return a.lane < b.lane; });
     for (const KeptGradient& gradient : kept) {
       for (const auto& part : gradient.parts) {
         for (const RequestBlock& block : part->blocks) touched.push_back(block.table);
@@ -129,7 +131,8 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
         for (const RequestBlock& block : part->blocks) {
           if (block.table != table.id || !index || block.keys(*index).empty()) continue;
           const auto [scratch, fresh] = decoded_parts.try_emplace(part.get());
-          const float* floats = fresh || scratch->second.empty() ? FloatsOf(block, scratch->second) : scratch->second.data();
+          const float* floats =
+              fresh || scratch->second.empty() ? FloatsOf(block, scratch->second) : scratch->second.data();
           sources.push_back({block.keys(*index), floats + size_t{block.begin[*index]} * dim});
         }
       }
@@ -139,8 +142,11 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
     sums.resize(keys.size() * dim);
     for (const Source& source : sources) AddTo(std::span(keys).subspan(first), sums.data() + first * dim, source, dim);
     // A mean over the lanes of the clock; counts are added up, not averaged.
-    const float scale = table.sum ? 1.0f : 1.0f / static_cast<float>(state.clock.LanesAt(Planted(Bug::kMeanOverAllLanes) ? 0 : clock));
-    if (scale != 1.0f) std::for_each(sums.begin() + static_cast<ptrdiff_t>(first * dim), sums.end(), [scale](float& sum) { sum *= scale; });
+    const float scale =
+        table.sum ? 1.0f : 1.0f / static_cast<float>(state.clock.LanesAt(Planted(Bug::kMeanOverAllLanes) ? 0 : clock));
+    if (scale != 1.0f)
+      std::for_each(sums.begin() + static_cast<ptrdiff_t>(first * dim), sums.end(),
+                    [scale](float& sum) { sum *= scale; });
     begin.push_back(keys.size());
   }
 
@@ -153,14 +159,17 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
   rows.resize(kChunkKeys);
   ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {
     FindOrCreateRows(piece, rows.data());
-    for (size_t i = 0; i < count; ++i) std::copy_n(rows[i], dim, before.begin() + static_cast<ptrdiff_t>((first + i) * dim));
+    for (size_t i = 0; i < count; ++i)
+      std::copy_n(rows[i], dim, before.begin() + static_cast<ptrdiff_t>((first + i) * dim));
     table.optimizer->Apply({rows.data(), count}, sums.data() + first * dim, dim, pass.rate_scale);
   });
   for (size_t i = 0; i < ready.size(); ++i) {
     if (begin[i] == begin[i + 1]) continue;
     Undo::TableRows& undo = ready[i]->passes.at(key).undo.tables[table.id];
-    undo.keys.assign(keys.begin() + static_cast<ptrdiff_t>(begin[i]), keys.begin() + static_cast<ptrdiff_t>(begin[i + 1]));
-    undo.weights.assign(before.begin() + static_cast<ptrdiff_t>(begin[i] * dim), before.begin() + static_cast<ptrdiff_t>(begin[i + 1] * dim));
+    undo.keys.assign(keys.begin() + static_cast<ptrdiff_t>(begin[i]),
+                     keys.begin() + static_cast<ptrdiff_t>(begin[i + 1]));
+    undo.weights.assign(before.begin() + static_cast<ptrdiff_t>(begin[i] * dim),
+                        before.begin() + static_cast<ptrdiff_t>(begin[i + 1] * dim));
   }
 }
 

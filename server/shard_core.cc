@@ -11,7 +11,7 @@
 namespace sheaf {
 namespace {
 
-constexpr size_t kLedgersKept = 4;      // of a job's ended passes
+constexpr size_t kLedgersKept = 4;  // of a job's ended passes
 constexpr size_t kMaxWaitingLines = 8;
 constexpr Duration kSessionSweepEvery = std::chrono::minutes(1);
 
@@ -26,9 +26,12 @@ Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbo
 
 void ShardCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& out) {
   switch (message.header.body_case()) {
-    case pb::Header::kPull: return impl_->OnPull(from, std::move(message), out);
-    case pb::Header::kPush: return impl_->OnPush(from, std::move(message), now, out);
-    case pb::Header::kScan: return impl_->OnScan(from, message, out);
+    case pb::Header::kPull:
+      return impl_->OnPull(from, std::move(message), out);
+    case pb::Header::kPush:
+      return impl_->OnPush(from, std::move(message), now, out);
+    case pb::Header::kScan:
+      return impl_->OnScan(from, message, out);
     case pb::Header::kRegisterNode:
     case pb::Header::kServerReport:
     case pb::Header::kWorkerReport:
@@ -36,9 +39,12 @@ void ShardCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& o
     case pb::Header::kCancel:
     case pb::Header::kGetStatus:
     case pb::Header::kGetConfig:
-      return impl_->SendRefusal(from, message.header.request(),
-                                Refuse(pb::Refusal::INVALID, "this is a server's shard: it takes pulls, pushes and scans; ask the scheduler"), out);
-    default: return;  // answers are not answered
+      return impl_->SendRefusal(
+          from, message.header.request(),
+          Refuse(pb::Refusal::INVALID, "this is a server's shard: it takes pulls, pushes and scans; ask the scheduler"),
+          out);
+    default:
+      return;  // answers are not answered
   }
 }
 
@@ -79,8 +85,8 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
                 config.partition_count(), " (at most ", kMaxPartitions, "): it is not taken");
   }
   if (!partitions.empty() && count != 0 && count != partitions.size()) {
-    return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " has ", count, " partitions, this shard was set up with ",
-                partitions.size(), ": it is not taken");
+    return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " has ", count,
+                " partitions, this shard was set up with ", partitions.size(), ": it is not taken");
   }
   std::optional<uint32_t> node;
   uint32_t place = 0;
@@ -99,7 +105,8 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
   for (uint32_t p = 0; p < partitions.size(); ++p) {
     const bool listed = p < count;
     if (listed) epochs[p] = config.partition(static_cast<int>(p)).epoch();
-    const bool ours = listed && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
+    const bool ours =
+        listed && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
     if (!ours) {
       partitions[p].reset();
       continue;
@@ -139,7 +146,8 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
       table.error = made.error().message;
     }
     if (table.optimizer == nullptr) {
-      status = Fail(ErrorCode::kInvalidArgument, "table ", spec.id(), " (", spec.name(), ") of job ", spec.job(), ": ", table.error);
+      status = Fail(ErrorCode::kInvalidArgument, "table ", spec.id(), " (", spec.name(), ") of job ", spec.job(), ": ",
+                    table.error);
       continue;
     }
     table.layout = {.dim = spec.dim(),
@@ -188,7 +196,8 @@ void ShardCore::Impl::EndPass(const PassKey& pass) {
     if (state == Owned(p).passes.end()) continue;
     Owned(p).ended[pass] = state->second.examples;
     const auto next = std::next(state);
-    if (Planted(Bug::kDedupAcrossPasses) && next != Owned(p).passes.end()) next->second.streams = std::move(state->second.streams);
+    if (Planted(Bug::kDedupAcrossPasses) && next != Owned(p).passes.end())
+      next->second.streams = std::move(state->second.streams);
     Owned(p).passes.erase(state);
   }
   ended_counts[pass] = passes[pass].counts;
@@ -267,7 +276,7 @@ ShardStats ShardCore::Impl::Stats() const {
   for (auto& [key, ledger] : ledgers) {
     const auto running = passes.find(key);
     const auto ended = ended_counts.find(key);
-    const PassCounts counts = running != passes.end()        ? running->second.counts
+    const PassCounts counts = running != passes.end()       ? running->second.counts
                               : ended != ended_counts.end() ? ended->second
                                                             : PassCounts();
     ledger.set_duplicates(counts.duplicates);
@@ -282,7 +291,8 @@ std::vector<std::string> ShardCore::Impl::WaitingLines() const {
   std::vector<std::string> lines;
   for (const auto& [order, pull] : parked) {
     const PassKey key{pull.progress->job(), pull.progress->pass()};
-    std::string line = CheckText("lane ", pull.progress->lane(), " waits for ", WaitingFor(key, pull.part.partitions, pull.progress->clock()));
+    std::string line = CheckText("lane ", pull.progress->lane(), " waits for ",
+                                 WaitingFor(key, pull.part.partitions, pull.progress->clock()));
     if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(std::move(line));
     if (lines.size() == kMaxWaitingLines) break;
   }
@@ -291,19 +301,21 @@ std::vector<std::string> ShardCore::Impl::WaitingLines() const {
 
 // ---- checks that pulls and pushes share
 
-MaybeRefusal ShardCore::Impl::CheckEpochs(std::span<const uint32_t> named, std::span<const uint64_t> named_epochs) const {
-  if (epochs.empty()) return Refuse(pb::Refusal::UNKNOWN_EPOCH, "this shard has no configuration yet; try again shortly");
+MaybeRefusal ShardCore::Impl::CheckEpochs(std::span<const uint32_t> named,
+                                          std::span<const uint64_t> named_epochs) const {
+  if (epochs.empty())
+    return Refuse(pb::Refusal::UNKNOWN_EPOCH, "this shard has no configuration yet; try again shortly");
   const auto count = static_cast<uint32_t>(epochs.size());
   if (MaybeRefusal refusal = CheckPartitions(named, named_epochs.size(), count)) return refusal;
   for (size_t i = 0; i < named.size(); ++i) {
     const uint32_t p = named[i];
     if (named_epochs[i] < epochs[p]) {
-      return Refuse(pb::Refusal::STALE_EPOCH, "partition ", p, " is at epoch ", epochs[p], ", the request at ", named_epochs[i],
-                    "; fetch the configuration and route again");
+      return Refuse(pb::Refusal::STALE_EPOCH, "partition ", p, " is at epoch ", epochs[p], ", the request at ",
+                    named_epochs[i], "; fetch the configuration and route again");
     }
     if (named_epochs[i] > epochs[p]) {
-      return Refuse(pb::Refusal::UNKNOWN_EPOCH, "partition ", p, " is at epoch ", epochs[p], " here, the request at ", named_epochs[i],
-                    "; try again shortly");
+      return Refuse(pb::Refusal::UNKNOWN_EPOCH, "partition ", p, " is at epoch ", epochs[p], " here, the request at ",
+                    named_epochs[i], "; try again shortly");
     }
     if (partitions[p] == nullptr) {
       return Refuse(pb::Refusal::INVALID, "partition ", p, " is not on this shard at epoch ", epochs[p]);
@@ -320,13 +332,16 @@ MaybeRefusal ShardCore::Impl::FindTables(const google::protobuf::RepeatedPtrFiel
     if (table == tables.end()) {
       // Without a progress the client's generation is not known; it compares ours with its own.
       if (progress == nullptr || progress->generation() > generation) {
-        return Refuse(pb::Refusal::UNKNOWN_TABLE, "table ", id, " is not in configuration ", generation, " of this server");
+        return Refuse(pb::Refusal::UNKNOWN_TABLE, "table ", id, " is not in configuration ", generation,
+                      " of this server");
       }
       return Refuse(pb::Refusal::CLOSED, "table ", id, " is gone: its job has ended");
     }
-    if (!table->second.error.empty()) return Refuse(pb::Refusal::INVALID, "table ", id, " cannot be used: ", table->second.error);
+    if (!table->second.error.empty())
+      return Refuse(pb::Refusal::INVALID, "table ", id, " cannot be used: ", table->second.error);
     for (int earlier = 0; earlier < b; ++earlier) {
-      if (blocks[earlier].table() == id) return Refuse(pb::Refusal::INVALID, "table ", id, " has two blocks in one request");
+      if (blocks[earlier].table() == id)
+        return Refuse(pb::Refusal::INVALID, "table ", id, " has two blocks in one request");
     }
     dims.push_back(table->second.layout.dim);
   }
@@ -339,13 +354,16 @@ MaybeRefusal ShardCore::Impl::FindPass(const pb::Progress& progress, Pass*& pass
   const pb::Lane* lane = found == passes.end() ? nullptr : found->second.FindLane(progress.lane());
   if (lane == nullptr) {
     const std::string what = found == passes.end() ? CheckText("pass ", progress.pass(), " of job ", progress.job())
-                                                   : CheckText("lane ", progress.lane(), " in pass ", progress.pass(), " of job ", progress.job());
-    if (ahead) return Refuse(pb::Refusal::UNKNOWN_EPOCH, what, " is not in configuration ", generation, " of this server yet; try again shortly");
+                                                   : CheckText("lane ", progress.lane(), " in pass ", progress.pass(),
+                                                               " of job ", progress.job());
+    if (ahead)
+      return Refuse(pb::Refusal::UNKNOWN_EPOCH, what, " is not in configuration ", generation,
+                    " of this server yet; try again shortly");
     return Refuse(pb::Refusal::CLOSED, what, " has ended");
   }
   if (progress.has_lane_start() && progress.lane_start() != lane->start_clock()) {
-    return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " starts at clock ", lane->start_clock(),
-                  ", not at ", progress.lane_start());
+    return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " starts at clock ",
+                  lane->start_clock(), ", not at ", progress.lane_start());
   }
   pass = &found->second;
   return {};

@@ -22,13 +22,20 @@ void CopyRows(std::span<float* const> rows, std::byte* out) {
 
 void CopyRows(std::span<float* const> rows, uint32_t dim, std::byte* out) {
   switch (dim) {
-    case 1: return CopyRows<1>(rows, out);
-    case 4: return CopyRows<4>(rows, out);
-    case 8: return CopyRows<8>(rows, out);
-    case 9: return CopyRows<9>(rows, out);
-    case 16: return CopyRows<16>(rows, out);
-    case 32: return CopyRows<32>(rows, out);
-    default: break;
+    case 1:
+      return CopyRows<1>(rows, out);
+    case 4:
+      return CopyRows<4>(rows, out);
+    case 8:
+      return CopyRows<8>(rows, out);
+    case 9:
+      return CopyRows<9>(rows, out);
+    case 16:
+      return CopyRows<16>(rows, out);
+    case 32:
+      return CopyRows<32>(rows, out);
+    default:
+      break;
   }
   for (const float* row : rows) {
     if (row != nullptr) std::memcpy(out, row, dim * sizeof(float));
@@ -95,19 +102,20 @@ MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
     for (const uint32_t p : part.partitions) {
       const PassClock& clock = Owned(p).passes.at({progress->job(), progress->pass()}).clock;
       if (!clock.WouldExceed(LaneId(progress->lane()), progress->clock())) continue;
-      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "a pull at clock ", progress->clock(), " of lane ", progress->lane(), " is more than ",
-                    SeqWindow::kWindow, " past what partition ", p, " has of it");
+      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "a pull at clock ", progress->clock(), " of lane ", progress->lane(),
+                    " is more than ", SeqWindow::kWindow, " past what partition ", p, " has of it");
     }
   }
   if (request.min_lsn_size() != 0) {
     if (request.min_lsn_size() != request.partition_size()) {
-      return Refuse(pb::Refusal::INVALID, "the request has ", request.partition_size(), " partitions but ", request.min_lsn_size(), " min_lsn");
+      return Refuse(pb::Refusal::INVALID, "the request has ", request.partition_size(), " partitions but ",
+                    request.min_lsn_size(), " min_lsn");
     }
     for (int i = 0; i < request.min_lsn_size(); ++i) {
       const PartitionState& partition = Owned(request.partition(i));
       if (partition.lsn.value < request.min_lsn(i)) {
-        return Refuse(pb::Refusal::BEHIND, "partition ", partition.id, " is at LSN ", partition.lsn, ", the request asks for ",
-                      request.min_lsn(i), "; try again shortly");
+        return Refuse(pb::Refusal::BEHIND, "partition ", partition.id, " is at LSN ", partition.lsn,
+                      ", the request asks for ", request.min_lsn(i), "; try again shortly");
       }
     }
   }
@@ -195,7 +203,8 @@ void ShardCore::Impl::CheckParked(Outbox& out) {
     MaybeRefusal refusal = FindPass(*pull.progress, pass);
     if (!refusal) refusal = CheckEpochs(pull.part.partitions, pull.part.epochs);
     for (const RequestBlock& block : pull.part.blocks) {
-      if (!refusal && FindTable(block.table) == nullptr) refusal = Refuse(pb::Refusal::CLOSED, "table ", block.table, " is gone: its job has ended");
+      if (!refusal && FindTable(block.table) == nullptr)
+        refusal = Refuse(pb::Refusal::CLOSED, "table ", block.table, " is gone: its job has ended");
     }
     if (!refusal) {
       ++at;
@@ -209,7 +218,8 @@ void ShardCore::Impl::CheckParked(Outbox& out) {
 
 Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* progress) {
   size_t bytes = 0;
-  for (const RequestBlock& block : part.blocks) bytes += EncodedSize(ReplyCodec(block.codec), block.key_count(), block.dim);
+  for (const RequestBlock& block : part.blocks)
+    bytes += EncodedSize(ReplyCodec(block.codec), block.key_count(), block.dim);
   if (bytes == 0) return {};
   const std::shared_ptr<std::byte[]> frame = Uninitialised(bytes);
   std::byte* out = frame.get();
@@ -219,7 +229,8 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
     const auto codec = ReplyCodec(block.codec);
     sections.clear();
     for (size_t i = 0; i < part.partitions.size(); ++i) {
-      if (block.begin[i] != block.begin[i + 1]) sections.push_back({Owned(part.partitions[i]).store(table.slot), block.keys(i)});
+      if (block.begin[i] != block.begin[i + 1])
+        sections.push_back({Owned(part.partitions[i]).store(table.slot), block.keys(i)});
     }
     ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t, size_t count) {
       FindRows(piece, rows.data());
@@ -257,7 +268,8 @@ void ShardCore::Impl::UseUndo(std::span<const RowSection> piece, const Table& ta
     auto& [keys, weights] = touched->second;
     for (const HashedKey key : section.keys) {
       const auto at = std::lower_bound(keys.begin(), keys.end(), key);
-      if (at != keys.end() && *at == key) rows[i] = weights.data() + (at - keys.begin()) * static_cast<ptrdiff_t>(table.layout.dim);
+      if (at != keys.end() && *at == key)
+        rows[i] = weights.data() + (at - keys.begin()) * static_cast<ptrdiff_t>(table.layout.dim);
       ++i;
     }
   }
@@ -278,8 +290,11 @@ MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answ
   const uint64_t named_epochs[] = {request.epoch()};
   if (MaybeRefusal refusal = CheckEpochs(named, named_epochs)) return refusal;
   const Table* table = FindTable(request.table());
-  if (table == nullptr) return Refuse(pb::Refusal::UNKNOWN_TABLE, "table ", request.table(), " is not in configuration ", generation, " of this server");
-  if (!table->error.empty()) return Refuse(pb::Refusal::INVALID, "table ", request.table(), " cannot be used: ", table->error);
+  if (table == nullptr)
+    return Refuse(pb::Refusal::UNKNOWN_TABLE, "table ", request.table(), " is not in configuration ", generation,
+                  " of this server");
+  if (!table->error.empty())
+    return Refuse(pb::Refusal::INVALID, "table ", request.table(), " cannot be used: ", table->error);
   const auto count = static_cast<uint32_t>(partitions.size());
   const PartitionId id(request.partition());
   if (request.resume() && PartitionOf(request.after_key(), count) != id) {
@@ -296,7 +311,8 @@ MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answ
   const bool at_end = request.resume() && request.after_key() == PartitionLastKey(id, count);
   bool done = true;
   if (store != nullptr && !at_end) {
-    done = store->Scan(request.resume() ? request.after_key() + 1 : PartitionFirstKey(id, count), max_rows, keys, found);
+    done =
+        store->Scan(request.resume() ? request.after_key() + 1 : PartitionFirstKey(id, count), max_rows, keys, found);
   }
   pb::ScanReply& reply = *answer.header.mutable_scan_reply();
   reply.set_row_count(static_cast<uint32_t>(keys.size()));

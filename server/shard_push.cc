@@ -37,17 +37,23 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
   part.epochs.assign(request.epoch().begin(), request.epoch().end());
   if (MaybeRefusal refusal = CheckEpochs(part.partitions, part.epochs)) return refusal;
 
-  push.origin = {.sender = from, .attempt = request.attempt(), .slice = request.slice(),
+  push.origin = {.sender = from,
+                 .attempt = request.attempt(),
+                 .slice = request.slice(),
                  .slice_count = request.has_slice_count() ? request.slice_count() : 1};
   const auto [sender, attempt, slice, slice_count, urgent] = push.origin;
   if (slice_count == 0 || slice_count > kMaxSlices || slice >= slice_count) {
-    return Refuse(pb::Refusal::INVALID, "slice ", slice, " of ", slice_count, ": a push has 1 to ", kMaxSlices, " slices");
+    return Refuse(pb::Refusal::INVALID, "slice ", slice, " of ", slice_count, ": a push has 1 to ", kMaxSlices,
+                  " slices");
   }
   if (push.pull_after && slice_count > 1) {
     return Refuse(pb::Refusal::INVALID, "pull_after needs a push of one slice: push, then pull");
   }
 
-  push.key = {.pass = std::nullopt, .stream_high = request.stream_high(), .stream_low = request.stream_low(), .seq = request.seq()};
+  push.key = {.pass = std::nullopt,
+              .stream_high = request.stream_high(),
+              .stream_low = request.stream_low(),
+              .seq = request.seq()};
   if (Planted(Bug::kDedupIgnoresRange)) push.key.stream_low = 0;
   const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
   std::vector<uint32_t> dims;
@@ -63,7 +69,8 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
 
   if (!duplicate || push.pull_after) {  // the blocks of a duplicate are of no interest
     const BlockContext context{static_cast<uint32_t>(partitions.size()), part.partitions, dims, key_lists};
-    if (MaybeRefusal refusal = BuildBlocks(request.block(), message.keys, &message.values, context, part.blocks)) return refusal;
+    if (MaybeRefusal refusal = BuildBlocks(request.block(), message.keys, &message.values, context, part.blocks))
+      return refusal;
     if (push.pull_after) {
       if (MaybeRefusal refusal = CheckReplySize(part.blocks)) return refusal;
     }
@@ -86,7 +93,8 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
     if (MaybeRefusal refusal = Stage(push, now, out)) return refusal;
     if (push.parts.empty()) return {};
     for (const auto& other : push.parts) {
-      if (other != push.part) push.missing.insert(push.missing.end(), other->partitions.begin(), other->partitions.end());
+      if (other != push.part)
+        push.missing.insert(push.missing.end(), other->partitions.begin(), other->partitions.end());
     }
     std::sort(push.missing.begin(), push.missing.end());
     push.missing.erase(std::unique(push.missing.begin(), push.missing.end()), push.missing.end());
@@ -112,30 +120,34 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
   const pb::Progress& progress = request.progress();
   if (MaybeRefusal refusal = FindPass(progress, pass)) return refusal;
   if (request.stream_high() != ((progress.job() << 32) | progress.pass()) || request.stream_low() > ~uint32_t{0}) {
-    return Refuse(pb::Refusal::INVALID, "a training push's stream is (job << 32 | pass, range), not (", request.stream_high(), ", ",
-                  request.stream_low(), ")");
+    return Refuse(pb::Refusal::INVALID, "a training push's stream is (job << 32 | pass, range), not (",
+                  request.stream_high(), ", ", request.stream_low(), ")");
   }
   // Partitions that have it already may be left out: after a move, a client sends only what was not acknowledged.
-  const PushKey key{PassKey{progress.job(), progress.pass()}, request.stream_high(), request.stream_low(), request.seq()};
+  const PushKey key{PassKey{progress.job(), progress.pass()}, request.stream_high(), request.stream_low(),
+                    request.seq()};
   for (size_t i = 0, named = 0; i < owned.size(); ++i) {
-    if (named < static_cast<size_t>(request.partition_size()) && request.partition(static_cast<int>(named)) == owned[i]) {
+    if (named < static_cast<size_t>(request.partition_size()) &&
+        request.partition(static_cast<int>(named)) == owned[i]) {
       ++named;
       continue;
     }
     const SeqWindow* window = FindWindow(Owned(owned[i]), key);
     if (window == nullptr || !window->Contains(request.seq())) {
-      return Refuse(pb::Refusal::INVALID, "a training push names every partition of the shard that does not have it: partition ", owned[i],
+      return Refuse(pb::Refusal::INVALID,
+                    "a training push names every partition of the shard that does not have it: partition ", owned[i],
                     " is left out");
     }
   }
   const pb::Lane& lane = *pass->FindLane(progress.lane());
   const uint64_t end = lane.has_end_clock() ? lane.end_clock() : PassClock::kEnded;
   if (progress.clock() < lane.start_clock() || progress.clock() >= end) {
-    return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " has clocks ", lane.start_clock(), " to ",
-                  end, " (exclusive), not ", progress.clock());
+    return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " has clocks ",
+                  lane.start_clock(), " to ", end, " (exclusive), not ", progress.clock());
   }
   if (pass->bsp() && request.pull_after()) {
-    return Refuse(pb::Refusal::INVALID, "in BSP a push is applied when its clock is complete: it cannot be answered with new values");
+    return Refuse(pb::Refusal::INVALID,
+                  "in BSP a push is applied when its clock is complete: it cannot be answered with new values");
   }
   return {};
 }
@@ -149,24 +161,25 @@ MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, s
     if (!taken) missing.push_back(p);
     if (pass == nullptr) {
       if (window == nullptr && partition.sessions.size() >= kMaxSessions) {
-        return Refuse(pb::Refusal::OVERLOADED, "partition ", p, " remembers ", kMaxSessions, " session streams already");
+        return Refuse(pb::Refusal::OVERLOADED, "partition ", p, " remembers ", kMaxSessions,
+                      " session streams already");
       }
       continue;
     }
     if (!taken && (window != nullptr ? window->WouldExceed(seq) : seq >= SeqWindow::kWindow)) {
-      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "push ", seq, " of range ", push.key.stream_low, " is more than ", SeqWindow::kWindow,
-                    " past what partition ", p, " has of it");
+      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "push ", seq, " of range ", push.key.stream_low, " is more than ",
+                    SeqWindow::kWindow, " past what partition ", p, " has of it");
     }
     const PassClock& clock = partition.passes.at(*push.key.pass).clock;
     const LaneId lane(push.progress->lane());
     if (clock.WouldExceed(lane, push.progress->clock())) {
-      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "clock ", push.progress->clock(), " of lane ", lane, " is more than ", SeqWindow::kWindow,
-                    " past what partition ", p, " has of it");
+      return Refuse(pb::Refusal::WINDOW_EXCEEDED, "clock ", push.progress->clock(), " of lane ", lane, " is more than ",
+                    SeqWindow::kWindow, " past what partition ", p, " has of it");
     }
     // In BSP lane and clock say which batch it is: both must be in, or neither.
     if (pass->bsp() && clock.Finished(lane, push.progress->clock()) != taken) {
-      return Refuse(pb::Refusal::INVALID, "lane ", lane, " of job ", push.key.pass->job, " at clock ", push.progress->clock(),
-                    " is another batch than ", seq, " of range ", push.key.stream_low);
+      return Refuse(pb::Refusal::INVALID, "lane ", lane, " of job ", push.key.pass->job, " at clock ",
+                    push.progress->clock(), " is another batch than ", seq, " of range ", push.key.stream_low);
     }
   }
   return {};
@@ -186,14 +199,17 @@ MaybeRefusal ShardCore::Impl::CheckValues(const RequestPart& part) {
 
 MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
   switch (staging.Add(push.key, push.origin, push.part, now, push.parts)) {
-    case Staging::Outcome::kComplete: return {};
-    case Staging::Outcome::kOutdated: return {};  // its sender waits for the later attempt's answers
+    case Staging::Outcome::kComplete:
+      return {};
+    case Staging::Outcome::kOutdated:
+      return {};  // its sender waits for the later attempt's answers
     case Staging::Outcome::kFull:
       return Refuse(pb::Refusal::OVERLOADED, "no room to stage slices now");
     case Staging::Outcome::kTooLarge:
       return Refuse(pb::Refusal::INVALID, "the push is larger than this shard's budget of ", budget.limit(),
                     " bytes; use smaller batches or raise --memory_mb of the server");
-    case Staging::Outcome::kStaged: break;
+    case Staging::Outcome::kStaged:
+      break;
   }
   Message message;
   message.header.set_request(push.request);
@@ -206,14 +222,17 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
 
 bool ShardCore::Impl::Awaited(const Push& push) const {
   uint64_t frontier = PassClock::kEnded;
-  for (const uint32_t p : push.missing) frontier = std::min(frontier, Owned(p).passes.at(*push.key.pass).clock.frontier());
+  for (const uint32_t p : push.missing)
+    frontier = std::min(frontier, Owned(p).passes.at(*push.key.pass).clock.frontier());
   return push.progress->clock() <= frontier && !Planted(Bug::kAwaitedPushRefused);
 }
 
 MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
   const size_t bytes = push.part->bytes;
   if (MaybeRefusal never = RefuseIfNeverRoom(push)) return never;
-  Budget* const room = Awaited(push) && awaited_budget.Fits(bytes) ? &awaited_budget : budget.Fits(bytes) ? &budget : nullptr;
+  Budget* const room = Awaited(push) && awaited_budget.Fits(bytes) ? &awaited_budget
+                       : budget.Fits(bytes)                        ? &budget
+                                                                   : nullptr;
   if (room == nullptr) {
     return Refuse(pb::Refusal::OVERLOADED, "no room to keep gradients of clock ", push.progress->clock(), " now");
   }
@@ -234,8 +253,8 @@ MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
   }
   if (bytes <= awaited_budget.limit()) return {};
   return Refuse(pb::Refusal::INVALID, "the gradients of all lanes for one clock are more than this shard may keep (",
-                FormatBytes(awaited_budget.limit()), "): raise --memory_mb of the servers, add servers, or lower train.workers or ",
-                "train.batch_size");
+                FormatBytes(awaited_budget.limit()),
+                "): raise --memory_mb of the servers, add servers, or lower train.workers or ", "train.batch_size");
 }
 
 void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {
@@ -243,7 +262,10 @@ void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) 
   if (Planted(Bug::kAckWithoutApply)) return;
   if (pass != nullptr && pass->bsp()) {
     for (const uint32_t p : push.missing) {
-      Owned(p).passes.at(*push.key.pass).kept[push.progress->clock()].push_back({LaneId(push.progress->lane()), push.parts});
+      Owned(p)
+          .passes.at(*push.key.pass)
+          .kept[push.progress->clock()]
+          .push_back({LaneId(push.progress->lane()), push.parts});
     }
     return;
   }
@@ -293,7 +315,8 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
       const size_t run = i;
       sections.clear();
       for (; i < part.partitions.size() && Contains(missing, part.partitions[i]); ++i) {
-        if (block.begin[i] != block.begin[i + 1]) sections.push_back({&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)});
+        if (block.begin[i] != block.begin[i + 1])
+          sections.push_back({&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)});
       }
       const float* gradients = floats + size_t{block.begin[run]} * block.dim;
       rows.resize(kChunkKeys);
