@@ -35,7 +35,7 @@ struct Peer {
   RememberedLists remembered;
   TimePoint heard{};            // any answer
 
-  CreditLine& LineOf(RequestKind kind) { return kind == RequestKind::kPush && !Planted(Bug::kPushesBehindReads) ? pushes : reads; }
+  CreditLine& LineOf(RequestKind kind) { return kind == RequestKind::kPush ? pushes : reads; }
   std::string Text() const { return name + " (" + address + ")"; }
 };
 

@@ -32,7 +32,6 @@ enum class Bug {
   // Client.
   kCreditLeak,             // a cancelled operation keeps its credit
   kParkedKeepsCredit,      // reads stand behind parked reads
-  kPushesBehindReads,      // pushes and reads have one credit
   kRetryUnderNewName,      // a push sent again is another push
   kAckedByOneShard,        // a push is over when the first shard has answered
   // Worker.

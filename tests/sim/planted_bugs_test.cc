@@ -30,7 +30,7 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(SspBoundIgnored), SHEAF_BUG(SspBoundOffByOne), SHEAF_BUG(BspPullTooEarly), SHEAF_BUG(JoinerNotAwaited),
     SHEAF_BUG(ClockCountsPushes), SHEAF_BUG(SumInArrivalOrder), SHEAF_BUG(MeanOverAllLanes), SHEAF_BUG(NoUndo),
     SHEAF_BUG(ParkedNeverWoken), SHEAF_BUG(ServerTakesOldConfig),
-    SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(PushesBehindReads), SHEAF_BUG(RetryUnderNewName),
+    SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(RetryUnderNewName),
     SHEAF_BUG(AckedByOneShard),
     SHEAF_BUG(ReportsUnacknowledged), SHEAF_BUG(LanesBlockEachOther), SHEAF_BUG(LanesByArrival),
     SHEAF_BUG(ClockLeftOut),

@@ -27,6 +27,7 @@ void DrawFaults(Random& random, SimOptions& options) {
   options.network.reorder = 0.3 * random.NextDouble();
   options.network.late = random.Chance(0.5) ? 0.05 : 0;
   options.crashes = random.Chance(0.7) ? 0.3 : 0;
+  options.replace = random.Chance(0.7);
   options.leaves = random.Chance(0.6) ? 0.3 : 0;
   options.joins = random.Chance(0.5) ? 0.5 : 0;
   options.pauses = random.Chance(0.5) ? 0.4 : 0;

@@ -44,6 +44,7 @@ struct SimOptions {
   uint32_t staleness = 2;
   SimJobSize job{.rows = 300, .batch_size = 5, .range_batches = 4, .epochs = 2};
   uint32_t workers_at_most = 8;  // newcomers counted
+  bool replace = true;           // a worker that ends is replaced; else only the last one is
   ShardOptions shard;
   ClientOptions client = PatientClient();
   uint32_t pulls_ahead = 2, pushes_ahead = 4;
