@@ -17,6 +17,7 @@
 #include "scheduler/job.h"
 #include "scheduler/membership.h"
 #include "scheduler/placement.h"
+#include "scheduler/trace_hub.h"
 
 namespace sheaf {
 
@@ -52,12 +53,15 @@ class SchedulerCore {
   void OnWorkerReport(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnSubmit(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnCancel(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnGetTrace(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void NodeGone(const Node& node, bool died, TimePoint now);
 
   // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report.
   void Settle(TimePoint now, Outbox& out);
   void NoteJobs();
+  void MarkPass(TimePoint now);
+  void MarkLeases(NodeId worker, const pb::WorkerOrders& orders, TimePoint now);
   void BalancePlacement();
   void Publish(TimePoint now, Outbox& out);
   Job* Current();                      // the job whose turn it is; nullptr if none
@@ -73,6 +77,9 @@ class SchedulerCore {
   pb::ClusterConfig config_;
   bool servers_changed_ = false;
   TimePoint published_at_;
+  TraceHub traces_;
+  uint64_t marked_lease_ = 0;          // the latest that the trace shows
+  std::pair<JobId, uint32_t> marked_pass_{};
   struct NotedJob {
     std::string line;
     bool ended = false;
