@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/floats.h"
 #include "common/base/result.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
@@ -43,7 +44,7 @@ struct TableKeys {
 struct TableGradients {
   TableId table;
   KeyVector keys;
-  std::vector<float> values;                             // [n, dim]
+  Floats values;                                         // [n, dim]
 };
 
 // Who a push is, the same however often it is computed and sent. See docs/protocol.md, "Pushes".
@@ -70,7 +71,7 @@ struct PushOptions {
 struct Completion {
   OperationId operation = 0;
   Status status;                                         // ok, or why the whole operation failed
-  std::vector<std::vector<float>> values;                // pulls: per table of the request, [n, dim]
+  std::vector<Floats> values;                            // pulls: per table of the request, [n, dim]
   bool duplicate = false;                                // pushes: every partition had it already
 };
 

@@ -28,7 +28,7 @@ class ThreadedLoader final : public RangeLoader {
   ~ThreadedLoader() override;
 
   void Load(const pb::LeaseGrant& grant, const pb::JobBrief& brief) override;
-  void Weight(uint64_t lease, std::vector<float> statistics) override;
+  void Weight(uint64_t lease, Floats statistics) override;
   void Forget(uint64_t lease) override;
   void Plan(const pb::PlanOrder& order) override;
 
@@ -44,7 +44,7 @@ class ThreadedLoader final : public RangeLoader {
   };
   struct WeightRequest {
     uint64_t lease;
-    std::vector<float> statistics;
+    Floats statistics;
   };
   struct ForgetRequest {
     uint64_t lease;

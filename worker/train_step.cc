@@ -27,7 +27,7 @@ class ModelStep final : public TrainStep {
     return needs;
   }
 
-  StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
+  StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
                  pb::EvalCounts& eval) const override {
     StepResult result;
     if (kind == pb::STATISTICS) {
@@ -45,10 +45,10 @@ class ModelStep final : public TrainStep {
       CountScores(*model_, spec_.model(), scores, batch.labels, eval);
       return result;
     }
-    TableGradients rows{weights_, batch.keys, std::vector<float>(weights.size())};
+    std::vector<float> gradient(weights.size());
     std::vector<float> bias_gradient(bias.size());
-    result.loss_sum = model_->Gradient(batch, weights, bias, rows.values, bias_gradient);
-    result.gradients.push_back(std::move(rows));
+    result.loss_sum = model_->Gradient(batch, weights, bias, gradient, bias_gradient);
+    result.gradients.push_back({weights_, batch.keys, std::move(gradient)});
     if (bias_keys_ != nullptr) result.gradients.push_back({bias_, bias_keys_, std::move(bias_gradient)});
     return result;
   }

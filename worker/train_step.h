@@ -22,7 +22,7 @@ class TrainStep {
   // Empty if nothing is to be pulled (statistics).
   virtual std::vector<TableKeys> Needs(pb::PassKind kind, const Batch& batch) const = 0;
   // `pulled` are the rows of Needs(), in its order. Evaluation counts are added to `eval`.
-  virtual StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
+  virtual StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
                          pb::EvalCounts& eval) const = 0;
 };
 

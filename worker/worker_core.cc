@@ -376,7 +376,7 @@ bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
   }
   if (first == nullptr) return false;
   BatchState& state = first->states[first_batch];
-  const std::vector<std::vector<float>> pulled = std::move(state.pulled);
+  const std::vector<Floats> pulled = std::move(state.pulled);
   const auto& step = *jobs_.at(first->grant.job()).step;
   StepResult result = step.Run(first->grant.kind(), *first->batches[first_batch], pulled, first->eval);
   state.loss_sum = result.loss_sum;

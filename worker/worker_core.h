@@ -77,7 +77,7 @@ class WorkerCore {
     uint64_t clock = 0;
     bool has_clock = false;
     OperationId operation = 0;
-    std::vector<std::vector<float>> pulled;
+    std::vector<Floats> pulled;
     double loss_sum = 0;
   };
   struct Lease {

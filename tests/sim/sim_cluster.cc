@@ -130,7 +130,7 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
       Flush();
     });
   }
-  void Weight(uint64_t, std::vector<float>) override {}
+  void Weight(uint64_t, Floats) override {}
   void Forget(uint64_t) override {}
   void Plan(const pb::PlanOrder& order) override {
     Later([this, order] {

@@ -78,7 +78,7 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
 
 std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const { return {{weights_, batch.keys}}; }
 
-StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
+StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
                              pb::EvalCounts& eval) const {
   StepResult result;
   result.loss_sum = static_cast<double>(batch.size());
