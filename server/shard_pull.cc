@@ -223,7 +223,7 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
   if (bytes == 0) return {};
   const std::shared_ptr<std::byte[]> frame = Uninitialised(bytes);
   std::byte* out = frame.get();
-  rows.resize(kChunkKeys);
+  rows.resize(kMaxLookupKeys);
   for (const RequestBlock& block : part.blocks) {
     const Table& table = *FindTable(block.table);
     const auto codec = ReplyCodec(block.codec);

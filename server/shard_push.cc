@@ -319,7 +319,7 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
           sections.push_back({&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)});
       }
       const float* gradients = floats + size_t{block.begin[run]} * block.dim;
-      rows.resize(kChunkKeys);
+      rows.resize(kMaxLookupKeys);
       ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {
         FindOrCreateRows(piece, rows.data());
         table->optimizer->Apply({rows.data(), count}, gradients + first * block.dim, block.dim, rate_scale);
