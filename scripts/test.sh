@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh                everything: release build with all tests, then the sanitizer builds
 #   scripts/test.sh --quick        release build; unit, contract, simulation and lint tests only
-#   scripts/test.sh --asan-only    only the build with AddressSanitizer and UndefinedBehaviorSanitizer, and all its tests
+#   scripts/test.sh --asan-only    only the build with AddressSanitizer and UndefinedBehaviorSanitizer, and its tests
 #   --jobs N                       compile and test N at a time (default: the number of processors)
 #
 # The last line is "N passed, N failed, N skipped", over all builds; the exit status is 0 if none failed. Logs lie in
@@ -28,7 +28,8 @@ while (($#)); do
 done
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || die "--jobs $jobs: not a number above 0"
 
-export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}
+asan_options=detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1
+export ASAN_OPTIONS=$asan_options${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 export UBSAN_OPTIONS=print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}
 export TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp:halt_on_error=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}
 export CTEST_OUTPUT_ON_FAILURE=1
@@ -69,7 +70,8 @@ build() {
   shift
   mkdir -p "$logs"
   local begin=$SECONDS
-  if ! { cmake --preset "$preset" && cmake --build --preset "$preset" -j "$jobs" ${@:+--target "$@"}; } >"$logs/build.log" 2>&1; then
+  if ! { cmake --preset "$preset" &&
+    cmake --build --preset "$preset" -j "$jobs" ${@:+--target "$@"}; } >"$logs/build.log" 2>&1; then
     grep -nE 'error|FAILED|warning:' "$logs/build.log" | head -n 20 || true
     tail -n 40 "$logs/build.log"
     echo "$preset: the build FAILED (whole log: $logs/build.log)"
@@ -85,7 +87,8 @@ check() {
   shift
   rm -f "$logs/junit.xml"
   local status=0
-  ctest --test-dir "build/$preset" -j "$jobs" --output-junit "$PWD/$logs/junit.xml" "$@" >"$logs/ctest.log" 2>&1 || status=$?
+  ctest --test-dir "build/$preset" -j "$jobs" --output-junit "$PWD/$logs/junit.xml" "$@" \
+    >"$logs/ctest.log" 2>&1 || status=$?
   if [[ ! -s $logs/junit.xml ]]; then
     tail -n 20 "$logs/ctest.log"
     echo "$preset: ctest wrote no results (exit status $status)"
@@ -122,8 +125,11 @@ main() {
         if build asan; then check asan -LE docker; fi
         ;;
       tsan)
-        # Only code with threads of its own, and little else: a library that was not built with it (ZeroMQ) blinds the sanitizer.
-        if build tsan unit_common_test contract_transport_test; then check tsan -R '^(unit[.]common|contract[.]transport)[.]'; fi
+        # Only code with threads of its own, and little else: a library that was not built with it (ZeroMQ) blinds the
+        # sanitizer.
+        if build tsan unit_common_test contract_transport_test; then
+          check tsan -R '^(unit[.]common|contract[.]transport)[.]'
+        fi
         ;;
     esac
   done

@@ -27,8 +27,8 @@ int MaxSlabBits(uint32_t stride) {
   return std::max(RowStore::kFirstSlabBits, static_cast<int>(std::bit_width(fit)) - 1);
 }
 
-// A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the last
-// multiplication, so that it is the same everywhere, which the logarithm of Box-Muller is not.
+// A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the
+// last multiplication, so that it is the same everywhere, which the logarithm of Box-Muller is not.
 double CheapGaussian(Random& random) {
   int64_t sum = 0;
   for (int draw = 0; draw < 2; ++draw) {
@@ -125,7 +125,8 @@ RowStore::RowStore(const RowLayout* layout, uint32_t partition_count)
 
 uint32_t RowStore::TakeSlot() {
   if (size_ == slot_count_) {
-    const size_t grown = size_t{1} << std::min<size_t>(kFirstSlabBits + slabs_.size(), static_cast<size_t>(max_slab_bits_));
+    const size_t grown =
+        size_t{1} << std::min<size_t>(kFirstSlabBits + slabs_.size(), static_cast<size_t>(max_slab_bits_));
     slabs_.emplace_back(grown * layout_->stride * sizeof(float), kCacheLine);
     memory_bytes_ += slabs_.back().bytes();
     slot_count_ += grown;
@@ -192,7 +193,8 @@ void RowStore::Rebuild(size_t capacity, size_t tail) {
   }
 }
 
-bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys, std::vector<const float*>& rows) const {
+bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                    std::vector<const float*>& rows) const {
   if (capacity_ == 0) return true;
   // Cells before a key's home hold smaller keys only.
   for (size_t at = Home(from); at < cell_count_; ++at) {

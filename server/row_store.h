@@ -1,13 +1,15 @@
 // The rows of one table in one partition: weights and optimizer state beside each other, found by hashed key.
 //
-// Index: cells sorted by key, with gaps; a key's home is its place within the partition's range (hashed keys are uniform),
-//   so a sorted batch walks the index in memory order, a lookup probes forward from home, and a scan is a walk. (Linear
-//   probing with ordered cells: Amble and Knuth, "Ordered hash tables", 1974; with an order-preserving hash.)
+// Index: cells sorted by key, with gaps; a key's home is its place within the partition's range (hashed keys are
+//   uniform), so a sorted batch walks the index in memory order, a lookup probes forward from home, and a scan is a
+//   walk. (Linear probing with ordered cells: Amble and Knuth, "Ordered hash tables", 1974; with an order-preserving
+//   hash.)
 // Rows: slots of slabs, [weights | state], addresses stable until the store is dropped. Slabs grow geometrically to a
 //   bound, so an empty store costs nothing and a tiny one stays tiny.
 // Memory: key + row + 12 / load bytes a row (load 0.57..0.8): under 1.3 times key and row for 16 floats with Adagrad.
 // Thread-safety: none. Ownership: owns its rows; the layout is lent and outlives it.
-// DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only slow.
+// DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only
+// slow.
 #pragma once
 
 #include <bit>
@@ -79,8 +81,8 @@ class RowStore {
   size_t size() const { return size_; }
   size_t memory_bytes() const { return memory_bytes_; }
 
-  // For the batched lookups below: fetches the cells that Probe looks at into the cache. Always inlined: g++ takes a function
-  // that only prefetches for one without effect, and leaves calls of it out.
+  // For the batched lookups below: fetches the cells that Probe looks at into the cache. Always inlined: g++ takes a
+  // function that only prefetches for one without effect, and leaves calls of it out.
   [[gnu::always_inline]] void PrefetchCells(HashedKey key) const {
     if (capacity_ == 0) return;
     const Cell* home = cells() + Home(key);
@@ -107,9 +109,9 @@ class RowStore {
   size_t Home(HashedKey key) const {
     return static_cast<size_t>((static_cast<unsigned __int128>(key * partition_count_) * capacity_) >> 64);
   }
-  // The cell that holds `key`, or the one it would go into: empty, or of the next greater key, or the end. How far a key lies
-  // from its home is hard to predict, so the first kProbe cells are compared without a branch: behind an empty cell only
-  // greater keys follow, so the count of smaller ones is the way to go.
+  // The cell that holds `key`, or the one it would go into: empty, or of the next greater key, or the end. How far a
+  // key lies from its home is hard to predict, so the first kProbe cells are compared without a branch: behind an empty
+  // cell only greater keys follow, so the count of smaller ones is the way to go.
   size_t Probe(HashedKey key) const {
     const Cell* home = cells() + Home(key);
     size_t smaller = 0;
@@ -119,8 +121,8 @@ class RowStore {
     while (at < cell_count_ && cells()[at].key() < key) ++at;
     return at;
   }
-  // Slab i has 2^(kFirstSlabBits + i) slots up to 2^max_slab_bits_, then so many each: with the first slab's size added, the
-  // slot's top bit names a growing slab.
+  // Slab i has 2^(kFirstSlabBits + i) slots up to 2^max_slab_bits_, then so many each: with the first slab's size
+  // added, the slot's top bit names a growing slab.
   float* Row(uint32_t slot) const {
     const size_t shifted = size_t{slot} + (size_t{1} << kFirstSlabBits);
     size_t slab = 0;
@@ -152,7 +154,8 @@ class RowStore {
 };
 
 // Lookups of several stores in one pipeline: cells and rows are fetched into the cache ahead of their use, so the
-// memory's latencies overlap (group prefetching: Chen et al., ICDE 2004). rows[i] belongs to the i-th key of all sections.
+// memory's latencies overlap (group prefetching: Chen et al., ICDE 2004). rows[i] belongs to the i-th key of all
+// sections.
 struct RowSection {
   RowStore* store;
   std::span<const HashedKey> keys;   // ascending, within the store's partition

@@ -38,7 +38,8 @@ class ModelStep final : public TrainStep {
       return result;
     }
     const std::span<const float> weights = pulled[0];
-    const std::span<const float> bias = bias_keys_ == nullptr ? std::span<const float>() : std::span<const float>(pulled[1]);
+    const std::span<const float> bias =
+        bias_keys_ == nullptr ? std::span<const float>() : std::span<const float>(pulled[1]);
     if (kind != pb::TRAIN) {
       std::vector<float> scores(batch.size() * static_cast<size_t>(model_->output_dim()));
       model_->Score(batch, weights, bias, scores);

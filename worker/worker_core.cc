@@ -127,7 +127,8 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   // Clocks of ended passes and jobs without leases are history.
   std::erase_if(clocks_, [&](const auto& entry) {
     return std::none_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
-      return lease.second.grant.job() == std::get<0>(entry.first) && lease.second.grant.pass() == std::get<1>(entry.first);
+      return lease.second.grant.job() == std::get<0>(entry.first) &&
+             lease.second.grant.pass() == std::get<1>(entry.first);
     });
   });
   std::erase_if(jobs_, [&](const auto& job) {
@@ -443,10 +444,10 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
   Lease& lease = leases_.at(number);
   if (!completion.status) {
     const Error& error = completion.status.error();
-    // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped here,
-    // and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a server that
-    // refuses again and again has not the memory for this job; one that is silent to us, but not to the scheduler, cannot
-    // be reached from here, and another worker may do better.
+    // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped
+    // here, and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a
+    // server that refuses again and again has not the memory for this job; one that is silent to us, but not to the
+    // scheduler, cannot be reached from here, and another worker may do better.
     if (error.code == ErrorCode::kTimeout) {
       events_.push_back(error.message);
       if (NoteTrouble(silence_, now)) fatal_ = error;
@@ -494,13 +495,15 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     if (completions.empty() && !started) break;
   }
   // One report at a time: a newer one would make the answer under way worthless.
-  if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every())) SendReport(now, out);
+  if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every()))
+    SendReport(now, out);
 }
 
 void WorkerCore::OnTick(TimePoint now, Outbox& out) {
   client_.OnTick(now, out);
   link_.OnTick(now, out);
-  if (link_.registered() && (now >= next_report_ || (client_.wants_config() && !awaiting_orders_))) SendReport(now, out);
+  if (link_.registered() && (now >= next_report_ || (client_.wants_config() && !awaiting_orders_)))
+    SendReport(now, out);
   Pump(now, out);
 }
 

@@ -1,12 +1,13 @@
-// A worker's decisions: keep the leases the scheduler wants it to keep, and for each of their batches pull, compute, push.
+// A worker's decisions: keep the leases the scheduler wants it to keep, and for each of their batches pull, compute,
+// push.
 //
 //   lease granted -> loading -> (statistics pulled -> weighting) -> ready
 //   batch of a ready lease:  pulling -> pulled -> computed -> pushing -> done
 //
-// Pull(n + 1) is sent before batch n is computed, so the network works while the processor does. A lease's progress is the
-// number of its first batches that every server has acknowledged; that is what is reported, and what another worker starts from if
-// this one dies. A lease whose operations fail because its lane or pass has ended is simply dropped: the next orders say
-// what to do instead.
+// Pull(n + 1) is sent before batch n is computed, so the network works while the processor does. A lease's progress is
+// the number of its first batches that every server has acknowledged; that is what is reported, and what another worker
+// starts from if this one dies. A lease whose operations fail because its lane or pass has ended is simply dropped: the
+// next orders say what to do instead.
 //
 // A state machine without I/O or clock; the owner (shell or simulator) sends what is in the Outbox, connects what
 // TakeConnections() names, and calls OnTick often. Not thread-safe.

@@ -11,12 +11,13 @@ if(SHEAF_PLANTED_BUGS)
   target_compile_definitions(sheaf_options INTERFACE SHEAF_PLANTED_BUGS)
 endif()
 if(SHEAF_SANITIZE)
-  target_compile_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_compile_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all)
   target_link_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE})
 endif()
 
-# The headers that most files include, compiled once. Off in one build of the tests, which so proves that every file includes
-# what it uses.
+# The headers that most files include, compiled once. Off in one build of the tests, which so proves that every file
+# includes what it uses.
 if(SHEAF_PCH)
   add_library(sheaf_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/precompiled.cc)
   target_precompile_headers(sheaf_pch PRIVATE ${CMAKE_CURRENT_LIST_DIR}/precompiled.h)
@@ -28,8 +29,9 @@ function(sheaf_use_pch target)
   endif()
 endfunction()
 
-# sheaf_library(NAME [DEPS ...] [PRIVATE_DEPS ...] [SUBDIRS ...]): a library of all sources of this folder (and SUBDIRS),
-# but not main.cc, known as sheaf::NAME. NO_PCH: it is compiled with other options than the precompiled headers.
+# sheaf_library(NAME [DEPS ...] [PRIVATE_DEPS ...] [SUBDIRS ...]): a library of all sources of this folder (and
+# SUBDIRS), but not main.cc, known as sheaf::NAME. NO_PCH: it is compiled with other options than the precompiled
+# headers.
 function(sheaf_library name)
   cmake_parse_arguments(ARG "NO_PCH" "" "DEPS;PRIVATE_DEPS;SUBDIRS" ${ARGN})
   set(globs *.cc *.h)

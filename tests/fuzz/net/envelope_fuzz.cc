@@ -1,4 +1,5 @@
-// Frames from a peer. Input: two bytes of header length, the header, one byte of keys length (in keys), then keys and values.
+// Frames from a peer. Input: two bytes of header length, the header, one byte of keys length (in keys), then keys and
+// values.
 #include <google/protobuf/stubs/logging.h>
 
 #include "common/base/check.h"
@@ -90,7 +91,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return piece;
   };
   const Buffer length = take(2);
-  const size_t header_size = length.size() < 2 ? 0 : static_cast<size_t>(length.data()[0]) | static_cast<size_t>(length.data()[1]) << 8;
+  const size_t header_size =
+      length.size() < 2 ? 0 : static_cast<size_t>(length.data()[0]) | static_cast<size_t>(length.data()[1]) << 8;
   std::vector<Buffer> frames = {take(header_size)};
   const Buffer key_count = take(1);
   if (!key_count.empty()) frames.push_back(take(static_cast<size_t>(key_count.data()[0]) * 8));
