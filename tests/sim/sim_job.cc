@@ -39,6 +39,7 @@ pb::DataPlan MakeSimPlan(const pb::JobSpec& spec, uint64_t job) {
     file.set_path(path);
     file.set_rows(std::stoull(path));
     file.set_rows_per_range(spec.train().batch_size() * spec.train().range_batches());
+    for (uint64_t first = 0; first < file.rows(); first += file.rows_per_range()) file.add_offset(first);
   };
   add(0, spec.data().train(0));
   if (spec.data().valid_size() > 0) add(1, spec.data().valid(0));
