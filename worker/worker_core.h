@@ -86,7 +86,7 @@ class WorkerCore {
     bool ready = false;
     LoadedBatches batches;
     std::vector<BatchState> states;          // one a batch
-    std::vector<HashedKey> statistics_keys;
+    size_t statistics_keys = 0;              // of the pull of its statistics
     uint32_t next = 0;                       // the first batch not started
     uint32_t done = 0;                       // contiguous from the start
     bool finished = false;
@@ -115,11 +115,14 @@ class WorkerCore {
     TimePoint last;                          // several operations that end at one deadline are one
   };
   static constexpr uint32_t kStatistics = ~0U;
+  // Two for each of the most lanes a job may have; more orders than that are no work but a mistake.
+  static constexpr size_t kMostLeases = 2 * 4096;
   using LaneKey = std::tuple<uint64_t, uint32_t, uint32_t>;  // job, pass, lane
 
   void SendReport(TimePoint now, Outbox& out);
   void OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out);
   void TakeConfig(const pb::ClusterConfig& config);
+  void TakeBrief(const pb::JobBrief& brief);
   void AddLease(const pb::LeaseGrant& grant);
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);

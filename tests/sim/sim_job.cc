@@ -79,8 +79,8 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
 
 std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const { return {{weights_, batch.keys}}; }
 
-StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
-                             pb::EvalCounts& eval) const {
+Result<StepResult> CountingStep::Run(pb::PassKind kind, const Batch& batch,
+                                     const std::vector<std::vector<float>>& pulled, pb::EvalCounts& eval) const {
   StepResult result;
   result.loss_sum = static_cast<double>(batch.size());
   if (kind != pb::TRAIN) {
