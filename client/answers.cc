@@ -52,9 +52,9 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
   const auto pause = [&] {
     if (!request.refused_since) request.refused_since = now;
     if (const Duration refused = now - *request.refused_since; refused >= options.deadline) {
-      return End(*request.operation,
-                 Fail(ErrorCode::kOverloaded, peers.at(request.peer).Text(), " has refused a ", RequestText(request), " for ",
-                      FormatSeconds(refused), " (", pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
+      return End(*request.operation, Fail(ErrorCode::kOverloaded, peers.at(request.peer).Text(), " has refused a ",
+                                          RequestText(request), " for ", FormatSeconds(refused), " (",
+                                          pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
     }
     request.state = RequestState::kPaused;
     request.timer.OnPause(now, Milliseconds(refusal.retry_after_ms()), request.number);
@@ -215,7 +215,8 @@ void PsClient::Impl::Erase(Request& request) {
 
 void PsClient::Impl::FinishIfDone(Operation& operation) {
   const bool done = operation.requests.empty() && operation.groups.empty();
-  const bool early = Planted(Bug::kAckedByOneShard) && std::ranges::find(operation.acknowledged, true) != operation.acknowledged.end();
+  const bool early =
+      Planted(Bug::kAckedByOneShard) && std::ranges::find(operation.acknowledged, true) != operation.acknowledged.end();
   if (operation.planned && (done || early)) End(operation, {});
 }
 

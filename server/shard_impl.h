@@ -115,7 +115,8 @@ struct ShardCore::Impl {
   void FinishClock(const Push& push, Outbox& out);
   void ApplyCompleteClocks(const PassKey& key, const Pass& pass);
   void ApplyClock(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts);
-  void ApplyClockToTable(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts, Table& table);
+  void ApplyClockToTable(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts,
+                         Table& table);
   std::string WaitingFor(const PassKey& pass, std::span<const uint32_t> partitions, uint64_t clock) const;
 
   // ---- pulls and scans (shard_pull.cc)

@@ -240,8 +240,8 @@ MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
   return {};
 }
 
-// All lanes' gradients of a clock are kept until it is complete. If those alone are too many, waiting makes no room: said at
-// once, whether or not there is room by chance, so that a job that fits once fits always.
+// All lanes' gradients of a clock are kept until it is complete. If those alone are too many, waiting makes no room:
+// said at once, whether or not there is room by chance, so that a job that fits once fits always.
 MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
   if (!push.key.pass || !push.progress || push.missing.empty()) return {};
   const PassState& pass = Owned(push.missing.front()).passes.at(*push.key.pass);

@@ -1,7 +1,7 @@
 // What the worker's core asks of its surroundings: rows of leased ranges, as mini-batches.
 //
-// Load is answered by WorkerCore::OnRangeReady, OnRangeNeedsStatistics (then Weight is called) or OnLoadFailed, later and
-// on the core's thread. Batches of a range are the same in every pass, so that their key lists repeat.
+// Load is answered by WorkerCore::OnRangeReady, OnRangeNeedsStatistics (then Weight is called) or OnLoadFailed, later
+// and on the core's thread. Batches of a range are the same in every pass, so that their key lists repeat.
 #pragma once
 
 #include <memory>

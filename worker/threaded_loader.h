@@ -1,7 +1,8 @@
 // Reads ranges on a thread of its own, so that parsing goes on while the loop computes and waits.
 //
 // Ownership: owns its thread, the data source and the cache. Thread-safety: RangeLoader's calls and Deliver() are for
-// the loop's thread. Requests are served in order, except that a new plan ends an older one; the mailboxes hold what a worker's few leases need, so they never fill.
+// the loop's thread. Requests are served in order, except that a new plan ends an older one; the mailboxes hold what a
+// worker's few leases need, so they never fill.
 #pragma once
 
 #include <map>

@@ -27,8 +27,8 @@ class ModelStep final : public TrainStep {
     return needs;
   }
 
-  StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
-                 pb::EvalCounts& eval) const override {
+  Result<StepResult> Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
+                         pb::EvalCounts& eval) const override {
     StepResult result;
     if (kind == pb::STATISTICS) {
       Statistics statistics = CountStatistics(spec_.data(), batch);
@@ -38,7 +38,14 @@ class ModelStep final : public TrainStep {
       return result;
     }
     const std::span<const float> weights = pulled[0];
-    const std::span<const float> bias = bias_keys_ == nullptr ? std::span<const float>() : std::span<const float>(pulled[1]);
+    const std::span<const float> bias =
+        bias_keys_ == nullptr ? std::span<const float>() : std::span<const float>(pulled[1]);
+    const auto row_dim = static_cast<size_t>(model_->row_dim());
+    if (weights.size() != batch.keys->size() * row_dim || bias.size() != static_cast<size_t>(model_->bias_dim())) {
+      return Fail(ErrorCode::kInternal, "the model has rows of ", row_dim, " and a bias of ", model_->bias_dim(),
+                  "; what was pulled for ", batch.keys->size(), " keys are ", weights.size(), " and ", bias.size(),
+                  " numbers");
+    }
     if (kind != pb::TRAIN) {
       std::vector<float> scores(batch.size() * static_cast<size_t>(model_->output_dim()));
       model_->Score(batch, weights, bias, scores);

@@ -3,6 +3,7 @@
 // Short plain numbers, nearly all there are, take a path of a few integer operations; the rest std::from_chars.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -18,6 +19,24 @@ namespace number_internal {
 inline constexpr double kPowersOfTen[19] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
                                             1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18};
 
+// Of a number that no double holds: is it below the least of them, rather than beyond the greatest?
+inline bool IsTiny(std::string_view number) {
+  const size_t e = std::min(number.find_first_of("eE"), number.size());
+  const std::string_view digits = number.substr(0, e);
+  const size_t first = std::min(digits.find_first_of("123456789"), digits.size());
+  const size_t point = std::min(digits.find('.'), digits.size());
+  // The power of ten of the first digit, give or take one: far from 0 either way, as the number does not fit.
+  const int64_t power = static_cast<int64_t>(point) - static_cast<int64_t>(first);
+  int64_t exponent = 0;
+  if (e < number.size()) {
+    const bool plus = number.substr(e + 1).starts_with('+');
+    const char* const begin = number.data() + e + 1 + (plus ? 1 : 0);
+    const auto parsed = std::from_chars(begin, number.data() + number.size(), exponent);
+    if (parsed.ec == std::errc::result_out_of_range) return *begin == '-';
+  }
+  return exponent < -power;
+}
+
 // Exponents, nan, inf, many digits. Beyond double: infinite; below it: 0.
 inline const char* ParseSlowly(const char* begin, const char* end, double* value) {
   if (begin < end && *begin == '+') {
@@ -27,8 +46,7 @@ inline const char* ParseSlowly(const char* begin, const char* end, double* value
   const auto [next, code] = std::from_chars(begin, end, *value);
   if (code == std::errc::result_out_of_range) {
     const std::string_view text(begin, static_cast<size_t>(next - begin));
-    const bool tiny = text.find("e-") != text.npos || text.find("E-") != text.npos;
-    *value = tiny ? 0.0 : HUGE_VAL;
+    *value = std::copysign(IsTiny(text) ? 0.0 : HUGE_VAL, text.starts_with('-') ? -1.0 : 1.0);
     return next;
   }
   return code == std::errc() ? next : nullptr;

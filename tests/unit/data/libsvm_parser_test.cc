@@ -27,6 +27,14 @@ TEST(NumberParser, AgreesWithStrtod) {
     EXPECT_EQ(static_cast<float>(*value), static_cast<float>(std::strtod(text, nullptr))) << text;
   }
   EXPECT_TRUE(std::isinf(*ParseWhole("1e999")));
+  EXPECT_EQ(*ParseWhole("-1e999"), -HUGE_VAL);
+  EXPECT_EQ(*ParseWhole("1e-999"), 0);
+  const std::string zeros(400, '0');
+  EXPECT_EQ(*ParseWhole("0." + zeros + "1"), 0);             // was infinite
+  EXPECT_EQ(*ParseWhole("1" + zeros + "e-1"), HUGE_VAL);     // was 0
+  EXPECT_EQ(*ParseWhole("1" + zeros + "e-400"), 1);
+  EXPECT_EQ(*ParseWhole("1e99999999999999999999"), HUGE_VAL);
+  EXPECT_EQ(*ParseWhole("1e-99999999999999999999"), 0);
   for (const char* text : {"", "-", "+", ".", "e5", "+-1", "--1", "1x", "0x10", "1,5", "1e", "one", " 1"}) {
     EXPECT_FALSE(ParseWhole(text).has_value()) << text;
   }
