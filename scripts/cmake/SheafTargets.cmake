@@ -59,6 +59,9 @@ function(sheaf_executable name)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
+# Those tests that need no other program: unit, contract, threads, sim.
+add_custom_target(sheaf_checks)
+
 # sheaf_test(NAME DEPS ...): every *.cc of the folder NAME below this one, as one GoogleTest program.
 function(sheaf_test name)
   cmake_parse_arguments(ARG "" "DIR;TIMEOUT" "DEPS" ${ARGN})
@@ -75,6 +78,7 @@ function(sheaf_test name)
   get_filename_component(kind ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set(target ${kind}_${name}_test)
   add_executable(${target} ${sources})
+  add_dependencies(sheaf_checks ${target})
   target_link_libraries(${target} PRIVATE sheaf_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   sheaf_use_pch(${target})
   gtest_discover_tests(${target} TEST_PREFIX "${kind}.${name}." DISCOVERY_TIMEOUT 60
