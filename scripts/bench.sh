@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Sheaf beside its limits, in turns in one run: what raw TCP, raw ZeroMQ and a bare table do with the same bytes.
+# Measures Sheaf beside its limits, in turns in one run: raw TCP, raw ZeroMQ and a bare table with the same bytes.
 #
 #   scripts/bench.sh kv                pushes and pulls against one server, against raw request and reply
 #   --json FILE                        write the rows as JSON too
@@ -7,9 +7,9 @@
 #   --rows N                           of the large tables (default 10,000,000, which takes 12 GiB of memory)
 #   --jobs N                           compile N files at a time (default: the number of processors)
 #
-# Prints a line a case: our median of five samples with least and greatest, the limit's, the median of the rounds' ratios, and the
-# bar that the ratio is held against. The exit status is 1 if one is under its bar. Close other programs: the ratios bear
-# noise, the figures do not.
+# Prints a line a case: our median of five samples with least and greatest, the limit's, the median of the rounds'
+# ratios, and the bar that the ratio is held against. The exit status is 1 if one is under its bar. Close other
+# programs: the ratios bear noise, the figures do not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,8 +31,9 @@ done
 
 scripts/setup.sh
 mkdir -p build/release
-if ! { cmake --preset release && cmake --build --preset release -j "$jobs" --target sheaf-bench; } >build/release/bench-build.log 2>&1; then
-  tail -n 40 build/release/bench-build.log
-  die "the build failed (whole log: build/release/bench-build.log)"
+log=build/release/bench-build.log
+if ! { cmake --preset release && cmake --build --preset release -j "$jobs" --target sheaf-bench; } >"$log" 2>&1; then
+  tail -n 40 "$log"
+  die "the build failed (whole log: $log)"
 fi
 exec build/release/bin/sheaf-bench "${suites[0]}" "${flags[@]}"

@@ -32,8 +32,8 @@ int SlabBits(uint32_t stride) {
   return static_cast<int>(std::bit_width(std::max(fit, kMinSlabRows))) - 1;
 }
 
-// A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the last
-// multiplication, so that it is the same everywhere, which the logarithm of Box-Muller is not.
+// A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the
+// last multiplication, so that it is the same everywhere, which the logarithm of Box-Muller is not.
 double CheapGaussian(Random& random) {
   int64_t sum = 0;
   for (int draw = 0; draw < 2; ++draw) {

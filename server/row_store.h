@@ -1,15 +1,17 @@
 // The rows of one table in one partition: weights and optimizer state beside each other, found by hashed key.
 //
-// Index: buckets of one cache line, their cells sorted by key over all buckets, with gaps at buckets' ends; a key's home
-//   bucket is its place within the partition's range (hashed keys are uniform), so a sorted batch walks the index in
+// Index: buckets of one cache line, their cells sorted by key over all buckets, with gaps at buckets' ends; a key's
+//   home bucket is its place within the partition's range (hashed keys are uniform), so a sorted batch walks the index in
 //   memory order, a lookup goes forward from home, and a scan is a walk. (Linear probing with ordered cells: Amble and
-//   Knuth, "Ordered hash tables", 1974; with an order-preserving hash, and buckets, so that one line nearly always answers.)
-// Rows: slots of slabs, [weights | state]. All slabs have one size, so that a slot's address is a shift and a mask; only
-//   the first grows, by doubling, until it has that size, so a tiny store stays tiny. Its growth moves rows: addresses
+//   Knuth, "Ordered hash tables", 1974; with an order-preserving hash, and buckets, so that one line nearly always
+//   answers.)
+// Rows: slots of slabs, [weights | state]. All slabs have one size, so that a slot's address is a shift and a mask;
+//   only the first grows, by doubling, until it has that size, so a tiny store stays tiny. Its growth moves rows: addresses
 //   are valid until the next row is made.
 // Memory: key + row + 12.8 / load bytes a row (load 0.45..0.6): under 1.3 times key and row for 16 floats with Adagrad.
 // Thread-safety: none. Ownership: owns its rows; the layout is lent and outlives it.
-// DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only slow.
+// DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only
+// slow.
 #pragma once
 
 #include <cstddef>
@@ -144,8 +146,9 @@ class RowStore {
   size_t memory_bytes_ = 0;
 };
 
-// Lookups of at most so many keys of several stores: cells and rows are fetched into the cache ahead of their use, so the
-// memory's latencies overlap (group prefetching: Chen et al., ICDE 2004). rows[i] belongs to the i-th key of all sections.
+// Lookups of at most so many keys of several stores: cells and rows are fetched into the cache ahead of their use, so
+// the memory's latencies overlap (group prefetching: Chen et al., ICDE 2004). rows[i] belongs to the i-th key of all
+// sections.
 inline constexpr size_t kMaxLookupKeys = 512;  // their rows fit into the second-level cache
 struct RowSection {
   RowStore* store;

@@ -178,7 +178,8 @@ struct ShardCore::Impl {
   std::vector<std::vector<float>> decoded;
 };
 
-// Cuts sections into chunks of at most kMaxLookupKeys keys: work(sections of the chunk, its first key's index, its keys).
+// Cuts sections into chunks of at most kMaxLookupKeys keys: work(sections of the chunk, its first key's index, its
+// keys).
 template <typename Work>
 void ForEachChunk(std::span<const RowSection> sections, std::vector<RowSection>& chunk, Work work) {
   chunk.clear();

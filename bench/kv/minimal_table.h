@@ -1,8 +1,8 @@
 // The table of the limit: what a parameter table costs at least. One thread, open addressing, batched prefetching, no
 // features.
 //
-// Keys are uniform, so a cell's home is the key's top bits and a sorted batch walks the index in memory order. The table
-// is made for so many rows and never grows. Rows are [weights | Adagrad sums].
+// Keys are uniform, so a cell's home is the key's top bits and a sorted batch walks the index in memory order. The
+// table is made for so many rows and never grows. Rows are [weights | Adagrad sums].
 #pragma once
 
 #include <cstddef>

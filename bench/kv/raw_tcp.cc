@@ -1,3 +1,4 @@
+// The limit over a TCP socket: blocking reads and writes, buffers that are kept.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "worker/data/byte_block.h"
 #include "worker/data/feature_hash.h"
 #include "worker/data/number_parser.h"
 
@@ -18,6 +19,14 @@ constexpr uint64_t kCross = 0x63726f73ULL;
 constexpr size_t kMostCrossValues = 65536;  // a cross of two long lists would outgrow any row
 
 std::optional<int64_t> ParseInteger(std::string_view text) {
+  if (!text.empty() && text.size() <= 18 && IsDigit(text[0])) {  // no sign, and no room for an overflow
+    int64_t value = 0;
+    for (const char c : text) {
+      if (!IsDigit(c)) return std::nullopt;
+      value = value * 10 + (c - '0');
+    }
+    return value;
+  }
   if (text.starts_with('+')) text.remove_prefix(1);
   int64_t value = 0;
   const char* const end = text.data() + text.size();
@@ -63,11 +72,23 @@ ClickParser::ClickParser(const pb::DataSpec& spec, LabelRule labels)
 void ClickParser::Split(std::string_view line) {
   fields_.clear();
   unquoted_count_ = 0;
-  const bool quotes = separator_ == ',' && std::memchr(line.data(), '"', line.size()) != nullptr;
   const char* p = line.data();
   const char* const end = p + line.size();
+  if (separator_ != ',' || line.empty() || std::memchr(line.data(), '"', line.size()) == nullptr) {
+    ForEachBlock(line, [&](const ByteBlock& block, size_t first, size_t count) {
+      uint64_t separators = block.Equal(separator_);
+      if (count < ByteBlock::kBytes) separators &= (uint64_t{1} << count) - 1;  // a zero byte may be one
+      ForEachBit(separators, [&](size_t at) {
+        const char* const field_end = line.data() + first + at;
+        fields_.emplace_back(p, static_cast<size_t>(field_end - p));
+        p = field_end + 1;
+      });
+    });
+    fields_.emplace_back(p, static_cast<size_t>(end - p));
+    return;
+  }
   for (;;) {
-    if (quotes && p < end && *p == '"') {
+    if (p < end && *p == '"') {
       const char* const begin = p++;
       while (p < end) {
         if (*p++ != '"') continue;
@@ -228,7 +249,7 @@ Status ClickParser::ComputeKeys() {
   return {};
 }
 
-Status ClickParser::AddCrosses(RowBuilder& rows) {
+Status ClickParser::AddCrosses() {
   size_t left = kMostCrossValues;
   for (const Cross& cross : crosses_) {
     const Column& a = columns_[cross.a];
@@ -241,7 +262,7 @@ Status ClickParser::AddCrosses(RowBuilder& rows) {
     left -= size_t{a.key_count} * b.key_count;
     for (uint32_t i = 0; i < a.key_count; ++i) {
       for (uint32_t j = 0; j < b.key_count; ++j) {
-        rows.AddOnce(MixPair(cross.seed ^ keys_[a.first_key + i], keys_[b.first_key + j]));
+        features_.push_back(MixPair(cross.seed ^ keys_[a.first_key + i], keys_[b.first_key + j]));
       }
     }
   }
@@ -261,15 +282,14 @@ Status ClickParser::ParseRow(std::string_view line, RowBuilder& rows) {
                 spec_.header() ? "" : " (if the first line names the columns, set data.clicks.header: true)");
   }
   SHEAF_RETURN_IF_ERROR(ComputeKeys());
-  rows.BeginRow();
+  features_.clear();
   for (const Column& column : columns_) {
     if (!column.emit) continue;
-    for (uint32_t i = 0; i < column.key_count; ++i) rows.AddOnce(keys_[column.first_key + i]);
+    for (uint32_t i = 0; i < column.key_count; ++i) features_.push_back(keys_[column.first_key + i]);
   }
-  if (auto status = AddCrosses(rows); !status) {
-    rows.AbandonRow();
-    return status;
-  }
+  SHEAF_RETURN_IF_ERROR(AddCrosses());
+  rows.BeginRow();
+  rows.AddOnce(features_);
   rows.CommitRow(*label);
   return {};
 }

@@ -48,7 +48,7 @@ class ClickParser final : public RowParser {
   Status AssignRoles();
   Status AssignCrosses();
   Status ComputeKeys();
-  Status AddCrosses(RowBuilder& rows);
+  Status AddCrosses();
 
   pb::ClickSpec spec_;
   LabelRule labels_;
@@ -63,7 +63,8 @@ class ClickParser final : public RowParser {
   std::vector<std::string_view> fields_;
   std::deque<std::string> unquoted_;     // deque: views into its strings stay valid as it grows
   size_t unquoted_count_ = 0;
-  std::vector<uint64_t> keys_;
+  std::vector<uint64_t> keys_;           // of all values that are emitted or crossed
+  std::vector<uint64_t> features_;       // raw keys, perhaps some of them twice
 };
 
 // kInvalidArgument names the field of data.clicks that is wrong.

@@ -3,7 +3,9 @@
 // The raw key of a feature is its index. Features of value 0 are left out: they say nothing and would cost a key.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "worker/data/row_parser.h"
 
@@ -18,6 +20,9 @@ class LibsvmParser final : public RowParser {
 
  private:
   LabelRule labels_;
+  // Of the current row: features before they are hashed.
+  std::vector<uint64_t> indexes_;
+  std::vector<float> values_;
 };
 
 }  // namespace sheaf

@@ -92,6 +92,7 @@ Result<bool> LineReader::Fill() {
     end_ -= begin_;
     begin_ = 0;
   }
+  if (end_ == 0) buffer_may_hold_zero_ = false;
   if (end_ == capacity_) {
     auto larger = std::make_unique_for_overwrite<char[]>(capacity_ * 2);
     std::memcpy(larger.get(), buffer_.get(), end_);
@@ -99,6 +100,7 @@ Result<bool> LineReader::Fill() {
     capacity_ *= 2;
   }
   SHEAF_ASSIGN_OR_RETURN(const size_t got, stream_->Read({buffer_.get() + end_, capacity_ - end_}));
+  if (got > 0 && std::memchr(buffer_.get() + end_, 0, got) != nullptr) buffer_may_hold_zero_ = true;
   end_ += got;
   stream_ended_ = got == 0;
   return got > 0;

@@ -31,6 +31,8 @@ class LineReader {
   Result<Event> Next();
   // Valid until the next call; never contains '\n', and no '\r' at its end.
   std::string_view line() const { return line_; }
+  // Whether the line may hold a zero byte: known of all that is buffered, looked for once a buffer and not once a line.
+  bool line_may_hold_zero() const { return buffer_may_hold_zero_; }
   uint64_t line_offset() const { return line_offset_; }  // of its first byte in the uncompressed data
   uint64_t next_offset() const { return buffer_offset_ + begin_; }  // of the first byte not handed out yet
   // 1-based; after a Seek() it is not known and 0.
@@ -50,6 +52,7 @@ class LineReader {
   Options options_;
   std::unique_ptr<char[]> buffer_;
   size_t capacity_ = 0;
+  bool buffer_may_hold_zero_ = false;
   size_t begin_ = 0, end_ = 0;          // of buffer_: read, not handed out yet
   uint64_t buffer_offset_ = 0;          // of buffer_[0] in the uncompressed data
   bool stream_ended_ = false;

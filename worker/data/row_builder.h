@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,18 @@ class KeyIndex {
   uint32_t stamp_ = 1;
 };
 
+// The distinct ones of a row's keys: open addressing again, but keys lie in the table itself, so that asking whether
+// one is there touches one word and whether it was there decides no branch. Emptied by clearing it: worth it for rows
+// given as a whole.
+class DistinctKeys {
+ public:
+  // Writes the distinct keys to `out`, in the order of their first appearance; returns how many. `out` may be `keys`.
+  size_t Find(std::span<const HashedKey> keys, HashedKey* out);
+
+ private:
+  std::vector<HashedKey> table_;         // 0: empty
+};
+
 class RowBuilder {
  public:
   // `max_features`: raw keys are taken modulo it; 0 keeps them whole.
@@ -65,19 +78,13 @@ class RowBuilder {
     block_.keys.reserve(features);
   }
 
-  // A row is Begin, any number of the three Adds, then Commit or Abandon. Between rows there is no other state.
-  // `expected_features` is a guess that saves work for long rows.
+  // A row is Begin, one of the two first Adds or any number of the third, then Commit or Abandon. Between rows there is
+  // no other state. `expected_features` is a guess that saves AddSum work in long rows.
   void BeginRow(size_t expected_features = 0) { index_.Clear(expected_features); }
-  // For raw keys that are distinct within the row; not to be mixed with the other two in one row.
-  void AddDistinct(uint64_t raw_key, float value) {
-    if (max_features_ != 0) return AddSum(raw_key, value);  // folding may make them equal
-    Append(MixKey(raw_key), value);
-  }
-  // A key that is there already keeps value 1.
-  void AddOnce(uint64_t raw_key) {
-    const HashedKey key = KeyOf(raw_key);
-    if (index_.FindOrInsert(key, block_.keys) == block_.keys.size()) Append(key, 1.0f);
-  }
+  // All of a row at once: raw keys that are distinct, and their values; no values: all are 1.
+  void AddDistinct(std::span<const uint64_t> raw_keys, std::span<const float> values);
+  // All of a row at once: a key that is there twice keeps value 1.
+  void AddOnce(std::span<const uint64_t> raw_keys);
   // A key that is there already has the value added.
   void AddSum(uint64_t raw_key, float value) {
     const HashedKey key = KeyOf(raw_key);
@@ -116,6 +123,7 @@ class RowBuilder {
   uint64_t max_features_;
   RowBlock block_;
   KeyIndex index_;
+  DistinctKeys distinct_;
   bool has_values_ = false;
 };
 

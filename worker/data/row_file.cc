@@ -71,6 +71,7 @@ Status RowFile::CheckLine() const {
     return Fail(ErrorCode::kInvalidArgument, "line has more than data.max_line_bytes = ", max_line_bytes_,
                 " bytes; raise it, or check that the file is text");
   }
+  if (!reader_.line_may_hold_zero()) [[likely]] return {};
   const std::string_view line = reader_.line();
   if (const void* zero = line.empty() ? nullptr : std::memchr(line.data(), 0, line.size())) {
     const auto at = static_cast<const char*>(zero) - line.data();

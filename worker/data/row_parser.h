@@ -22,6 +22,10 @@ class LabelRule {
 
   // LOGISTIC: 0, 1, -1 (read as 0); SOFTMAX: 0..K-1; otherwise any finite number.
   Result<float> Parse(std::string_view text) const {
+    if (text.size() == 2 && text[1] == '1' && loss_ == pb::ModelSpec::LOGISTIC) {
+      if (text[0] == '+') return 1.0f;
+      if (text[0] == '-') return 0.0f;
+    }
     if (text.size() == 1 && static_cast<unsigned char>(text[0] - '0') < 2) return static_cast<float>(text[0] - '0');
     return ParseSlowly(text);
   }

@@ -1,8 +1,10 @@
 #include "worker/data/text_features.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
+#include "worker/data/byte_block.h"
 #include "worker/data/feature_hash.h"
 
 namespace sheaf {
@@ -60,56 +62,80 @@ TextFeatures::TextFeatures(const pb::TextSpec& spec, uint64_t hash_seed)
     : ngrams_(std::clamp<uint32_t>(spec.ngrams(), 1, kMostNgrams)),
       skip_headers_(spec.skip_headers()),
       counts_(spec.weighting() == pb::TextSpec::COUNT || spec.weighting() == pb::TextSpec::TF_IDF),
-      seed_(MixKey(hash_seed)) {
-  for (size_t byte = 0; byte < 256; ++byte) {
-    const auto c = static_cast<unsigned char>(byte);
-    const bool upper = static_cast<unsigned char>(c - 'A') < 26;
-    const bool word = c >= 0x80 || upper || static_cast<unsigned char>(c - 'a') < 26 ||
-                      static_cast<unsigned char>(c - '0') < 10 || c == '\'';
-    kind_[byte] = word ? ByteKind::kWord : ByteKind::kBreak;
-    folded_[byte] = static_cast<char>(upper && spec.lowercase() ? c + 32 : c);
-  }
-  for (const char c : kAlone) kind_[static_cast<unsigned char>(c)] = ByteKind::kAlone;
-  if (spec.strip_html()) kind_['<'] = ByteKind::kTag;
-}
+      seed_(MixKey(hash_seed)),
+      lowercase_(spec.lowercase()),
+      strip_html_(spec.strip_html()) {}
 
 void TextFeatures::AddFeatures(std::string_view document, RowBuilder& rows) {
   if (skip_headers_) document = WithoutHeaders(document);
-  if (word_.size() < document.size()) word_.resize(document.size());
+  Classify(document);
+  gram_count_ = 0;
   depth_ = 0;
-  counts_ ? AddAll<true>(document, rows) : AddAll<false>(document, rows);
+  AddAll(document);
+  const std::span<const uint64_t> grams(grams_.data(), gram_count_);
+  if (!counts_) return rows.AddOnce(grams);
+  for (const uint64_t raw_key : grams) rows.AddSum(raw_key, 1.0f);
 }
 
-template <bool counts>
-void TextFeatures::AddAll(std::string_view text, RowBuilder& rows) {
-  const char* p = text.data();
-  const char* const end = p + text.size();
-  char* const word = word_.data();
-  while (p < end) {
-    switch (kind_[static_cast<unsigned char>(*p)]) {
-      case ByteKind::kWord: {
-        size_t length = 0;
-        do {
-          word[length++] = folded_[static_cast<unsigned char>(*p++)];
-        } while (p < end && kind_[static_cast<unsigned char>(*p)] == ByteKind::kWord);
-        AddToken<counts>(HashText({word, length}, seed_), rows);
-        break;
-      }
-      case ByteKind::kAlone: AddToken<counts>(HashText({p++, 1}, seed_), rows); break;
-      case ByteKind::kTag: p = BehindTag(p, end); break;
-      case ByteKind::kBreak: ++p; break;
+// Fills kinds_ and folded_, and makes room in grams_. A word holds letters, digits, ' and bytes above 0x7f.
+void TextFeatures::Classify(std::string_view text) {
+  const size_t blocks = text.size() / ByteBlock::kBytes + 1;
+  if (kinds_.size() <= blocks) {
+    kinds_.resize(blocks + 1);
+    folded_.resize(kinds_.size() * ByteBlock::kBytes);
+  }
+  uint64_t in_word = 0;  // whether the byte before was of a word
+  size_t at = 0, most_tokens = 0;
+  ForEachBlock(text, [&](const ByteBlock& block, size_t first, size_t) {
+    if (lowercase_) {
+      block.WriteLowercase(folded_.data() + first);
+    } else {
+      block.Write(folded_.data() + first);
     }
+    const uint64_t word = block.Between('a', 'z') | block.Between('A', 'Z') | block.Between('0', '9') |
+                          block.Equal('\'') | block.Between(0x80, 0xff);
+    uint64_t alone = 0;
+    for (const char c : kAlone) alone |= block.Equal(c);
+    if (strip_html_) alone |= block.Equal('<');
+    kinds_[at++] = {word, (word & ~(word << 1 | in_word)) | alone};
+    most_tokens += static_cast<size_t>(std::popcount(kinds_[at - 1].starts));
+    in_word = word >> 63;
+  });
+  kinds_[at] = {};  // ends the last word
+  if (grams_.size() < most_tokens * ngrams_) grams_.resize(most_tokens * ngrams_);
+}
+
+// Behind the word that begins at `begin`.
+size_t TextFeatures::WordEnd(size_t begin) const {
+  size_t block = begin / ByteBlock::kBytes;
+  uint64_t others = ~kinds_[block].word & ~uint64_t{0} << begin % ByteBlock::kBytes;
+  while (others == 0) others = ~kinds_[++block].word;
+  return block * ByteBlock::kBytes + static_cast<size_t>(std::countr_zero(others));
+}
+
+void TextFeatures::AddAll(std::string_view text) {
+  size_t behind_tag = 0;
+  for (size_t block = 0; block * ByteBlock::kBytes < text.size(); ++block) {
+    ForEachBit(kinds_[block].starts, [&](size_t bit) {
+      const size_t at = block * ByteBlock::kBytes + bit;
+      if (at < behind_tag) return;
+      if (kinds_[block].word >> bit & 1) {
+        AddToken(HashText({folded_.data() + at, WordEnd(at) - at}, seed_));
+      } else if (text[at] == '<') {
+        behind_tag = static_cast<size_t>(BehindTag(text.data() + at, text.data() + text.size()) - text.data());
+      } else {
+        AddToken(HashText({folded_.data() + at, 1}, seed_));
+      }
+    });
   }
 }
 
 // Every n-gram that ends with this token: one mix each, from the (n-1)-gram that ended with the token before.
-template <bool counts>
-void TextFeatures::AddToken(uint64_t token, RowBuilder& rows) {
-  const auto add = [&](uint64_t raw_key) { counts ? rows.AddSum(raw_key, 1.0f) : rows.AddOnce(raw_key); };
-  add(token);
+void TextFeatures::AddToken(uint64_t token) {
+  grams_[gram_count_++] = token;
   for (uint32_t n = std::min(depth_, ngrams_ - 1); n > 0; --n) {
     const uint64_t gram = MixPair(ending_[n - 1], token);
-    add(gram);
+    grams_[gram_count_++] = gram;
     ending_[n] = gram;
   }
   ending_[0] = token;

@@ -30,20 +30,28 @@ class TextFeatures {
   void AddFeatures(std::string_view document, RowBuilder& rows);
 
  private:
-  enum class ByteKind : uint8_t { kBreak, kWord, kAlone, kTag };
+  // Of 64 bytes of the document, as bits.
+  struct Kinds {
+    uint64_t word;
+    uint64_t starts;                              // where something begins: a word, a character alone, perhaps a tag
+  };
 
-  template <bool counts>
-  void AddAll(std::string_view text, RowBuilder& rows);
-  template <bool counts>
-  void AddToken(uint64_t token, RowBuilder& rows);
+  void Classify(std::string_view text);
+  size_t WordEnd(size_t begin) const;
+  void AddAll(std::string_view text);
+  void AddToken(uint64_t token);
 
   uint32_t ngrams_;
   bool skip_headers_;
   bool counts_;
   uint64_t seed_;
-  std::array<ByteKind, 256> kind_{};
-  std::array<char, 256> folded_{};                // lower case, if asked
-  std::vector<char> word_;                        // the current word, folded
+  bool lowercase_;
+  bool strip_html_;
+  // Of the current document, each with one block of zeros behind it.
+  std::vector<Kinds> kinds_;
+  std::vector<char> folded_;                      // its bytes, in lower case if asked
+  std::vector<uint64_t> grams_;                   // raw keys, as often as they appear
+  size_t gram_count_ = 0;                         // of them, so far
   // ending_[n]: hash of the n + 1 tokens before the current one; of those, `depth_` are in the document.
   std::array<uint64_t, kMostNgrams> ending_{};
   uint32_t depth_ = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/base/strings.h"
 #include "tests/unit/data/row_test_util.h"
 #include "tests/unit/data/temp_files.h"
 
@@ -239,6 +240,25 @@ TEST(DataSource, NamesFileAndLineOfABadRow) {
     EXPECT_EQ(bad.error().code, ErrorCode::kInvalidArgument);
     EXPECT_THAT(bad.error().message, HasSubstr(files.Path(name) + place));
     EXPECT_TRUE(source->ReadRange(RangeOf(plan.file(0), 11))) << "one bad range spoils no other";
+  }
+}
+
+// Zero bytes are looked for a buffer at a time; what is said of them is still about the one row.
+TEST(DataSource, NamesTheRowThatHoldsAZeroByte) {
+  std::string text;
+  for (int row = 0; row < 60'000; ++row)
+    text += StrCat(row % 2, "\tword", row, row == 45'678 ? std::string(1, 0) : "", "\n");
+  const TempFiles files;
+  files.Write("rows", text);
+  const std::string job = "data { format: TEXT train: 'rows' } train { batch_size: 5000 range_batches: 1 }";
+  auto plan = Plan(Job(job), files.Path(""));
+  auto source = MakeDataSource(Job(job), files.Path("")).value();
+  for (size_t i = 0; i < 12; ++i) {
+    const auto block = source->ReadRange(RangeOf(plan.file(0), i));
+    EXPECT_EQ(block.has_value(), i != 9) << i;
+    if (!block) {
+      EXPECT_THAT(block.error().message, HasSubstr(":45679: zero byte at column 12"));
+    }
   }
 }
 

@@ -2,9 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 
+#include "common/base/random.h"
 #include "tests/unit/data/row_test_util.h"
 #include "tests/unit/data/temp_files.h"
 #include "worker/data/number_parser.h"
@@ -37,6 +39,75 @@ TEST(NumberParser, AgreesWithStrtod) {
   EXPECT_EQ(*ParseWhole("1e-99999999999999999999"), 0);
   for (const char* text : {"", "-", "+", ".", "e5", "+-1", "--1", "1x", "0x10", "1,5", "1e", "one", " 1"}) {
     EXPECT_FALSE(ParseWhole(text).has_value()) << text;
+  }
+}
+
+TEST(NumberParser, ReadsDigitsEightAtATimeAsOneByOne) {
+  Random random(1);
+  for (int i = 0; i < 20'000; ++i) {
+    const auto count = static_cast<size_t>(random.Below(9));
+    std::string text;
+    for (size_t j = 0; j < count; ++j) text += static_cast<char>('0' + random.Below(10));
+    const std::string digits = text;
+    while (text.size() < 8) {
+      char other = static_cast<char>(random.Below(256));  // all bytes that are no digit, also above 0x7f
+      if (text.size() == count && IsDigit(other)) other = ':';
+      text += other;
+    }
+    const DigitRun run = DigitsAt(text.data());
+    ASSERT_EQ(run.count, count) << text;
+    if (count > 0) {
+      ASSERT_EQ(run.value, std::stoull(digits)) << text;
+    }
+  }
+}
+
+TEST(NumberParser, GivesTheSameBitsInEveryWay) {
+  Random random(2);
+  size_t taken = 0;
+  for (int i = 0; i < 50'000; ++i) {
+    std::string text = random.Below(4) == 0 ? "-" : "";
+    for (uint64_t j = random.Below(10); j > 0; --j) text += static_cast<char>('0' + random.Below(10));
+    if (random.Below(4) != 0) text += '.';
+    for (uint64_t j = random.Below(19); j > 0; --j) text += static_cast<char>('0' + random.Below(10));
+    text += std::string(1, " \t:e,"[random.Below(5)]);
+    double expected = 0, fast = 0;
+    const char* const end = ParseNumber(text.data(), text.data() + text.size() - 1, &expected);
+    const std::string padded = text + std::string(kShortNumberReads, '7');
+    const char* const fast_end = ParseShortNumber(padded.data(), &fast);
+    if (fast_end == nullptr) continue;  // it may always decline
+    ++taken;
+    ASSERT_NE(end, nullptr) << text;
+    ASSERT_EQ(fast_end - padded.data(), end - text.data()) << text;
+    ASSERT_EQ(std::bit_cast<uint64_t>(fast), std::bit_cast<uint64_t>(expected)) << text;
+  }
+  EXPECT_GT(taken, 10'000u);
+}
+
+// Features at every distance from the row's end: the last ones are read from a copy with room behind it.
+TEST(LibsvmParser, ReadsRowsOfAnyLengthAlike) {
+  auto parser = ParserFor("");
+  Random random(3);
+  for (int i = 0; i < 3000; ++i) {
+    std::string line = random.Below(2) == 0 ? "-1" : "1";
+    std::map<uint64_t, float> expected;
+    uint64_t index = 0;
+    for (uint64_t left = random.Below(12); left > 0; --left) {
+      index += 1 + random.Below(uint64_t{1} << random.Below(40));
+      const char* const values[] = {"1",           "0",  "0.5", "-3",          "12.25", "1e2",
+                                    "0.123456789", "7.", ".5",  "00012345678", "+2"};
+      const std::string value = values[random.Below(std::size(values))];
+      line +=
+          std::string(1 + random.Below(8) / 7, random.Below(9) == 0 ? '\t' : ' ') + std::to_string(index) + ":" + value;
+      const float number = std::strtof(value.c_str(), nullptr);
+      if (number != 0) expected[MixKey(index)] = number;
+    }
+    if (random.Below(5) == 0) line += " # 1:2";
+    // Exactly as long as it is: a read behind it would be found.
+    const std::vector<char> exact(line.begin(), line.end());
+    const auto row = ParseOne(parser, {exact.data(), exact.size()});
+    ASSERT_TRUE(row) << line << ": " << row.error().message;
+    ASSERT_EQ(row->features, expected) << line;
   }
 }
 
@@ -138,8 +209,7 @@ TEST(RowBuilder, GoesOnAfterAbandonedAndVeryLongRows) {
       rows.CommitRow(1);
     }
     rows.BeginRow();
-    rows.AddOnce(1);
-    rows.AddOnce(1);
+    rows.AddOnce(std::vector<uint64_t>{1, 1});
     rows.CommitRow(0);
   }
   const auto parsed = RowsOf(rows.Take());
