@@ -3,8 +3,8 @@
 #
 #   bench/imdb_vs_fasttext.sh DATA [RUNS=5]
 #
-# DATA holds imdb/{train,test}/{neg,pos} (scripts/prepare_data.sh imdb). Sheaf reads the raw reviews, starts and ends its
-# cluster, trains and evaluates within its time. fastText gets its input tokenized beforehand, which is not counted.
+# DATA holds imdb/{train,test}/{neg,pos} (scripts/prepare_data.sh imdb). Sheaf reads the raw reviews, starts and ends
+# its cluster, trains and evaluates within its time. fastText gets its input tokenized beforehand, which is not counted.
 # Needs the Debian package fasttext. Prints both medians and their ratio.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,7 +31,8 @@ PYTHON
 now() { date +%s.%N; }
 for ((run = 1; run <= runs; ++run)); do
   begin=$(now)
-  fasttext supervised -input "$work/train.txt" -output "$work/model" -wordNgrams 2 -dim 10 -epoch 10 -lr 0.25 -thread 2 \
+  fasttext supervised -input "$work/train.txt" -output "$work/model" -wordNgrams 2 -dim 10 -epoch 10 -lr 0.25 \
+    -thread 2 \
     -verbose 0 >/dev/null
   accuracy=$(fasttext test "$work/model.bin" "$work/test.txt" | awk '/^P@1/ {print $2}')
   echo "fasttext $(awk "BEGIN {print $(now) - $begin}") $accuracy" | tee -a "$work/figures"

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Examples a second as workers are added, each with a share of a processor of its own, as if it were a machine of its own.
+# Examples a second as workers are added, each with a share of a processor of its own, as if it were a machine of its
+# own.
 #
 #   bench/workers_scale.sh DATA [PERCENT=20] [MOST=8] [RUNS=3]
 #
-# DATA holds ctr/ (sheaf datagen ctr; see examples/ctr-fm.job.textproto). One scheduler, two servers, 1, 2, 4 .. MOST workers; each
-# worker may use PERCENT of one processor (a control group with a period of 10 ms). On a host without free processors a
-# single unlimited worker already fills them, which shows nothing. Needs root. Prints the median of RUNS runs.
+# DATA holds ctr/ (sheaf datagen ctr; see examples/ctr-fm.job.textproto). One scheduler, two servers, 1, 2, 4 .. MOST
+# workers; each worker may use PERCENT of one processor (a control group with a period of 10 ms). On a host without free
+# processors a single unlimited worker already fills them, which shows nothing. Needs root. Prints the median of RUNS
+# runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:?usage: bench/workers_scale.sh DATA [PERCENT] [MOST]} percent=${2:-20} most=${3:-8} runs=${4:-3}
@@ -59,7 +61,8 @@ once() {
     pids+=($!)
   done
   $bin/sheaf submit examples/ctr-fm.job.textproto --scheduler "$(<"$address")" --report "$report" \
-    --set train.workers="$1" --set train.epochs=1 >"$work/out" 2>>"$work/log" || { tail "$work/log" "$work/out" >&2; exit 1; }
+    --set train.workers="$1" --set train.epochs=1 >"$work/out" 2>>"$work/log" ||
+    { tail "$work/log" "$work/out" >&2; exit 1; }
   python3 -c 'import json, sys; print(round(json.load(open(sys.argv[1]))["examples_per_second"]))' "$report"
   kill "${pids[@]}"
   wait "${pids[@]}" || true

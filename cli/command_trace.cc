@@ -15,7 +15,8 @@ constexpr Duration kPollEvery = Milliseconds(200);
 // Until the time is over, the job is, or somebody interrupts, which ends the trace but does not lose it.
 Status Collect(const Args& args, BlockingClient& client, JobId job, const Watch& watch, TraceCollector& trace) {
   const SystemClock clock;
-  const TimePoint end = clock.Now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(args.Number("seconds")));
+  const TimePoint end =
+      clock.Now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(args.Number("seconds")));
   while (clock.Now() < end) {
     SHEAF_RETURN_IF_ERROR(trace.Poll(client));
     if (job.value != 0) {
@@ -45,7 +46,8 @@ int Trace(const Args& args) {
   if (!client) return Complain(client.error());
   TraceCollector trace;
   const Status collected = Collect(args, **client, job, watch, trace);
-  if (!collected && (collected.error().code != ErrorCode::kCancelled || trace.empty())) return Complain(collected.error());
+  if (!collected && (collected.error().code != ErrorCode::kCancelled || trace.empty()))
+    return Complain(collected.error());
   if (const Status written = trace.Write(args.Text("output")); !written) return Complain(written.error());
   std::fputs(trace.Summary().c_str(), stdout);
   return collected ? kExitOk : kExitInterrupted;

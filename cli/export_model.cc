@@ -58,7 +58,7 @@ Result<StoredModel> FetchModel(BlockingClient& client, const pb::JobBrief& brief
     const TableId table(brief.bias_table());
     SHEAF_ASSIGN_OR_RETURN(const uint32_t dim, TableDim(client.config(), table));
     const DenseLayout layout(table, dim, dim);  // one chunk, as the workers have it
-    SHEAF_ASSIGN_OR_RETURN(const std::vector<float> rows, client.Pull(table, layout.keys()));
+    SHEAF_ASSIGN_OR_RETURN(const Floats rows, client.Pull(table, layout.keys()));
     model.bias.resize(dim);
     layout.ToFlat(rows, model.bias);
   }

@@ -13,40 +13,57 @@ namespace sheaf::cli {
 namespace {
 
 constexpr Duration kAnswerDeadline = std::chrono::seconds(10);
-constexpr Duration kLastReports = Milliseconds(500);   // members report every 200 ms
+constexpr Duration kLastReports = Milliseconds(500);  // members report every 200 ms
 constexpr size_t kWriteBytes = 1 << 20;
 
 struct KindText {
   const char* name;
-  const char* a;         // what the numbers are
+  const char* a;  // what the numbers are
   const char* b;
-  enum { kSlice, kAsync, kInstant } form;   // async: several of them may be under way at once
+  enum { kSlice, kAsync, kInstant } form;  // async: several of them may be under way at once
 };
 KindText TextOf(pb::SpanKind kind) {
   switch (kind) {
-    case pb::READ: return {"read", "range", "rows", KindText::kSlice};
-    case pb::BATCHES: return {"make batches", "range", "batches", KindText::kSlice};
-    case pb::PULL: return {"pull", "range", "batch", KindText::kAsync};
-    case pb::COMPUTE: return {"compute", "range", "batch", KindText::kSlice};
-    case pb::PUSH: return {"push", "range", "batch", KindText::kAsync};
-    case pb::WAIT: return {"wait", "cause", nullptr, KindText::kSlice};
-    case pb::SERVE_PULL: return {"pull", "lane", "clock", KindText::kSlice};
-    case pb::SERVE_PUSH: return {"push", "lane", "clock", KindText::kSlice};
-    case pb::PARKED: return {"parked pull", "lane", "clock", KindText::kAsync};
-    case pb::LEASE: return {"lease", "range", "node", KindText::kInstant};
-    case pb::PASS: return {"pass", "kind", "number", KindText::kInstant};
-    case pb::SPAN_UNKNOWN: break;
+    case pb::READ:
+      return {"read", "range", "rows", KindText::kSlice};
+    case pb::BATCHES:
+      return {"make batches", "range", "batches", KindText::kSlice};
+    case pb::PULL:
+      return {"pull", "range", "batch", KindText::kAsync};
+    case pb::COMPUTE:
+      return {"compute", "range", "batch", KindText::kSlice};
+    case pb::PUSH:
+      return {"push", "range", "batch", KindText::kAsync};
+    case pb::WAIT:
+      return {"wait", "cause", nullptr, KindText::kSlice};
+    case pb::SERVE_PULL:
+      return {"pull", "lane", "clock", KindText::kSlice};
+    case pb::SERVE_PUSH:
+      return {"push", "lane", "clock", KindText::kSlice};
+    case pb::PARKED:
+      return {"parked pull", "lane", "clock", KindText::kAsync};
+    case pb::LEASE:
+      return {"lease", "range", "node", KindText::kInstant};
+    case pb::PASS:
+      return {"pass", "kind", "number", KindText::kInstant};
+    case pb::SPAN_UNKNOWN:
+      break;
   }
   return {"unknown", "a", "b", KindText::kSlice};
 }
 
 const char* CauseName(uint64_t cause) {
   switch (cause) {
-    case pb::FOR_LEASE: return "wait for a lease";
-    case pb::FOR_DATA: return "wait for data";
-    case pb::FOR_PULL: return "wait for a pull";
-    case pb::FOR_PUSH: return "wait for pushes";
-    default: return "wait";
+    case pb::FOR_LEASE:
+      return "wait for a lease";
+    case pb::FOR_DATA:
+      return "wait for data";
+    case pb::FOR_PULL:
+      return "wait for a pull";
+    case pb::FOR_PUSH:
+      return "wait for pushes";
+    default:
+      return "wait";
   }
 }
 
@@ -76,11 +93,13 @@ std::string EventsOf(const Span& span, size_t process, size_t id, Duration since
   if (text.b != nullptr) args += StrCat(",\"", text.b, "\":", span.b);
   args += "}";
   switch (text.form) {
-    case KindText::kInstant: return StrCat("{\"ph\":\"i\",\"s\":\"g\",", common, Microseconds(since_start), args, "}");
+    case KindText::kInstant:
+      return StrCat("{\"ph\":\"i\",\"s\":\"g\",", common, Microseconds(since_start), args, "}");
     case KindText::kAsync:
-      return StrCat("{\"ph\":\"b\",\"id\":", id, ",", common, Microseconds(since_start), args, "},\n{\"ph\":\"e\",\"id\":", id,
-                    ",", common, Microseconds(since_start + span.length), "}");
-    case KindText::kSlice: break;
+      return StrCat("{\"ph\":\"b\",\"id\":", id, ",", common, Microseconds(since_start), args,
+                    "},\n{\"ph\":\"e\",\"id\":", id, ",", common, Microseconds(since_start + span.length), "}");
+    case KindText::kSlice:
+      break;
   }
   return StrCat("{\"ph\":\"X\",", common, Microseconds(since_start), ",\"dur\":", Microseconds(span.length), args, "}");
 }
@@ -96,7 +115,8 @@ Status TraceCollector::Ask(BlockingClient& client, bool end) {
     request.header.mutable_get_trace()->set_token(token_);
     request.header.mutable_get_trace()->set_end(end);
     SHEAF_ASSIGN_OR_RETURN(const Message answer, client.Ask(std::move(request), kAnswerDeadline));
-    if (!answer.header.has_trace()) return Fail(ErrorCode::kDataLoss, "the scheduler answered something else than a trace");
+    if (!answer.header.has_trace())
+      return Fail(ErrorCode::kDataLoss, "the scheduler answered something else than a trace");
     Take(answer.header.trace());
     more = answer.header.trace().more();
   }
@@ -155,8 +175,8 @@ Status TraceCollector::Write(const std::string& path) const {
       if (std::find(tracks.begin(), tracks.end(), span.track) == tracks.end()) tracks.push_back(span.track);
     }
     for (const uint32_t track : tracks) {
-      add(StrCat("{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":", number, ",\"tid\":", track, ",\"args\":{\"name\":\"",
-                 TrackName(process.role, track), "\"}}"));
+      add(StrCat("{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":", number, ",\"tid\":", track,
+                 ",\"args\":{\"name\":\"", TrackName(process.role, track), "\"}}"));
     }
     for (const Span& span : process.spans) {
       add(EventsOf(span, number, ++id, span.begin + OffsetOf(process) - start));

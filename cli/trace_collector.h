@@ -17,7 +17,7 @@ namespace sheaf::cli {
 
 class TraceCollector {
  public:
-  static constexpr size_t kMostSpans = 4 << 20;     // 200 MB here, about 500 MB of JSON
+  static constexpr size_t kMostSpans = 4 << 20;  // 200 MB here, about 500 MB of JSON
 
   explicit TraceCollector(size_t most_spans = kMostSpans) : token_(EntropySeed() | 1), most_spans_(most_spans) {}
 
@@ -47,7 +47,7 @@ class TraceCollector {
   const uint64_t token_;
   const size_t most_spans_;
   uint64_t after_ = 0;
-  uint64_t boot_ = 0;                               // of the scheduler
+  uint64_t boot_ = 0;  // of the scheduler
   std::map<std::string, Process> processes_;
   size_t span_count_ = 0;
   uint64_t dropped_ = 0, dropped_parts_ = 0;

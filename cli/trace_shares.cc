@@ -14,13 +14,15 @@ struct Interval {
 class Busy {
  public:
   explicit Busy(std::vector<Interval> intervals) : intervals_(std::move(intervals)) {
-    std::sort(intervals_.begin(), intervals_.end(), [](const Interval& a, const Interval& b) { return a.begin < b.begin; });
+    std::sort(intervals_.begin(), intervals_.end(),
+              [](const Interval& a, const Interval& b) { return a.begin < b.begin; });
     before_.push_back(Duration::zero());
     for (const Interval& each : intervals_) before_.push_back(before_.back() + (each.end - each.begin));
   }
   // How long it was busy before `time`.
   Duration Until(TimePoint time) const {
-    const auto next = std::partition_point(intervals_.begin(), intervals_.end(), [&](const Interval& x) { return x.begin < time; });
+    const auto next =
+        std::partition_point(intervals_.begin(), intervals_.end(), [&](const Interval& x) { return x.begin < time; });
     const auto index = static_cast<size_t>(next - intervals_.begin());
     if (index == 0) return Duration::zero();
     return before_[index] - std::max<Duration>(intervals_[index - 1].end - time, Duration::zero());

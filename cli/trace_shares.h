@@ -12,7 +12,7 @@ namespace sheaf::cli {
 struct WorkerShares {
   double total = 0;
   double compute = 0;
-  std::array<double, pb::WaitCause_ARRAYSIZE> wait{};   // by cause
+  std::array<double, pb::WaitCause_ARRAYSIZE> wait{};  // by cause
   // Summed over all pulls (pushes): how long they were under way, and how much of that the worker was computing.
   double pulls = 0, pulls_hidden = 0;
   double pushes = 0, pushes_hidden = 0;

@@ -52,9 +52,9 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
   const auto pause = [&] {
     if (!request.refused_since) request.refused_since = now;
     if (const Duration refused = now - *request.refused_since; refused >= options.deadline) {
-      return End(*request.operation,
-                 Fail(ErrorCode::kOverloaded, peers.at(request.peer).Text(), " has refused a ", RequestText(request), " for ",
-                      FormatSeconds(refused), " (", pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
+      return End(*request.operation, Fail(ErrorCode::kOverloaded, peers.at(request.peer).Text(), " has refused a ",
+                                          RequestText(request), " for ", FormatSeconds(refused), " (",
+                                          pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
     }
     request.state = RequestState::kPaused;
     request.timer.OnPause(now, Milliseconds(refusal.retry_after_ms()), request.number);
@@ -117,7 +117,7 @@ void PsClient::Impl::AnswerPull(Request& request, const Message& message) {
                                            ValuesSize(operation.tables, request.plan.blocks, codec));
   if (!wrong.empty()) return End(operation, Malformed(request, wrong));
   NoteLsns(*request.partitions, message.header.pull_reply().lsn());
-  ScatterValues(operation.tables, request.plan.blocks, codec, message.values.bytes(), operation.values);
+  ScatterValues(operation.tables, request.plan.blocks, codec, message.values, operation.results);
   NoteRemembered(request);
   Erase(request);
   FinishIfDone(operation);
@@ -146,7 +146,7 @@ void PsClient::Impl::AnswerPush(Request& request, const Message& message, TimePo
   }
   NoteLsns(*request.partitions, reply.lsn());
   if (wants_values) {
-    ScatterValues(operation.tables, request.plan.blocks, codec, message.values.bytes(), operation.values);
+    ScatterValues(operation.tables, request.plan.blocks, codec, message.values, operation.results);
   }
   AcknowledgeGroup(operation, number, reply.duplicate(), wants_values, now);
   FinishIfDone(operation);
@@ -215,7 +215,8 @@ void PsClient::Impl::Erase(Request& request) {
 
 void PsClient::Impl::FinishIfDone(Operation& operation) {
   const bool done = operation.requests.empty() && operation.groups.empty();
-  const bool early = Planted(Bug::kAckedByOneShard) && std::ranges::find(operation.acknowledged, true) != operation.acknowledged.end();
+  const bool early =
+      Planted(Bug::kAckedByOneShard) && std::ranges::find(operation.acknowledged, true) != operation.acknowledged.end();
   if (operation.planned && (done || early)) End(operation, {});
 }
 
@@ -230,7 +231,11 @@ void PsClient::Impl::End(Operation& operation, Status status) {
     completion.operation = operation.id;
     const bool is_push = operation.kind != OperationKind::kPull;
     completion.duplicate = is_push && status && operation.next_group > 0 && operation.all_duplicate;
-    if (status && operation.kind != OperationKind::kPush) completion.values = std::move(operation.values);
+    if (status && operation.kind != OperationKind::kPush) {
+      for (PulledRows& rows : operation.results) {
+        completion.values.push_back(rows.assembled.empty() ? std::move(rows.whole) : Floats(std::move(rows.assembled)));
+      }
+    }
     completion.status = std::move(status);
     completions.push_back(std::move(completion));
   }

@@ -127,7 +127,7 @@ Status BlockingClient::CancelJob(JobId job, const std::string& reason) {
   return {};
 }
 
-Result<std::vector<float>> BlockingClient::Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec) {
+Result<Floats> BlockingClient::Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec) {
   PullOptions options;
   options.codec = codec;
   std::vector<TableKeys> tables;
@@ -136,7 +136,7 @@ Result<std::vector<float>> BlockingClient::Pull(TableId table, KeyVector keys, p
   return std::move(values.front());
 }
 
-Result<std::vector<std::vector<float>>> BlockingClient::Pull(std::vector<TableKeys> tables, PullOptions options) {
+Result<std::vector<Floats>> BlockingClient::Pull(std::vector<TableKeys> tables, PullOptions options) {
   const OperationId id = client_.Pull(std::move(tables), std::move(options), clock_.Now(), out_);
   SHEAF_ASSIGN_OR_RETURN(Completion done, WaitFor(id));
   return std::move(done.values);

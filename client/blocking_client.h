@@ -45,8 +45,8 @@ class BlockingClient {
   Status CancelJob(JobId job, const std::string& reason);
 
   // [keys.size(), dim]
-  Result<std::vector<float>> Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec = pb::WireSpec::FP32);
-  Result<std::vector<std::vector<float>>> Pull(std::vector<TableKeys> tables, PullOptions options = {});
+  Result<Floats> Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec = pb::WireSpec::FP32);
+  Result<std::vector<Floats>> Pull(std::vector<TableKeys> tables, PullOptions options = {});
   // Applied exactly once. An identity that is not set is one of this session's own.
   Status Push(std::vector<TableGradients> tables, PushOptions options = {});
   // Every row of a table, partition by partition, `max_rows` at a time. Rows that change meanwhile may be old or new.

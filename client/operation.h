@@ -29,7 +29,7 @@ struct OperationTable {
   TableId table;
   KeyVector keys;
   uint32_t dim = 0;               // known once the operation is planned
-  std::vector<float> gradients;   // pushes, until they are encoded
+  Floats gradients;               // pushes, until they are encoded
   Buffer payload;                 // pushes: the encoded rows in key order
   size_t row_bytes = 0;           // of the payload
 };
@@ -54,6 +54,12 @@ struct PushGroup {
   uint32_t slices_open = 0;
 };
 
+// A table's rows as answers bring them: the one frame that has all of them, or put together from several.
+struct PulledRows {
+  Floats whole;
+  std::vector<float> assembled;   // [n, dim] once a part is in
+};
+
 struct Operation {
   OperationId id = 0;
   OperationKind kind = OperationKind::kPull;
@@ -71,7 +77,7 @@ struct Operation {
   std::map<uint32_t, PushGroup> groups;   // those not acknowledged
   uint32_t next_group = 0;
   std::vector<uint64_t> requests; // open ones
-  std::vector<std::vector<float>> values;   // of the completion
+  std::vector<PulledRows> results;   // pulls: by table
 };
 
 struct Request {

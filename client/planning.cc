@@ -180,7 +180,7 @@ Status PsClient::Impl::PrepareTables(Operation& operation) {
   if (is_push) {
     for (OperationTable& table : operation.tables) EncodePayload(operation, table);
   }
-  operation.values.resize(operation.tables.size());
+  operation.results.resize(operation.tables.size());
   return {};
 }
 
@@ -189,7 +189,8 @@ void PsClient::Impl::EncodePayload(Operation& operation, OperationTable& table) 
   const auto codec = operation.push.codec;
   table.row_bytes = EncodedSize(codec, 1, table.dim);
   if (codec == pb::WireSpec::FP32) {
-    table.payload = Buffer::FromVector(std::move(table.gradients));
+    table.payload = table.gradients.AsBuffer();
+    table.gradients = {};
     return;
   }
   const size_t bytes = EncodedSize(codec, table.keys->size(), table.dim);

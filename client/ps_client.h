@@ -1,13 +1,16 @@
-// The library that speaks to servers: routes by the placement map, cuts, pipelines, retries, and never waits in silence.
+// The library that speaks to servers: routes by the placement map, cuts, pipelines, retries, and never waits in
+// silence.
 //
-// A core: it sees no socket and no clock. Its owner feeds it messages and ticks, and sends what it puts into the Outbox.
+// A core: it sees no socket and no clock. Its owner feeds it messages and ticks, and sends what it puts into the
+// Outbox.
 // Thread-safety: none; it lives on its owner's event loop. Ownership: an operation's buffers belong to the client
 // until its completion hands them back.
 // Shapes: keys [n] hashed, ascending, distinct; values [n, dim] row-major fp32 whatever the wire codec.
-// Errors of an operation (in its completion): kTimeout (a peer was silent until the deadline; names it), kOverloaded (it
-// answered, but refused for now until the deadline; names it and its reason), kClosed (the lane,
+// Errors of an operation (in its completion): kTimeout (a peer was silent until the deadline; names it), kOverloaded
+// (it answered, but refused for now until the deadline; names it and its reason), kClosed (the lane,
 // pass or job ended), kInvalidArgument (a request the server can never take), kNotFound (no such table).
-// Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same identity.
+// Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same
+// identity.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/floats.h"
 #include "common/base/result.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
@@ -43,7 +47,7 @@ struct TableKeys {
 struct TableGradients {
   TableId table;
   KeyVector keys;
-  std::vector<float> values;                             // [n, dim]
+  Floats values;                                         // [n, dim]
 };
 
 // Who a push is, the same however often it is computed and sent. See docs/protocol.md, "Pushes".
@@ -62,15 +66,15 @@ struct PushOptions {
   PushIdentity identity{};
   uint32_t example_count = 0;
   pb::WireSpec::Codec codec = pb::WireSpec::FP32;
-  // INT8: what rounding loses is added to the next push of the same key. Not for pushes whose bits must not depend on who
-  // computes them (BSP), as it is this client that remembers.
+  // INT8: what rounding loses is added to the next push of the same key. Not for pushes whose bits must not depend on
+  // who computes them (BSP), as it is this client that remembers.
   bool error_feedback = true;
 };
 
 struct Completion {
   OperationId operation = 0;
   Status status;                                         // ok, or why the whole operation failed
-  std::vector<std::vector<float>> values;                // pulls: per table of the request, [n, dim]
+  std::vector<Floats> values;                            // pulls: per table of the request, [n, dim]
   bool duplicate = false;                                // pushes: every partition had it already
 };
 
@@ -111,8 +115,8 @@ class PsClient {
   std::vector<Completion> TakeCompletions();
   std::vector<ScanResult> TakeScans();
 
-  // For people: the oldest wait, e.g. "server-1 (tcp://10.0.0.2:7001): pull, 3.2 s: lane 1 at clock 41"; empty if there is
-  // none of at least this length.
+  // For people: the oldest wait, e.g. "server-1 (tcp://10.0.0.2:7001): pull, 3.2 s: lane 1 at clock 41"; empty if there
+  // is none of at least this length.
   std::string WaitingFor(TimePoint now, Duration at_least = {}) const;
   size_t operations_in_flight() const;
 

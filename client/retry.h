@@ -29,8 +29,8 @@ class RetryTimer {
     delay_ = first_;
     resend_at_ = now + delay_;
   }
-  // The peer refused for now. The pause doubles, as every repeat brings its payload along, but is not shorter than the peer
-  // asks for; `salt` spreads those of many requests over a quarter of it.
+  // The peer refused for now. The pause doubles, as every repeat brings its payload along, but is not shorter than the
+  // peer asks for; `salt` spreads those of many requests over a quarter of it.
   void OnPause(TimePoint now, Duration asked, uint64_t salt) {
     heard_ = now;
     delay_ = first_;

@@ -90,26 +90,25 @@ size_t ValuesSize(const std::vector<OperationTable>& tables, const std::vector<B
 }
 
 void ScatterValues(const std::vector<OperationTable>& tables, const std::vector<BlockPlan>& blocks,
-                   pb::WireSpec::Codec codec, std::span<const std::byte> bytes,
-                   std::vector<std::vector<float>>& results) {
+                   pb::WireSpec::Codec codec, const Buffer& frame, std::vector<PulledRows>& results) {
+  std::span<const std::byte> bytes = frame.bytes();
   for (const BlockPlan& block : blocks) {
     const uint32_t dim = tables[block.table].dim;
     const size_t row_bytes = EncodedSize(codec, 1, dim);
     const size_t all_rows = tables[block.table].keys->size();
     const KeyPart& part = *block.part;
-    std::vector<float>& result = results[block.table];
+    PulledRows& result = results[block.table];
     const bool aligned = reinterpret_cast<uintptr_t>(bytes.data()) % alignof(float) == 0;
-    if (result.empty() && part.size() == all_rows && codec == pb::WireSpec::FP32 && aligned) {
-      // The whole result in one run: made from the frame at once, rather than zeroed first.
-      const auto* values = reinterpret_cast<const float*>(bytes.data());
-      result.assign(values, values + all_rows * dim);
+    if (result.assembled.empty() && part.size() == all_rows && codec == pb::WireSpec::FP32 && aligned) {
+      result.whole = Floats(frame.owner(), {reinterpret_cast<const float*>(bytes.data()), all_rows * dim});
       bytes = bytes.subspan(all_rows * row_bytes);
       continue;
     }
-    if (result.empty()) result.resize(all_rows * dim);
+    if (result.assembled.empty()) result.assembled.resize(all_rows * dim);
     part.ForEachRun([&](uint32_t begin, uint32_t count) {
       const size_t run = count * row_bytes;
-      const std::span<float> rows = std::span(result).subspan(size_t{begin} * dim, size_t{count} * dim);
+      const std::span<float> rows =
+          std::span(result.assembled).subspan(size_t{begin} * dim, size_t{count} * dim);
       DecodeValues(codec, bytes.first(run), dim, rows);
       bytes = bytes.subspan(run);
     });

@@ -23,10 +23,10 @@ Buffer JoinKeys(const std::vector<OperationTable>& tables, const std::vector<Blo
 // one gathered copy.
 Buffer GatherValues(const std::vector<OperationTable>& tables, const std::vector<BlockPlan>& blocks);
 
-// Copies answered rows to their places in the results. The size was checked.
+// Puts answered rows into their places in the results; fp32 rows that came all at once stay in the frame.
+// The size was checked.
 void ScatterValues(const std::vector<OperationTable>& tables, const std::vector<BlockPlan>& blocks,
-                   pb::WireSpec::Codec codec, std::span<const std::byte> bytes,
-                   std::vector<std::vector<float>>& results);
+                   pb::WireSpec::Codec codec, const Buffer& frame, std::vector<PulledRows>& results);
 // Bytes of the blocks' rows under a codec.
 size_t ValuesSize(const std::vector<OperationTable>& tables, const std::vector<BlockPlan>& blocks,
                   pb::WireSpec::Codec codec);

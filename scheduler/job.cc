@@ -233,8 +233,8 @@ void Job::EndPass(TimePoint now) {
   StartPass(now);
 }
 
-// Results travel with every status, and a message is bounded: a confusion matrix only with the last result of its kind, and
-// not of very many classes; results of the last epochs only.
+// Results travel with every status, and a message is bounded: a confusion matrix only with the last result of its kind,
+// and not of very many classes; results of the last epochs only.
 void Job::TrimResults() {
   constexpr size_t kKeptResults = 1000;
   constexpr int kMostConfusion = 256 * 256;
@@ -302,9 +302,9 @@ LaneId Job::JoinLane(NodeId worker) {
   return lane;
 }
 
-// Lanes for all workers that are in, so that the pass's first configuration has them: lanes that joined one by one would
-// have each configuration sent to every server. But not when there is hardly work for all, as a lane without work holds
-// the others back until it has left.
+// Lanes for all workers that are in, so that the pass's first configuration has them: lanes that joined one by one
+// would have each configuration sent to every server. But not when there is hardly work for all, as a lane without work
+// holds the others back until it has left.
 void Job::MakeLanes(Membership& members) {
   lanes_made_ = true;
   if (pass_index_ >= passes_.size() || !Updates(pass().kind) || (IsBsp() && pass().kind == pb::TRAIN)) return;

@@ -4,8 +4,8 @@
 //       any of them --Cancel()--> CANCELLED        any of them --Fail()--> FAILED
 //
 // Within RUNNING, for each pass (statistics, training, validation, test):
-//   settle: the configuration with the pass's roster is out; every server has applied it and has counted, in each of its
-//           partitions, exactly the examples of the pass before; then
+//   settle: the configuration with the pass's roster is out; every server has applied it and has counted, in each of
+//           its partitions, exactly the examples of the pass before; then
 //   work:   ranges are leased until all are done.
 //
 // A state machine without I/O, owned by SchedulerCore and called on its thread only.

@@ -27,9 +27,15 @@ Result<std::vector<SplitPlan>> RangesOfPlan(const pb::JobSpec& spec, const pb::D
   uint32_t next_file[3] = {0, 0, 0};
   for (const pb::PlanFile& file : plan.file()) {
     if (file.split() > kTestSplit) return Fail(ErrorCode::kInvalidArgument, "plan names split ", file.split());
-    if (file.rows_per_range() != per_range || (file.rows() + per_range - 1) / per_range > UINT32_MAX) {
+    if (file.rows_per_range() != per_range) {
       return Fail(ErrorCode::kInvalidArgument, "plan of ", file.path(), " has ranges of ", file.rows_per_range(),
                   " rows, the job ", per_range);
+    }
+    // A number alone must not make ranges: with an offset for each they are no more than a message holds.
+    const uint64_t ranges = file.rows() / per_range + (file.rows() % per_range != 0 ? 1 : 0);
+    if (ranges != static_cast<uint64_t>(file.offset_size())) {
+      return Fail(ErrorCode::kInvalidArgument, "plan of ", file.path(), " has ", file.offset_size(), " offsets for ",
+                  ranges, " ranges");
     }
     SplitPlan& split = splits[file.split()];
     const uint32_t number = next_file[file.split()]++;
@@ -42,8 +48,7 @@ Result<std::vector<SplitPlan>> RangesOfPlan(const pb::JobSpec& spec, const pb::D
       range.rows.set_path(file.path());
       range.rows.set_first_row(first);
       range.rows.set_row_count(static_cast<uint32_t>(rows));
-      const int index = static_cast<int>(first / per_range);
-      range.rows.set_byte_offset(index < file.offset_size() ? file.offset(index) : 0);
+      range.rows.set_byte_offset(file.offset(static_cast<int>(first / per_range)));
       range.rows.set_file_bytes(file.bytes());
       range.batches = static_cast<uint32_t>((rows + batch - 1) / batch);
       split.ranges.push_back(std::move(range));

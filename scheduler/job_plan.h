@@ -19,8 +19,8 @@ struct SplitPlan {
 // kInvalidArgument if the plan contradicts itself or the job; the worker's own error if it carries one.
 Result<std::vector<SplitPlan>> RangesOfPlan(const pb::JobSpec& spec, const pb::DataPlan& plan);
 
-// Shuffled by (seed, pass) if the job asks for it. Compressed files, which can only be read forwards, keep their order in the
-// first pass over a split; later passes find the rows in the workers' memory.
+// Shuffled by (seed, pass) if the job asks for it. Compressed files, which can only be read forwards, keep their order
+// in the first pass over a split; later passes find the rows in the workers' memory.
 std::vector<uint32_t> PassOrder(const pb::JobSpec& spec, const std::vector<PlannedRange>& ranges, uint32_t pass,
                                 bool first_walk);
 

@@ -6,7 +6,8 @@
 namespace sheaf {
 
 std::string Job::StateLine() const {
-  std::string line = "job=" + std::to_string(id_.value) + " name=" + spec_.name() + " phase=" + pb::JobPhase_Name(phase_);
+  std::string line =
+      "job=" + std::to_string(id_.value) + " name=" + spec_.name() + " phase=" + pb::JobPhase_Name(phase_);
   if (phase_ == pb::RUNNING && pass_index_ < passes_.size()) {
     line += " pass=" + std::to_string(pass_index_) + " kind=" + pb::PassKind_Name(pass().kind);
     if (pass().epoch > 0) line += " epoch=" + std::to_string(pass().epoch);

@@ -43,7 +43,9 @@ LeaseBook::LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std:
 bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   if (state.range() >= ranges_.size()) return false;
   Range& range = ranges_[state.range()];
-  if ((range.done && !Planted(Bug::kFinishedTwice)) || range.lease != state.lease() || range.lease == 0 || range.holder != worker) return false;
+  if ((range.done && !Planted(Bug::kFinishedTwice)) || range.lease != state.lease() || range.lease == 0 ||
+      range.holder != worker)
+    return false;
   if (state.batches_done() < range.batches_done || state.batches_done() > range.plan.batches) return false;
   examples_ += state.examples() - range.examples;
   bad_rows_ += state.bad_rows() - range.bad_rows;

@@ -54,13 +54,13 @@ class LeaseBook {
   bool Update(NodeId worker, const pb::LeaseState& state);
   // Gives back what a worker held.
   void Release(NodeId worker);
-  // Leases more ranges to a worker until it holds `ahead` of them (static: of each of its lanes, as a lane without a lease
-  // would hold all others back); returns whether it got any.
+  // Leases more ranges to a worker until it holds `ahead` of them (static: of each of its lanes, as a lane without a
+  // lease would hold all others back); returns whether it got any.
   bool Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease);
   // The ranges a worker should be holding now, in the order it should work on them.
   std::vector<RangeId> Held(NodeId worker) const;
-  // Static: assigns lanes nobody holds to workers that hold fewest. Returns whether anything changed. For when workers have
-  // come or gone, not for every event: it walks all lanes.
+  // Static: assigns lanes nobody holds to workers that hold fewest. Returns whether anything changed. For when workers
+  // have come or gone, not for every event: it walks all lanes.
   bool AssignLanes(const std::vector<NodeId>& workers);
   NodeId LaneHolder(LaneId lane) const { return lane_holder_.at(lane.value); }
   uint64_t LaneEnd(LaneId lane) const { return lane_end_.at(lane.value); }
@@ -97,7 +97,7 @@ class LeaseBook {
 
   // Static, by lane.
   std::vector<std::vector<uint32_t>> queue_;
-  std::vector<uint32_t> first_open_;                         // position in the queue of its first range that is not done
+  std::vector<uint32_t> first_open_;  // position in the queue of its first range that is not done
   std::vector<NodeId> lane_holder_;
   std::map<NodeId, std::set<uint32_t>> lanes_of_;            // by holder; NodeId(0): nobody's
   std::vector<uint64_t> lane_end_;

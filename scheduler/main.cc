@@ -33,8 +33,8 @@ int Usage(const std::string& text) {
 
 int main(int argc, char** argv) {
   sheaf::RaiseFileLimit();
-  const auto flags =
-      sheaf::ParseFlags(argc, argv, {"sheaf-scheduler", "[--listen=HOST] [--port=PORT] [flags]", "The cluster's brain."});
+  const auto flags = sheaf::ParseFlags(
+      argc, argv, {"sheaf-scheduler", "[--listen=HOST] [--port=PORT] [flags]", "The cluster's brain."});
   if (flags.exit_code) return *flags.exit_code;
   auto signals = sheaf::SignalFd::Create();
   sheaf::SetUpLogging(argv[0], "scheduler");

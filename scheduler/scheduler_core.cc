@@ -81,8 +81,8 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   }
   if ((registration.role() != pb::SERVER && registration.role() != pb::WORKER) ||
       (registration.role() == pb::SERVER && registration.shard_size() == 0)) {
-    return Refuse(from, message.header.request(), pb::Refusal::INVALID, "a server (with shards) or a worker may register",
-                  out);
+    return Refuse(from, message.header.request(), pb::Refusal::INVALID,
+                  "a server (with shards) or a worker may register", out);
   }
   const bool known = members_.FindAlive(from) != nullptr;
   const Node& node = members_.Register(from, registration, now);
@@ -162,7 +162,8 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   orders.set_plan_received(report.has_plan());
   if (job != nullptr) {
     job->FillOrders(*node, orders, now);
-    if (!Planted(Bug::kGrantsUnpublished)) Settle(now, out);  // a new lane is in the configuration that goes with the lease
+    // A new lane is in the configuration that goes with the lease.
+    if (!Planted(Bug::kGrantsUnpublished)) Settle(now, out);
   }
   node->poked = false;
   if (traces_.on(now)) {
@@ -276,7 +277,8 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
                               std::to_string(static_cast<int>(ToSeconds(options_.server_dead_after))) + " s"
                         : "was stopped") +
                   " and with it went " + std::to_string(node.partitions) + " of " +
-                  std::to_string(options_.partition_count) + " partitions of the model: look at its log, then run the job again",
+                  std::to_string(options_.partition_count) +
+                  " partitions of the model: look at its log, then run the job again",
               now);
     job->DropTables();
   }

@@ -1,8 +1,8 @@
 // The cluster's brain: who is in, where partitions live, what each worker should do next.
 //
-// A state machine without I/O: messages and ticks in, messages out. Every conversation is state-based: a report carries all
-// that its sender knows of itself and the answer all that it should do, so lost, repeated and overtaken messages only cost time.
-// Owned by the scheduler's event loop (or the simulator); not thread-safe.
+// A state machine without I/O: messages and ticks in, messages out. Every conversation is state-based: a report carries
+// all that its sender knows of itself and the answer all that it should do, so lost, repeated and overtaken messages
+// only cost time. Owned by the scheduler's event loop (or the simulator); not thread-safe.
 #pragma once
 
 #include <map>

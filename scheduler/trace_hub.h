@@ -18,9 +18,9 @@
 namespace sheaf {
 
 struct TraceHubOptions {
-  Duration goes_on = std::chrono::seconds(3);        // after the last question
-  size_t most_bytes = size_t{64} << 20;              // held for the tracer
-  size_t answer_bytes = size_t{2} << 20;             // of one answer, unless one part alone is larger
+  Duration goes_on = std::chrono::seconds(3);  // after the last question
+  size_t most_bytes = size_t{64} << 20;        // held for the tracer
+  size_t answer_bytes = size_t{2} << 20;       // of one answer, unless one part alone is larger
 };
 
 class TraceHub {

@@ -33,12 +33,13 @@ train { epochs: 5 batch_size: 64 }
 consistency { mode: SSP staleness: 8 }
 ```
 
-`sheaf validate FILE` checks a job as a whole without starting anything: an error names file, line and field, the nearest right
-name and the allowed range. More jobs are in [`examples/`](../examples).
+`sheaf validate FILE` checks a job as a whole without starting anything: an error names file, line and field, the
+nearest right name and the allowed range. More jobs are in [`examples/`](../examples).
 """
 
 FIELD = re.compile(
-    r"^(optional|repeated)\s+([\w.]+)\s+(\w+)\s*=\s*\d+\s*(?:\[\s*default\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\]]+?)\s*\])?;\s*(?://\s*(.*))?$"
+    r"^(optional|repeated)\s+([\w.]+)\s+(\w+)\s*=\s*\d+\s*"
+    r"(?:\[\s*default\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\]]+?)\s*\])?;\s*(?://\s*(.*))?$"
 )
 VALUE = re.compile(r"^(\w+)\s*=\s*\d+\s*;\s*(?://\s*(.*))?$")
 
@@ -102,7 +103,8 @@ def cell(text):
 
 
 def type_words(label, kind, message, messages):
-    words = {"string": "text", "bool": "true or false", "double": "number", "uint32": "whole number", "uint64": "whole number"}
+    words = {"string": "text", "bool": "true or false", "double": "number", "uint32": "whole number",
+             "uint64": "whole number"}
     if kind in messages:
         word = "block"
     elif kind in message.enums:
@@ -147,7 +149,7 @@ def section(path, message, messages, out):
 
 def generate():
     messages = parse(SOURCE.read_text())
-    messages["JobSpec"].comment = ""  # the file's first lines speak to who reads the proto, the intro to who writes a job
+    messages["JobSpec"].comment = ""  # the file's first lines are for who reads the proto
     out = []
     section("", messages["JobSpec"], messages, out)
     return INTRO + "\n".join(out) + "\n"
@@ -158,7 +160,8 @@ def main():
     if sys.argv[1:] == ["--check"]:
         have = TARGET.read_text() if TARGET.exists() else ""
         if have != made:
-            sys.stdout.writelines(difflib.unified_diff(have.splitlines(True), made.splitlines(True), "docs/jobs.md", "made"))
+            difference = difflib.unified_diff(have.splitlines(True), made.splitlines(True), "docs/jobs.md", "made")
+            sys.stdout.writelines(difference)
             sys.exit("gen_job_docs: docs/jobs.md does not match proto/job.proto: run scripts/gen_job_docs.py")
     elif sys.argv[1:]:
         sys.exit(__doc__)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows that the simulator would find a bug: plants each of a bank of bugs (common/base/planted_bug.h) into the product and
-# runs simulated clusters until a checker finds it, 2,000 seeds at most.
+# Shows that the simulator would find a bug: plants each of a bank of bugs (common/base/planted_bug.h) into the product
+# and runs simulated clusters until a checker finds it, 2,000 seeds at most.
 #
 #   scripts/planted_bugs.sh             all bugs
 #   scripts/planted_bugs.sh NAME ...    only these
@@ -28,7 +28,8 @@ done
 
 program=build/planted/tests/sim/sim_cluster_test logs=build/planted/bugs
 mkdir -p "$logs"
-if ! { cmake --preset planted && cmake --build --preset planted -j "$jobs" --target sim_cluster_test; } >"$logs/build.log" 2>&1; then
+build() { cmake --preset planted && cmake --build --preset planted -j "$jobs" --target sim_cluster_test; }
+if ! build >"$logs/build.log" 2>&1; then
   tail -n 40 "$logs/build.log"
   die "the build failed (whole log: $logs/build.log)"
 fi

@@ -57,7 +57,8 @@ case $name in
   imdb)
     file=$(archive 'aclImdb*.tar.*')
     echo "prepare_data: unpacking $file (50,000 small files)"
-    tar -xf "$file" -C "$work" --no-same-owner --wildcards '*/train/neg/*.txt' '*/train/pos/*.txt' '*/test/neg/*.txt' '*/test/pos/*.txt'
+    tar -xf "$file" -C "$work" --no-same-owner --wildcards \
+      '*/train/neg/*.txt' '*/train/pos/*.txt' '*/test/neg/*.txt' '*/test/pos/*.txt'
     for split in train test; do
       for label in neg pos; do
         found=$(find "$work" -type d -path "*/$split/$label" | head -n 1)
@@ -86,7 +87,8 @@ case $name in
       found=$(find "$source" -type f -name "$split.tsv.xz" | head -n 1)
       [[ -n $found ]] || die "no $split.tsv.xz below $source"
       columns=$(xz -dc "$found" 2>/dev/null | head -n 1 || true)
-      [[ $columns == label$'\t'* ]] || die "$found does not begin with a line of column names, the first of them 'label'"
+      [[ $columns == label$'\t'* ]] ||
+      die "$found does not begin with a line of column names, the first of them 'label'"
       cp "$found" "$work/out/"
     done
     ;;

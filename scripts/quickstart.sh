@@ -3,7 +3,8 @@
 #
 #   scripts/quickstart.sh
 #
-# Trains a classifier on Adult (examples/data/adult) on this machine; leaves build/adult.model and build/quickstart-report.json.
+# Trains a classifier on Adult (examples/data/adult) on this machine; leaves build/adult.model and
+# build/quickstart-report.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,8 @@ log=build/quickstart-build.log
 mkdir -p build
 begin=$SECONDS
 echo "quickstart: building (the first time takes a few minutes; log: $log)"
-if ! { cmake --preset release && cmake --build --preset release --target sheaf sheaf-scheduler sheaf-server sheaf-worker; } >"$log" 2>&1; then
+programs=(sheaf sheaf-scheduler sheaf-server sheaf-worker)
+if ! { cmake --preset release && cmake --build --preset release --target "${programs[@]}"; } >"$log" 2>&1; then
   tail -n 40 "$log" >&2
   echo "quickstart: the build failed; the whole log is $log" >&2
   exit 1

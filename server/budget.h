@@ -1,7 +1,7 @@
 // Bytes that a shard holds for requests it has not finished: parked pulls, staged slices, gradients kept for BSP.
 //
-// A shard has two of them, of one limit: one for all, and one for pushes that everybody waits for. What waits must never take
-// the room of what it waits for; one budget with an allowance on top did not keep that.
+// A shard has two of them, of one limit: one for all, and one for pushes that everybody waits for. What waits must
+// never take the room of what it waits for; one budget with an allowance on top did not keep that.
 // A Reservation gives its bytes back when it is destroyed. Thread-safety: none. The budget outlives its reservations.
 #pragma once
 

@@ -1,8 +1,8 @@
 // A server's side of the conversation with the scheduler: join, report, take configurations.
 //
-// A state machine without I/O, owned by the server's main loop (or the simulator). State-based: a report says all the server
-// knows of itself, an answer brings the whole configuration if the server's is old, so lost messages only cost time.
-// A newer configuration is reported back as soon as every shard has taken it: the scheduler waits for that.
+// A state machine without I/O, owned by the server's main loop (or the simulator). State-based: a report says all the
+// server knows of itself, an answer brings the whole configuration if the server's is old, so lost messages only cost
+// time. A newer configuration is reported back as soon as every shard has taken it: the scheduler waits for that.
 #pragma once
 
 #include <optional>

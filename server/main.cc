@@ -13,11 +13,13 @@
 
 DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler");
 DEFINE_string(listen, "127.0.0.1", "address to listen on; * for all");
-DEFINE_string(advertise, "", "host name or address under which others reach this server; default: --listen, or the host's name");
+DEFINE_string(advertise, "",
+              "host name or address under which others reach this server; default: --listen, or the host's name");
 DEFINE_uint32(port, 0, "port of the first shard, shard i listens on port + i; 0 takes any");
 DEFINE_string(ipc_dir, "", "listen on unix sockets in this folder instead of TCP: for clusters on one machine");
 DEFINE_uint32(shards, 1, "threads that hold parameters, 1..256");
-DEFINE_uint64(memory_mb, 1024, "memory for requests in progress and remembered key lists, in MiB (rows are not counted)");
+DEFINE_uint64(memory_mb, 1024,
+              "memory for requests in progress and remembered key lists, in MiB (rows are not counted)");
 DEFINE_uint32(scheduler_timeout_s, 30, "give up when the scheduler was silent for so long, in seconds");
 
 namespace {
@@ -27,9 +29,11 @@ constexpr uint64_t kMinMegabytesAShard = 16;
 
 // What is wrong with the flags; empty if nothing.
 std::string FlagProblem() {
-  if (FLAGS_shards < 1 || FLAGS_shards > kMaxShards) return "--shards is " + std::to_string(FLAGS_shards) + "; it must be 1..256";
+  if (FLAGS_shards < 1 || FLAGS_shards > kMaxShards)
+    return "--shards is " + std::to_string(FLAGS_shards) + "; it must be 1..256";
   if (FLAGS_port + uint64_t{FLAGS_shards} > 65536) {
-    return "--port is " + std::to_string(FLAGS_port) + ": there are no " + std::to_string(FLAGS_shards) + " ports from there to 65535";
+    return "--port is " + std::to_string(FLAGS_port) + ": there are no " + std::to_string(FLAGS_shards) +
+           " ports from there to 65535";
   }
   if (FLAGS_memory_mb < kMinMegabytesAShard * FLAGS_shards || FLAGS_memory_mb > (uint64_t{1} << 30)) {
     return "--memory_mb is " + std::to_string(FLAGS_memory_mb) + "; it must be at least " +

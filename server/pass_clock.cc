@@ -23,7 +23,8 @@ void PassClock::SetLanes(const pb::Roster& roster) {
 }
 
 PassClock::Lane* PassClock::Find(LaneId id) {
-  const auto at = std::lower_bound(lanes_.begin(), lanes_.end(), id, [](const Lane& lane, LaneId wanted) { return lane.id < wanted; });
+  const auto at = std::lower_bound(lanes_.begin(), lanes_.end(), id,
+                                   [](const Lane& lane, LaneId wanted) { return lane.id < wanted; });
   return at != lanes_.end() && at->id == id ? &*at : nullptr;
 }
 
@@ -60,8 +61,8 @@ uint64_t PassClock::last_end() const {
 }
 
 uint32_t PassClock::LanesAt(uint64_t clock) const {
-  return static_cast<uint32_t>(std::count_if(lanes_.begin(), lanes_.end(),
-                                             [clock](const Lane& lane) { return lane.start <= clock && clock < lane.end; }));
+  return static_cast<uint32_t>(std::count_if(
+      lanes_.begin(), lanes_.end(), [clock](const Lane& lane) { return lane.start <= clock && clock < lane.end; }));
 }
 
 std::optional<LaneId> PassClock::Slowest() const {

@@ -156,7 +156,7 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
     if (!of_partition.empty()) sections.push_back({&StoreOf(*ready[i], table), of_partition});
   }
   std::vector<float> before(keys.size() * dim);
-  rows.resize(kChunkKeys);
+  rows.resize(kMaxLookupKeys);
   ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {
     FindOrCreateRows(piece, rows.data());
     for (size_t i = 0; i < count; ++i)

@@ -116,7 +116,8 @@ struct ShardCore::Impl {
   void FinishClock(const Push& push, Outbox& out);
   void ApplyCompleteClocks(const PassKey& key, const Pass& pass);
   void ApplyClock(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts);
-  void ApplyClockToTable(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts, Table& table);
+  void ApplyClockToTable(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts,
+                         Table& table);
   std::string WaitingFor(const PassKey& pass, std::span<const uint32_t> partitions, uint64_t clock) const;
 
   // ---- pulls and scans (shard_pull.cc)
@@ -179,10 +180,8 @@ struct ShardCore::Impl {
   std::vector<std::vector<float>> decoded;
 };
 
-// Keys looked up and worked on at a time: their rows fit into the L2 cache.
-inline constexpr size_t kChunkKeys = 512;
-
-// Cuts sections into chunks of at most kChunkKeys keys: work(sections of the chunk, its first key's index, its keys).
+// Cuts sections into chunks of at most kMaxLookupKeys keys: work(sections of the chunk, its first key's index, its
+// keys).
 template <typename Work>
 void ForEachChunk(std::span<const RowSection> sections, std::vector<RowSection>& chunk, Work work) {
   chunk.clear();
@@ -190,11 +189,11 @@ void ForEachChunk(std::span<const RowSection> sections, std::vector<RowSection>&
   size_t count = 0;
   for (const RowSection& section : sections) {
     for (auto keys = section.keys; !keys.empty();) {
-      const auto piece = keys.first(std::min(keys.size(), kChunkKeys - count));
+      const auto piece = keys.first(std::min(keys.size(), kMaxLookupKeys - count));
       keys = keys.subspan(piece.size());
       chunk.push_back({section.store, piece});
       count += piece.size();
-      if (count == kChunkKeys) {
+      if (count == kMaxLookupKeys) {
         work(std::span<const RowSection>(chunk), first, count);
         first += count;
         count = 0;

@@ -232,7 +232,7 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
   if (bytes == 0) return {};
   const std::shared_ptr<std::byte[]> frame = Uninitialised(bytes);
   std::byte* out = frame.get();
-  rows.resize(kChunkKeys);
+  rows.resize(kMaxLookupKeys);
   for (const RequestBlock& block : part.blocks) {
     const Table& table = *FindTable(block.table);
     const auto codec = ReplyCodec(block.codec);
@@ -262,8 +262,8 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
   return Buffer(frame, {frame.get(), bytes});
 }
 
-// BSP: a lane whose holder died between its pushes to two servers is computed again, at a clock that this server has applied
-// already. It must see the rows as they were before.
+// BSP: a lane whose holder died between its pushes to two servers is computed again, at a clock that this server has
+// applied already. It must see the rows as they were before.
 void ShardCore::Impl::UseUndo(std::span<const RowSection> piece, const Table& table, const pb::Progress& progress) {
   size_t i = 0;
   for (const RowSection& section : piece) {

@@ -240,8 +240,8 @@ MaybeRefusal ShardCore::Impl::ReserveForClock(Push& push) {
   return {};
 }
 
-// All lanes' gradients of a clock are kept until it is complete. If those alone are too many, waiting makes no room: said at
-// once, whether or not there is room by chance, so that a job that fits once fits always.
+// All lanes' gradients of a clock are kept until it is complete. If those alone are too many, waiting makes no room:
+// said at once, whether or not there is room by chance, so that a job that fits once fits always.
 MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
   if (!push.key.pass || !push.progress || push.missing.empty()) return {};
   const PassState& pass = Owned(push.missing.front()).passes.at(*push.key.pass);
@@ -319,7 +319,7 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
           sections.push_back({&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)});
       }
       const float* gradients = floats + size_t{block.begin[run]} * block.dim;
-      rows.resize(kChunkKeys);
+      rows.resize(kMaxLookupKeys);
       ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {
         FindOrCreateRows(piece, rows.data());
         table->optimizer->Apply({rows.data(), count}, gradients + first * block.dim, block.dim, rate_scale);

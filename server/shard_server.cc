@@ -15,7 +15,8 @@ constexpr Duration kTickEvery = Milliseconds(20);
 // Whom others should call when we listen on `listen`.
 std::string AdvertisedHost(const ServerOptions& options) {
   if (!options.advertise.empty()) return options.advertise;
-  const bool all = options.listen == "*" || options.listen == "0.0.0.0" || options.listen == "::" || options.listen == "[::]";
+  const bool all =
+      options.listen == "*" || options.listen == "0.0.0.0" || options.listen == "::" || options.listen == "[::]";
   return all ? HostName() : options.listen;
 }
 
@@ -54,15 +55,17 @@ Status ShardServer::Bind() {
     const auto bound = shards_[i]->Bind(address);
     if (!bound) {
       if (bound.error().code == ErrorCode::kAlreadyExists) {
-        return Fail(ErrorCode::kAlreadyExists, "shard ", i, " cannot listen at ", address,
-                    ": the port is in use; give another --port, 0 for any that is free, or stop the process that has it");
+        return Fail(
+            ErrorCode::kAlreadyExists, "shard ", i, " cannot listen at ", address,
+            ": the port is in use; give another --port, 0 for any that is free, or stop the process that has it");
       }
       return Wrap(bound.error(), "shard ", i, " cannot listen at ", address, " (--listen, --port, --ipc_dir)");
     }
     pb::ShardEndpoint endpoint;
     endpoint.set_peer(shards_[i]->peer().value);
     const std::string port = bound->substr(bound->rfind(':') + 1);
-    endpoint.set_address(options_.ipc_dir.empty() ? "tcp://" + Bracketed(AdvertisedHost(options_)) + ":" + port : *bound);
+    endpoint.set_address(options_.ipc_dir.empty() ? "tcp://" + Bracketed(AdvertisedHost(options_)) + ":" + port
+                                                  : *bound);
     endpoints_.push_back(std::move(endpoint));
   }
   return {};

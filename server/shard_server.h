@@ -18,7 +18,7 @@ namespace sheaf {
 struct ServerOptions {
   std::string scheduler;                        // tcp://host:port
   std::string listen = "127.0.0.1";             // * or 0.0.0.0 for all
-  std::string advertise;                        // host under which others reach us; empty: the listen host, or our host name
+  std::string advertise;  // host under which others reach us; empty: the listen host, or our host name
   uint32_t port = 0;                            // of shard 0; shard i has port + i; 0: any
   std::string ipc_dir;                          // not empty: unix sockets in this folder instead of TCP
   uint32_t shards = 1;

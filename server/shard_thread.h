@@ -1,7 +1,7 @@
 // One shard of a server process: its thread, its socket, its ShardCore.
 //
-// Configurations come in and statistics go out through mailboxes; nothing else is shared. Made, bound, started and stopped by
-// the main thread; the core and the transport belong to the shard's thread from Start to Stop.
+// Configurations come in and statistics go out through mailboxes; nothing else is shared. Made, bound, started and
+// stopped by the main thread; the core and the transport belong to the shard's thread from Start to Stop.
 #pragma once
 
 #include <memory>

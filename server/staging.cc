@@ -8,13 +8,15 @@
 namespace sheaf {
 
 bool Staging::IsOldest(const Staged& staged) const {
-  return std::all_of(pushes_.begin(), pushes_.end(), [&](const auto& other) { return other.second.born >= staged.born; });
+  return std::all_of(pushes_.begin(), pushes_.end(),
+                     [&](const auto& other) { return other.second.born >= staged.born; });
 }
 
 Staging::Outcome Staging::Add(const PushKey& push, const SliceOrigin& origin, std::shared_ptr<RequestPart> part,
                               TimePoint now, std::vector<std::shared_ptr<RequestPart>>& parts) {
   // A push that only says that it has many slices must not take more than it pays for.
-  const size_t bytes = part->bytes + (pushes_.contains(push) ? 0 : origin.slice_count * sizeof(std::shared_ptr<RequestPart>));
+  const size_t bytes =
+      part->bytes + (pushes_.contains(push) ? 0 : origin.slice_count * sizeof(std::shared_ptr<RequestPart>));
   auto at = pushes_.find(push);
   if (at != pushes_.end()) {
     const SliceOrigin& known = at->second.origin;
@@ -73,7 +75,8 @@ size_t Staging::BytesOf(const PushKey& push) const {
 void Staging::DropIf(const std::function<bool(const PushKey&, const RequestPart&)>& gone) {
   std::erase_if(pushes_, [&](const auto& entry) {
     const auto& parts = entry.second.parts;
-    return std::any_of(parts.begin(), parts.end(), [&](const auto& part) { return part != nullptr && gone(entry.first, *part); });
+    return std::any_of(parts.begin(), parts.end(),
+                       [&](const auto& part) { return part != nullptr && gone(entry.first, *part); });
   });
 }
 

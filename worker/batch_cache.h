@@ -1,5 +1,5 @@
-// Ranges a worker has read before: parsed rows waiting for their weights, or finished batches. Bounded: when it is full,
-// other jobs' ranges go first, and then nothing more is kept. Lives on the loader's thread.
+// Ranges a worker has read before: parsed rows waiting for their weights, or finished batches. Bounded: when it is
+// full, other jobs' ranges go first, and then nothing more is kept. Lives on the loader's thread.
 #pragma once
 
 #include <cstdint>

@@ -51,7 +51,7 @@ void ThreadedLoader::Put(Request request) {
 }
 
 void ThreadedLoader::Load(const pb::LeaseGrant& grant, const pb::JobBrief& brief) { Put(LoadRequest{grant, brief}); }
-void ThreadedLoader::Weight(uint64_t lease, std::vector<float> statistics) {
+void ThreadedLoader::Weight(uint64_t lease, Floats statistics) {
   Put(WeightRequest{lease, std::move(statistics)});
 }
 void ThreadedLoader::Forget(uint64_t lease) { Put(ForgetRequest{lease}); }

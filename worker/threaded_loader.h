@@ -1,7 +1,8 @@
 // Reads ranges on a thread of its own, so that parsing goes on while the loop computes and waits.
 //
 // Ownership: owns its thread, the data source and the cache. Thread-safety: RangeLoader's calls and Deliver() are for
-// the loop's thread. Requests are served in order, except that a new plan ends an older one; the mailboxes hold what a worker's few leases need, so they never fill.
+// the loop's thread. Requests are served in order, except that a new plan ends an older one; the mailboxes hold what a
+// worker's few leases need, so they never fill.
 #pragma once
 
 #include <map>
@@ -30,7 +31,7 @@ class ThreadedLoader final : public RangeLoader {
   ~ThreadedLoader() override;
 
   void Load(const pb::LeaseGrant& grant, const pb::JobBrief& brief) override;
-  void Weight(uint64_t lease, std::vector<float> statistics) override;
+  void Weight(uint64_t lease, Floats statistics) override;
   void Forget(uint64_t lease) override;
   void Plan(const pb::PlanOrder& order) override;
 
@@ -46,7 +47,7 @@ class ThreadedLoader final : public RangeLoader {
   };
   struct WeightRequest {
     uint64_t lease;
-    std::vector<float> statistics;
+    Floats statistics;
   };
   struct ForgetRequest {
     uint64_t lease;

@@ -27,8 +27,8 @@ class ModelStep final : public TrainStep {
     return needs;
   }
 
-  StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
-                 pb::EvalCounts& eval) const override {
+  Result<StepResult> Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
+                         pb::EvalCounts& eval) const override {
     StepResult result;
     if (kind == pb::STATISTICS) {
       Statistics statistics = CountStatistics(spec_.data(), batch);
@@ -38,17 +38,24 @@ class ModelStep final : public TrainStep {
       return result;
     }
     const std::span<const float> weights = pulled[0];
-    const std::span<const float> bias = bias_keys_ == nullptr ? std::span<const float>() : std::span<const float>(pulled[1]);
+    const std::span<const float> bias =
+        bias_keys_ == nullptr ? std::span<const float>() : std::span<const float>(pulled[1]);
+    const auto row_dim = static_cast<size_t>(model_->row_dim());
+    if (weights.size() != batch.keys->size() * row_dim || bias.size() != static_cast<size_t>(model_->bias_dim())) {
+      return Fail(ErrorCode::kInternal, "the model has rows of ", row_dim, " and a bias of ", model_->bias_dim(),
+                  "; what was pulled for ", batch.keys->size(), " keys are ", weights.size(), " and ", bias.size(),
+                  " numbers");
+    }
     if (kind != pb::TRAIN) {
       std::vector<float> scores(batch.size() * static_cast<size_t>(model_->output_dim()));
       model_->Score(batch, weights, bias, scores);
       CountScores(*model_, spec_.model(), scores, batch.labels, eval);
       return result;
     }
-    TableGradients rows{weights_, batch.keys, std::vector<float>(weights.size())};
+    std::vector<float> gradient(weights.size());
     std::vector<float> bias_gradient(bias.size());
-    result.loss_sum = model_->Gradient(batch, weights, bias, rows.values, bias_gradient);
-    result.gradients.push_back(std::move(rows));
+    result.loss_sum = model_->Gradient(batch, weights, bias, gradient, bias_gradient);
+    result.gradients.push_back({weights_, batch.keys, std::move(gradient)});
     if (bias_keys_ != nullptr) result.gradients.push_back({bias_, bias_keys_, std::move(bias_gradient)});
     return result;
   }

@@ -22,8 +22,9 @@ class TrainStep {
   // Empty if nothing is to be pulled (statistics).
   virtual std::vector<TableKeys> Needs(pb::PassKind kind, const Batch& batch) const = 0;
   // `pulled` are the rows of Needs(), in its order. Evaluation counts are added to `eval`.
-  virtual StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
-                         pb::EvalCounts& eval) const = 0;
+  // kInternal: the tables' rows are not as wide as the model's.
+  virtual Result<StepResult> Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
+                                 pb::EvalCounts& eval) const = 0;
 };
 
 // The step of a job's model.

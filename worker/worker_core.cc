@@ -5,7 +5,9 @@
 #include "common/base/check.h"
 #include "common/base/planted_bug.h"
 #include "common/base/strings.h"
+#include "common/job/job_validate.h"
 #include "common/net/envelope.h"
+#include "compute/features/weighting.h"
 
 namespace sheaf {
 namespace {
@@ -110,21 +112,11 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   may_leave_ = orders.may_leave();
   if (failure_told_) failure_.reset();  // not one that came up after the report was sent
   if (orders.plan_received()) plan_.reset();
-  for (const pb::JobBrief& brief : orders.job()) {
-    JobState& job = jobs_[brief.job()];
-    job.brief = brief;
-    if (job.step != nullptr) continue;
-    auto step = make_step_(brief);
-    if (!step) {
-      FailJob(brief.job(), step.error());
-    } else {
-      job.step = std::move(*step);
-    }
-  }
+  for (const pb::JobBrief& brief : orders.job()) TakeBrief(brief);
   std::set<uint64_t> wanted;
   for (const pb::LeaseGrant& grant : orders.lease()) {
     wanted.insert(grant.lease());
-    if (!leaving_ && !leases_.contains(grant.lease())) AddLease(grant);
+    if (!leaving_ && !leases_.contains(grant.lease()) && leases_.size() < kMostLeases) AddLease(grant);
   }
   for (auto it = leases_.begin(); it != leases_.end();) {
     const uint64_t number = (it++)->first;
@@ -133,7 +125,8 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   // Clocks of ended passes and jobs without leases are history.
   std::erase_if(clocks_, [&](const auto& entry) {
     return std::none_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
-      return lease.second.grant.job() == std::get<0>(entry.first) && lease.second.grant.pass() == std::get<1>(entry.first);
+      return lease.second.grant.job() == std::get<0>(entry.first) &&
+             lease.second.grant.pass() == std::get<1>(entry.first);
     });
   });
   std::erase_if(jobs_, [&](const auto& job) {
@@ -186,6 +179,18 @@ bool WorkerCore::IsStatic(const Lease& lease) const {
          jobs_.at(lease.grant.job()).brief.spec().consistency().mode() == pb::ConsistencySpec::BSP;
 }
 
+// Once a job: how its leases are worked on must not change under them. Checked as the scheduler has checked it, as
+// nothing that comes over the wire is taken for granted.
+void WorkerCore::TakeBrief(const pb::JobBrief& brief) {
+  JobState& job = jobs_[brief.job()];
+  if (job.step != nullptr) return;
+  if (const Status valid = ValidateJob(brief.spec()); !valid) return FailJob(brief.job(), valid.error());
+  auto step = make_step_(brief);
+  if (!step) return FailJob(brief.job(), step.error());
+  job.brief = brief;
+  job.step = std::move(*step);
+}
+
 void WorkerCore::AddLease(const pb::LeaseGrant& grant) {
   const auto job = jobs_.find(grant.job());
   if (job == jobs_.end() || job->second.step == nullptr) return;
@@ -226,7 +231,7 @@ void WorkerCore::OnRangeReady(uint64_t number, LoadedBatches batches, uint64_t b
   lease.states.resize(lease.batches.size());
   lease.bad_rows = bad_rows;
   if (lease.done >= lease.batches.size()) {
-    lease.done = static_cast<uint32_t>(lease.batches.size());
+    lease.done = lease.next = static_cast<uint32_t>(lease.batches.size());
     lease.finished = true;
     report_now_ = true;
   }
@@ -238,6 +243,7 @@ void WorkerCore::OnRangeNeedsStatistics(uint64_t number, std::vector<HashedKey> 
   if (it == leases_.end() || it->second.ready) return;
   const TableId table(jobs_.at(it->second.grant.job()).brief.statistics_table());
   auto shared = std::make_shared<const std::vector<HashedKey>>(std::move(keys));
+  it->second.statistics_keys = shared->size();
   const OperationId operation = client_.Pull({{table, std::move(shared)}}, {}, now, out);
   operations_[operation] = {number, kStatistics};
   Pump(now, out);
@@ -383,17 +389,23 @@ bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
   }
   if (first == nullptr) return false;
   BatchState& state = first->states[first_batch];
-  const std::vector<std::vector<float>> pulled = std::move(state.pulled);
+  const std::vector<Floats> pulled = std::move(state.pulled);
   const auto& step = *jobs_.at(first->grant.job()).step;
   const TimePoint begin = tracing() ? options_.trace->Now() : TimePoint();
   if (tracing()) TraceWait(pb::NO_WAIT);
-  StepResult result = step.Run(first->grant.kind(), *first->batches[first_batch], pulled, first->eval);
+  Result<StepResult> result = step.Run(first->grant.kind(), *first->batches[first_batch], pulled, first->eval);
   if (tracing()) options_.trace->End(pb::COMPUTE, 0, begin, first->grant.range(), first_batch);
-  state.loss_sum = result.loss_sum;
+  if (!result) {
+    FailJob(first->grant.job(), result.error());
+    DropLease(first->grant.lease());
+    Pump(now, out);
+    return true;
+  }
+  state.loss_sum = result->loss_sum;
   examples_computed_ += first->batches[first_batch]->size();
   --pulling_;
   if (Updates(first->grant)) {
-    StartPush(*first, first_batch, std::move(result), now, out);
+    StartPush(*first, first_batch, std::move(*result), now, out);
   } else {
     BatchDone(*first, first_batch);
   }
@@ -454,10 +466,10 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
   Lease& lease = leases_.at(number);
   if (!completion.status) {
     const Error& error = completion.status.error();
-    // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped here,
-    // and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a server that
-    // refuses again and again has not the memory for this job; one that is silent to us, but not to the scheduler, cannot
-    // be reached from here, and another worker may do better.
+    // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped
+    // here, and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a
+    // server that refuses again and again has not the memory for this job; one that is silent to us, but not to the
+    // scheduler, cannot be reached from here, and another worker may do better.
     if (error.code == ErrorCode::kTimeout) {
       events_.push_back(error.message);
       if (NoteTrouble(silence_, now)) fatal_ = error;
@@ -480,6 +492,11 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
     return;
   }
   if (batch == kStatistics) {
+    const size_t dim = StatisticsDim(jobs_.at(lease.grant.job()).brief.spec().data());
+    if (completion.values.front().size() != lease.statistics_keys * dim) {
+      FailJob(lease.grant.job(), {ErrorCode::kInternal, StrCat("the statistics table does not have rows of ", dim)});
+      return DropLease(number);
+    }
     loader_.Weight(number, std::move(completion.values.front()));
     return;
   }
@@ -508,14 +525,16 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
   }
   if (tracing()) TraceWait(has_ready_batch() ? pb::NO_WAIT : CauseOfWait());
   // One report at a time: a newer one would make the answer under way worthless.
-  if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every())) SendReport(now, out);
+  if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every()))
+    SendReport(now, out);
 }
 
 void WorkerCore::OnTick(TimePoint now, Outbox& out) {
   client_.OnTick(now, out);
   link_.OnTick(now, out);
   if (options_.trace != nullptr) options_.trace->OnTick(now);
-  if (link_.registered() && (now >= next_report_ || (client_.wants_config() && !awaiting_orders_))) SendReport(now, out);
+  if (link_.registered() && (now >= next_report_ || (client_.wants_config() && !awaiting_orders_)))
+    SendReport(now, out);
   Pump(now, out);
 }
 

@@ -1,12 +1,13 @@
-// A worker's decisions: keep the leases the scheduler wants it to keep, and for each of their batches pull, compute, push.
+// A worker's decisions: keep the leases the scheduler wants it to keep, and for each of their batches pull, compute,
+// push.
 //
 //   lease granted -> loading -> (statistics pulled -> weighting) -> ready
 //   batch of a ready lease:  pulling -> pulled -> computed -> pushing -> done
 //
-// Pull(n + 1) is sent before batch n is computed, so the network works while the processor does. A lease's progress is the
-// number of its first batches that every server has acknowledged; that is what is reported, and what another worker starts from if
-// this one dies. A lease whose operations fail because its lane or pass has ended is simply dropped: the next orders say
-// what to do instead.
+// Pull(n + 1) is sent before batch n is computed, so the network works while the processor does. A lease's progress is
+// the number of its first batches that every server has acknowledged; that is what is reported, and what another worker
+// starts from if this one dies. A lease whose operations fail because its lane or pass has ended is simply dropped: the
+// next orders say what to do instead.
 //
 // A state machine without I/O or clock; the owner (shell or simulator) sends what is in the Outbox, connects what
 // TakeConnections() names, and calls OnTick often. Not thread-safe.
@@ -80,7 +81,7 @@ class WorkerCore {
     bool has_clock = false;
     OperationId operation = 0;
     TimePoint sent;                          // of the operation, if it is traced
-    std::vector<std::vector<float>> pulled;
+    std::vector<Floats> pulled;
     double loss_sum = 0;
   };
   struct Lease {
@@ -88,7 +89,7 @@ class WorkerCore {
     bool ready = false;
     LoadedBatches batches;
     std::vector<BatchState> states;          // one a batch
-    std::vector<HashedKey> statistics_keys;
+    size_t statistics_keys = 0;              // of the pull of its statistics
     uint32_t next = 0;                       // the first batch not started
     uint32_t done = 0;                       // contiguous from the start
     bool finished = false;
@@ -117,11 +118,14 @@ class WorkerCore {
     TimePoint last;                          // several operations that end at one deadline are one
   };
   static constexpr uint32_t kStatistics = ~0U;
+  // Two for each of the most lanes a job may have; more orders than that are no work but a mistake.
+  static constexpr size_t kMostLeases = 2 * 4096;
   using LaneKey = std::tuple<uint64_t, uint32_t, uint32_t>;  // job, pass, lane
 
   void SendReport(TimePoint now, Outbox& out);
   void OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out);
   void TakeConfig(const pb::ClusterConfig& config);
+  void TakeBrief(const pb::JobBrief& brief);
   void AddLease(const pb::LeaseGrant& grant);
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);

@@ -52,6 +52,8 @@ class Buffer {
     return {reinterpret_cast<const T*>(data()), size() / sizeof(T)};
   }
 
+  const std::shared_ptr<const void>& owner() const { return owner_; }
+
   Buffer Slice(size_t offset, size_t length) const {
     SHEAF_CHECK(offset <= size() && length <= size() - offset, "slice ", offset, "+", length, " of ", size());
     return Buffer(owner_, bytes_.subspan(offset, length));

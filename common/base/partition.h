@@ -22,8 +22,9 @@ constexpr HashedKey PartitionFirstKey(PartitionId partition, uint32_t partition_
   return static_cast<HashedKey>((numerator + partition_count - 1) / partition_count);
 }
 constexpr HashedKey PartitionLastKey(PartitionId partition, uint32_t partition_count) {
-  return partition.value + 1 == partition_count ? ~HashedKey{0}
-                                                : PartitionFirstKey(PartitionId(partition.value + 1), partition_count) - 1;
+  return partition.value + 1 == partition_count
+             ? ~HashedKey{0}
+             : PartitionFirstKey(PartitionId(partition.value + 1), partition_count) - 1;
 }
 
 }  // namespace sheaf

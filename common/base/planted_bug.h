@@ -1,5 +1,6 @@
 // Bugs on demand, to test the tests: each is a mistake one could make in the protocol, and the simulator must find each
-// (scripts/planted_bugs.sh). Without SHEAF_PLANTED_BUGS, that is in whatever is shipped, nothing of them is left in the code.
+// (scripts/planted_bugs.sh). Without SHEAF_PLANTED_BUGS, that is in whatever is shipped, nothing of them is left in the
+// code.
 //
 // At most one is in force, for the whole process; the test that looks for it sets it before it starts a cluster.
 #pragma once

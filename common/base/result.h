@@ -72,8 +72,8 @@ class [[nodiscard]] Result {
  public:
   using value_type = T;
 
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}                      // NOLINT: implicit by design
-  Result(Failure failure) : state_(std::in_place_index<1>, std::move(failure.error)) {}      // NOLINT: implicit by design
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}                  // NOLINT: implicit by design
+  Result(Failure failure) : state_(std::in_place_index<1>, std::move(failure.error)) {}  // NOLINT: implicit by design
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -87,7 +87,10 @@ class [[nodiscard]] Result {
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
 
-  const Error& error() const { SHEAF_CHECK(state_.index() == 1, "error() of a Result that holds a value"); return std::get<1>(state_); }
+  const Error& error() const {
+    SHEAF_CHECK(state_.index() == 1, "error() of a Result that holds a value");
+    return std::get<1>(state_);
+  }
 
  private:
   std::variant<T, Error> state_;
@@ -101,7 +104,10 @@ class [[nodiscard]] Result<void> {
 
   bool has_value() const { return !error_.has_value(); }
   explicit operator bool() const { return has_value(); }
-  const Error& error() const { SHEAF_CHECK(error_.has_value(), "error() of a Result that holds a value"); return *error_; }
+  const Error& error() const {
+    SHEAF_CHECK(error_.has_value(), "error() of a Result that holds a value");
+    return *error_;
+  }
 
  private:
   std::optional<Error> error_;

@@ -1,7 +1,7 @@
 // SeqWindow: which of a stream's numbers are in, when they may come in any order.
 //
-// A floor below which all numbers are in, and a bitmap of the kWindow numbers from the floor on. Streams that come (nearly)
-// in order need 24 bytes: the bitmap past the first 64 numbers is allocated only while it is needed.
+// A floor below which all numbers are in, and a bitmap of the kWindow numbers from the floor on. Streams that come
+// (nearly) in order need 24 bytes: the bitmap past the first 64 numbers is allocated only while it is needed.
 // Thread-safety: a plain value, move-only.
 #pragma once
 

@@ -179,7 +179,8 @@ Result<uint64_t> ParseBytes(std::string_view text) {
 }
 
 Result<Duration> ParseDuration(std::string_view text) {
-  constexpr std::array<Unit, 6> kUnits = {{{"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"min", 6e10}, {"h", 3.6e12}, {"d", 8.64e13}}};
+  constexpr std::array<Unit, 6> kUnits = {
+      {{"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"min", 6e10}, {"h", 3.6e12}, {"d", 8.64e13}}};
   constexpr std::string_view kWhat = "a duration such as 500ms, 10s or 2min";
   SHEAF_ASSIGN_OR_RETURN(const double nanoseconds, ParseWithUnit(text, kUnits, kWhat));
   if (nanoseconds >= 0x1p62) return Fail(ErrorCode::kInvalidArgument, "\"", text, "\" is too long for ", kWhat);

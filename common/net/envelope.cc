@@ -96,7 +96,8 @@ Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Bu
                 FormatBytes(kMaxHeaderBytes));
   }
   const std::optional<uint32_t> version = PeekWireVersion(header);
-  if (!version) return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes does not begin with a wire version");
+  if (!version)
+    return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes does not begin with a wire version");
   if (*version != kWireVersion) {
     return Fail(ErrorCode::kVersionMismatch, "the message is of wire version ", *version, ", this process (",
                 BuildText(), ") speaks version ", kWireVersion, ": run the same build everywhere");

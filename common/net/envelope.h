@@ -1,7 +1,7 @@
 // Messages to frames and back: [header][keys][values], empty frames at the end left out.
 //
-// A header of more than 64 KiB (control messages of large clusters) travels in the values frame, and a LargeHeader says so
-// in its place; such a message has no payload of its own. Senders and receivers see the header where it belongs.
+// A header of more than 64 KiB (control messages of large clusters) travels in the values frame, and a LargeHeader says
+// so in its place; such a message has no payload of its own. Senders and receivers see the header where it belongs.
 // Ownership: frames of a decoded message are shared with it, never copied. Thread-safety: pure functions.
 // Errors: encoding answers kInvalidArgument over a limit; decoding answers kDataLoss for bytes that are no message and
 // kVersionMismatch for a peer of another wire version. Nothing is ever allocated by a size that only the bytes claim.
@@ -27,8 +27,8 @@ inline constexpr size_t kMaxFrames = 3;
 // 1, 2 or 3.
 size_t FrameCount(const Message& message);
 
-// Sets the wire version (unless one is set already), moves a large header out, checks every limit, and answers the header
-// frame's size.
+// Sets the wire version (unless one is set already), moves a large header out, checks every limit, and answers the
+// header frame's size.
 Result<size_t> SealHeader(Message& message);
 // Writes a sealed header; `frame` has exactly the size that SealHeader answered.
 void WriteHeader(const pb::Header& header, std::span<std::byte> frame);

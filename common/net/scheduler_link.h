@@ -1,8 +1,8 @@
 // A server's or worker's standing with the scheduler: asks to be a member until it is one, and learns why it cannot be.
 //
 // A state machine without I/O, part of its owner's core. Reports and orders are the owner's; it hands everything the
-// scheduler says to OnMessage() first. A scheduler that was started anew knows nothing of what its members hold, so they
-// end with an error instead of joining it.
+// scheduler says to OnMessage() first. A scheduler that was started anew knows nothing of what its members hold, so
+// they end with an error instead of joining it.
 // Thread-safety: none.
 #pragma once
 
@@ -26,8 +26,8 @@ class SchedulerLink {
  public:
   SchedulerLink(MemberInfo self, SchedulerLinkOptions options) : self_(std::move(self)), options_(std::move(options)) {}
 
-  // Registers, and does so again while no answer comes. Silence counts from the first tick on, and not over a gap between
-  // ticks: then we were stopped, or our machine slept, and could not have heard.
+  // Registers, and does so again while no answer comes. Silence counts from the first tick on, and not over a gap
+  // between ticks: then we were stopped, or our machine slept, and could not have heard.
   void OnTick(TimePoint now, Outbox& out);
   // True if we have just become a member: time for a first report.
   bool OnMessage(const Message& message, TimePoint now);

@@ -150,8 +150,8 @@ ZmqContext::ZmqContext(int io_threads) : impl_(std::make_unique<Impl>(io_threads
 ZmqContext::~ZmqContext() = default;
 
 struct ZmqTransport::Impl {
-  // ZMQ_FD is edge-triggered and any call on the socket may swallow the edge. So a socket is asked for messages until it
-  // has none, and only one whose last call was that asking may be waited for: `may_have_messages` is false then.
+  // ZMQ_FD is edge-triggered and any call on the socket may swallow the edge. So a socket is asked for messages until
+  // it has none, and only one whose last call was that asking may be waited for: `may_have_messages` is false then.
   struct Socket {
     zmq::socket_t socket;
     bool is_router = false;
@@ -201,7 +201,8 @@ std::unique_ptr<ZmqTransport::Impl::Socket> ZmqTransport::Impl::MakeSocket(bool 
   socket.set(opt::ipv6, true);
   if (is_router) {
     socket.set(opt::router_mandatory, true);  // an unknown peer is an error, not silence
-    socket.set(opt::router_handover, true);   // a peer that connects anew is served before its old connection is found dead
+    // A peer that connects anew is served before its old connection is found dead.
+    socket.set(opt::router_handover, true);
     socket.set(opt::backlog, 1024);
   } else {
     const RoutingId id = RoutingIdOf(self);
@@ -227,8 +228,8 @@ void ZmqTransport::Impl::Problem(const std::string& text) {
   unreported = 0;
 }
 
-// On failure nothing was sent. After the first frame is in, all of them must go in: ZeroMQ drops the rest by itself if the
-// connection is lost in between, and takes the next message's frames for this one's if they were left out.
+// On failure nothing was sent. After the first frame is in, all of them must go in: ZeroMQ drops the rest by itself if
+// the connection is lost in between, and takes the next message's frames for this one's if they were left out.
 Status ZmqTransport::Impl::SendFrames(Socket& socket, PeerId to, Message& message, size_t header_bytes) {
   socket.may_have_messages = true;  // sending swallows edges
   const size_t frame_count = FrameCount(message);
@@ -266,7 +267,8 @@ Status ZmqTransport::Impl::SendFrames(Socket& socket, PeerId to, Message& messag
   return {};
 }
 
-// Takes a whole message off the socket. Answers how many frames it had; those that `frames` has no place for are dropped.
+// Takes a whole message off the socket. Answers how many frames it had; those that `frames` has no place for are
+// dropped.
 size_t ZmqTransport::Impl::ReceiveFrames(Socket& socket) {
   size_t count = 0;
   for (bool more = true; more; ++count) {
@@ -291,7 +293,8 @@ std::optional<ZmqTransport::Received> ZmqTransport::Impl::ReceiveFrom(Socket& so
     }
     if (frame_count <= first || frame_count > first + kMaxFrames) {
       ++counters.malformed;
-      Problem(StrCat("message of peer ", *from, " dropped: ", frame_count - first, " frames, expected 1 to ", kMaxFrames));
+      Problem(
+          StrCat("message of peer ", *from, " dropped: ", frame_count - first, " frames, expected 1 to ", kMaxFrames));
       continue;
     }
     const std::span<const std::byte> header = BytesOf(frames[first]);
@@ -400,7 +403,8 @@ void ZmqTransport::Poll(Duration timeout, std::span<pollfd> fds) {
   impl_->polled.resize(count);
   impl_->polled.insert(impl_->polled.end(), fds.begin(), fds.end());
   const Duration wait = std::max(timeout, Duration::zero());
-  const timespec limit{static_cast<time_t>(wait.count() / 1'000'000'000), static_cast<long>(wait.count() % 1'000'000'000)};
+  const timespec limit{static_cast<time_t>(wait.count() / 1'000'000'000),
+                       static_cast<long>(wait.count() % 1'000'000'000)};
   const int ready = ppoll(impl_->polled.data(), impl_->polled.size(), &limit, nullptr);
   for (size_t i = 0; i < fds.size(); ++i) fds[i].revents = ready > 0 ? impl_->polled[count + i].revents : 0;
   if (ready <= 0) return;  // time is over, or a signal: the caller's loop comes back

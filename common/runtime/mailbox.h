@@ -1,7 +1,7 @@
 // Mailbox: a bounded queue from any threads to one, with a descriptor that an event loop can watch.
 //
-// Ownership: an item belongs to the mailbox from TryPut to Take. Thread-safety: all functions from any thread, but only one
-// thread takes. Errors: kUnavailable when full (it does not grow), kClosed after Close.
+// Ownership: an item belongs to the mailbox from TryPut to Take. Thread-safety: all functions from any thread, but only
+// one thread takes. Errors: kUnavailable when full (it does not grow), kClosed after Close.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -34,7 +34,8 @@ class Mailbox {
     {
       const std::lock_guard lock(mutex_);
       if (closed_) return Fail(ErrorCode::kClosed, "the mailbox is closed");
-      if (items_.size() >= capacity_) return Fail(ErrorCode::kUnavailable, "the mailbox is full (", capacity_, " items)");
+      if (items_.size() >= capacity_)
+        return Fail(ErrorCode::kUnavailable, "the mailbox is full (", capacity_, " items)");
       items_.push_back(std::move(item));
       if (items_.size() == 1) Raise();
     }

@@ -66,7 +66,8 @@ std::vector<std::string> MergedEnvironment(const std::vector<std::pair<std::stri
   sigprocmask(SIG_SETMASK, &none, nullptr);
   if (!spec.log_path.empty()) {
     const int log = open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (log < 0 || dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0) Report(trouble_pipe, ChildTrouble::kLog);
+    if (log < 0 || dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+      Report(trouble_pipe, ChildTrouble::kLog);
   }
   if (!spec.working_directory.empty() && chdir(spec.working_directory.c_str()) != 0) {
     Report(trouble_pipe, ChildTrouble::kFolder);
@@ -107,7 +108,8 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(const ProcessSpec& spe
   const std::vector<char*> envp = Pointers(environment);
 
   std::array<int, 2> trouble_pipe;
-  if (pipe2(trouble_pipe.data(), O_CLOEXEC) != 0) return Fail(ErrorCode::kIo, "starting ", spec.argv[0], ": ", std::strerror(errno));
+  if (pipe2(trouble_pipe.data(), O_CLOEXEC) != 0)
+    return Fail(ErrorCode::kIo, "starting ", spec.argv[0], ": ", std::strerror(errno));
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) BecomeProgram(spec, argv.data(), envp.data(), parent, trouble_pipe[1]);

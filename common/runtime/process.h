@@ -1,6 +1,7 @@
 // A child process that cannot outlive its parent.
 //
-// The child is killed by the system when the *thread* that spawned it ends (PR_SET_PDEATHSIG), so spawn from the main thread.
+// The child is killed by the system when the *thread* that spawned it ends (PR_SET_PDEATHSIG), so spawn from the main
+// thread.
 // Thread-safety: none. Ownership: the destructor kills a child that still runs and waits for it.
 #pragma once
 

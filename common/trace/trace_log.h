@@ -26,7 +26,7 @@ struct Span {
 
 class TraceLog {
  public:
-  static constexpr size_t kMostSpans = 1 << 15;      // between two reports; 48 bytes each, only while tracing
+  static constexpr size_t kMostSpans = 1 << 15;  // between two reports; 48 bytes each, only while tracing
 
   // The clock is read when a span begins or ends, several times a turn; it must outlive the log.
   explicit TraceLog(const Clock& clock, size_t most_spans = kMostSpans) : clock_(clock), most_spans_(most_spans) {}
@@ -54,9 +54,9 @@ class TraceLog {
   const size_t most_spans_;
   std::atomic<bool> on_{false};
   TimePoint until_;
-  Duration offset_{}, error_ = Duration::max();      // of the scheduler's clock
+  Duration offset_{}, error_ = Duration::max();  // of the scheduler's clock
 
-  std::mutex mutex_;                                 // guards the two below
+  std::mutex mutex_;  // guards the two below
   std::vector<Span> spans_;
   uint64_t dropped_ = 0;
 };

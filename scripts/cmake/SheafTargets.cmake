@@ -11,16 +11,19 @@ if(SHEAF_PLANTED_BUGS)
   target_compile_definitions(sheaf_options INTERFACE SHEAF_PLANTED_BUGS)
 endif()
 if(SHEAF_SANITIZE)
-  target_compile_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_compile_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all)
   target_link_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE})
 endif()
 
-# The headers that most files include, compiled once. Off in one build of the tests, which so proves that every file includes
-# what it uses.
+# The headers that most files include, compiled once. Off in one build of the tests, which so proves that every file
+# includes what it uses.
 if(SHEAF_PCH)
   add_library(sheaf_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/precompiled.cc)
   target_precompile_headers(sheaf_pch PRIVATE ${CMAKE_CURRENT_LIST_DIR}/precompiled.h)
   target_link_libraries(sheaf_pch PRIVATE sheaf_options sheaf_proto)
+  # Not from a cache: one shared by several checkouts could hand out another checkout's headers.
+  set_target_properties(sheaf_pch PROPERTIES CXX_COMPILER_LAUNCHER "")
 endif()
 function(sheaf_use_pch target)
   if(SHEAF_PCH)
@@ -28,8 +31,9 @@ function(sheaf_use_pch target)
   endif()
 endfunction()
 
-# sheaf_library(NAME [DEPS ...] [PRIVATE_DEPS ...] [SUBDIRS ...]): a library of all sources of this folder (and SUBDIRS),
-# but not main.cc, known as sheaf::NAME. NO_PCH: it is compiled with other options than the precompiled headers.
+# sheaf_library(NAME [DEPS ...] [PRIVATE_DEPS ...] [SUBDIRS ...]): a library of all sources of this folder (and
+# SUBDIRS), but not main.cc, known as sheaf::NAME. NO_PCH: it is compiled with other options than the precompiled
+# headers.
 function(sheaf_library name)
   cmake_parse_arguments(ARG "NO_PCH" "" "DEPS;PRIVATE_DEPS;SUBDIRS" ${ARGN})
   set(globs *.cc *.h)
@@ -57,6 +61,9 @@ function(sheaf_executable name)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
+# Those tests that need no other program: unit, contract, threads, sim.
+add_custom_target(sheaf_checks)
+
 # sheaf_test(NAME DEPS ...): every *.cc of the folder NAME below this one, as one GoogleTest program.
 function(sheaf_test name)
   cmake_parse_arguments(ARG "" "DIR;TIMEOUT" "DEPS" ${ARGN})
@@ -73,6 +80,7 @@ function(sheaf_test name)
   get_filename_component(kind ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set(target ${kind}_${name}_test)
   add_executable(${target} ${sources})
+  add_dependencies(sheaf_checks ${target})
   target_link_libraries(${target} PRIVATE sheaf_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   sheaf_use_pch(${target})
   gtest_discover_tests(${target} TEST_PREFIX "${kind}.${name}." DISCOVERY_TIMEOUT 60

@@ -4,13 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <vector>
+
+#include "common/base/random.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace sheaf {
 
-// Valid inputs to start mutating from, for the replay in the tests. Optional.
-std::vector<std::string> FuzzSeeds() __attribute__((weak));
+// How the replay in the tests changes an input, where flipped bits would only make it unreadable. Optional.
+void FuzzMutate(std::string& input, Random& random) __attribute__((weak));
 
 }  // namespace sheaf

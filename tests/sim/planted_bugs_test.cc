@@ -55,7 +55,8 @@ TEST_P(SimPlantedBug, IsFound) {
     const std::string wrong = RunRough(seed, counts);
     if (wrong.empty()) continue;
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    std::cout << "found " << GetParam().name << " at seed " << seed << " in " << seconds.count() << " s by " << wrong << "\n";
+    std::cout << "found " << GetParam().name << " at seed " << seed << " in " << seconds.count() << " s by " << wrong
+              << "\n";
     return;
   }
   ADD_FAILURE() << GetParam().name << " was not found in seeds " << first << " to " << last;

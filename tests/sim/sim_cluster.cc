@@ -130,7 +130,7 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
       Flush();
     });
   }
-  void Weight(uint64_t, std::vector<float>) override {}
+  void Weight(uint64_t, Floats) override {}
   void Forget(uint64_t) override {}
   void Plan(const pb::PlanOrder& order) override {
     Later([this, order] {
@@ -392,9 +392,11 @@ void SimCluster::Cut(WorkerNode& worker) {
 }
 
 void SimCluster::ReplaceWorker() {
-  // Without replacement the others take over what it held; a job that has not begun waits for as many workers as it asks for.
+  // Without replacement the others take over what it held; a job that has not begun waits for as many workers as it
+  // asks for.
   const Job* const job = scheduler_->core.FindJob(JobId(job_));
-  const bool begun = job != nullptr && job->Describe(scheduler_->core.members(), clock_.Now(), false).phase() >= pb::RUNNING;
+  const bool begun =
+      job != nullptr && job->Describe(scheduler_->core.members(), clock_.Now(), false).phase() >= pb::RUNNING;
   if (!options_.replace && begun && !workers_.empty()) return;
   network_.Schedule(Milliseconds(static_cast<int64_t>(random_.Below(1500))), [this] {
     ++faults_.joins;

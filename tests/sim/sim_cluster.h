@@ -1,7 +1,7 @@
 // A whole cluster in one thread: scheduler, servers, workers, their network and their faults, under one seed.
 //
-// The cores are the real ones; only sockets, files, clocks and arithmetic are simulated. Checkers, by the word that their
-// findings begin with:
+// The cores are the real ones; only sockets, files, clocks and arithmetic are simulated. Checkers, by the word that
+// their findings begin with:
 //   acknowledgement  when a shard answers a push: it is applied there, once (SSP, ASP)
 //   staleness        when a shard answers a pull: all that its clock entitles it to see is applied
 //   grant            when the scheduler grants a lease: its lane is in the configuration the worker will have
@@ -50,7 +50,8 @@ struct SimOptions {
   uint32_t pulls_ahead = 2, pushes_ahead = 4;
   LinkFaults network{.max_delay = Milliseconds(2)};
   // Per simulated second and worker: ended without a word, asked to leave, stopped for a while and then going on, cut
-  // from the scheduler or from a shard one way; and per second: a worker more, a server or the scheduler stopped for a while.
+  // from the scheduler or from a shard one way; and per second: a worker more, a server or the scheduler stopped for a
+  // while.
   double crashes = 0, leaves = 0, pauses = 0, cuts = 0;
   double joins = 0, server_pauses = 0;
   Duration cancel_after{};  // another job is before ours, and cancelled after so long; 0: none is

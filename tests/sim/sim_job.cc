@@ -39,6 +39,7 @@ pb::DataPlan MakeSimPlan(const pb::JobSpec& spec, uint64_t job) {
     file.set_path(path);
     file.set_rows(std::stoull(path));
     file.set_rows_per_range(spec.train().batch_size() * spec.train().range_batches());
+    for (uint64_t first = 0; first < file.rows(); first += file.rows_per_range()) file.add_offset(first);
   };
   add(0, spec.data().train(0));
   if (spec.data().valid_size() > 0) add(1, spec.data().valid(0));
@@ -78,8 +79,8 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
 
 std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const { return {{weights_, batch.keys}}; }
 
-StepResult CountingStep::Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
-                             pb::EvalCounts& eval) const {
+Result<StepResult> CountingStep::Run(pb::PassKind kind, const Batch& batch,
+                                     const std::vector<Floats>& pulled, pb::EvalCounts& eval) const {
   StepResult result;
   result.loss_sum = static_cast<double>(batch.size());
   if (kind != pb::TRAIN) {

@@ -64,8 +64,8 @@ class CountingStep final : public TrainStep {
         partition_count_(partition_count),
         stamps_(stamps) {}
   std::vector<TableKeys> Needs(pb::PassKind kind, const Batch& batch) const override;
-  StepResult Run(pb::PassKind kind, const Batch& batch, const std::vector<std::vector<float>>& pulled,
-                 pb::EvalCounts& eval) const override;
+  Result<StepResult> Run(pb::PassKind kind, const Batch& batch, const std::vector<Floats>& pulled,
+                         pb::EvalCounts& eval) const override;
 
  private:
   const TableId weights_;

@@ -13,7 +13,8 @@ SimTransport::~SimTransport() { network_.Stop(self_); }
 
 Status SimTransport::Connect(PeerId peer, const std::string& address) {
   if (!address.starts_with("tcp://") && !address.starts_with("ipc://") && !address.starts_with("sim://")) {
-    return Fail(ErrorCode::kInvalidArgument, "connecting to ", address, ": an address is tcp://HOST:PORT or ipc://PATH");
+    return Fail(ErrorCode::kInvalidArgument, "connecting to ", address,
+                ": an address is tcp://HOST:PORT or ipc://PATH");
   }
   routes_[peer] = address;
   return {};
@@ -129,7 +130,8 @@ void SimNetwork::Transmit(PeerId from, PeerId to, const std::function<void()>& d
   const Duration delay = faults.min_delay + Duration(static_cast<int64_t>(random_.Below(spread + 1)));
   const Duration second_delay = faults.min_delay + Duration(static_cast<int64_t>(random_.Below(2 * spread + 1)));
   const bool late = random_.Chance(faults.late);
-  const Duration third_delay(static_cast<int64_t>(random_.Below(static_cast<uint64_t>(faults.longest_late.count()) + 1)));
+  const Duration third_delay(
+      static_cast<int64_t>(random_.Below(static_cast<uint64_t>(faults.longest_late.count()) + 1)));
 
   // A cut holds at both ends of the way: what is on its way when the link is cut is lost too.
   const uint64_t number = next_order_++;

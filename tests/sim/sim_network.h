@@ -1,9 +1,10 @@
 // A simulated network: every transport of a cluster on one queue of events, one seeded generator and one clock.
 //
-// Same seed and same calls, same trace. Every message is encoded and decoded on its way, as on a real wire. It behaves as
-// ZmqTransport does where that matters: a message goes to whoever listens at the *address* its target was connected
+// Same seed and same calls, same trace. Every message is encoded and decoded on its way, as on a real wire. It behaves
+// as ZmqTransport does where that matters: a message goes to whoever listens at the *address* its target was connected
 // under, and is from the peer named in Connect; an unconnected peer can be answered once it was heard from.
-// Thread-safety: none. Ownership: borrows clock and generator; nodes own their SimTransport and must end before the network.
+// Thread-safety: none. Ownership: borrows clock and generator; nodes own their SimTransport and must end before the
+// network.
 #pragma once
 
 #include <cstdint>
@@ -65,8 +66,8 @@ class SimNetwork {
 
   SimNetwork(ManualClock& clock, Random& random) : clock_(clock), random_(random) {}
 
-  // A node that starts now and listens at `address` (empty: it only connects). `receiver` is called from Step. A node of
-  // the same id or address must have ended before.
+  // A node that starts now and listens at `address` (empty: it only connects). `receiver` is called from Step. A node
+  // of the same id or address must have ended before.
   std::unique_ptr<SimTransport> Start(PeerId self, const std::string& address, Receiver receiver);
 
   // Faults of all links, or of messages from one node to another (over those of all links).

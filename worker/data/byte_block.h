@@ -64,7 +64,8 @@ class ByteBlock {
     return mask;
   }
   void WriteLowercase(char* out) const {
-    for (size_t i = 0; i < kBytes; ++i) out[i] = static_cast<char>(bytes_[i] + (bytes_[i] >= 'A' && bytes_[i] <= 'Z' ? 32 : 0));
+    for (size_t i = 0; i < kBytes; ++i)
+      out[i] = static_cast<char>(bytes_[i] + (bytes_[i] >= 'A' && bytes_[i] <= 'Z' ? 32 : 0));
   }
 
  private:
@@ -72,7 +73,8 @@ class ByteBlock {
   char bytes_[kBytes];
 };
 
-// Calls visit(block, first, count) for each 64 bytes of `text`: `count` bytes of the block are text[first ...], zeros follow.
+// Calls visit(block, first, count) for each 64 bytes of `text`: `count` bytes of the block are text[first ...], zeros
+// follow.
 template <typename Visit>
 void ForEachBlock(std::string_view text, const Visit& visit) {
   size_t first = 0;

@@ -1,9 +1,9 @@
 // A job's data as workers see it: a plan of row ranges, and the rows of any one range.
 //
-// Files are streamed, never loaded whole; a range is the most that is in memory at once. Ranges of a compressed file that
-// are asked for in ascending order are read in one walk over the stream; going back opens it again.
-// Thread-safety: none; a DataSource belongs to one (reader) thread. It touches only files below `data_dir` or absolute paths.
-// Both look at their stop token every thousand rows or so, and end with kCancelled when a stop is asked for.
+// Files are streamed, never loaded whole; a range is the most that is in memory at once. Ranges of a compressed file
+// that are asked for in ascending order are read in one walk over the stream; going back opens it again.
+// Thread-safety: none; a DataSource belongs to one (reader) thread. It touches only files below `data_dir` or absolute
+// paths. Both look at their stop token every thousand rows or so, and end with kCancelled when a stop is asked for.
 #pragma once
 
 #include <functional>

@@ -1,10 +1,11 @@
 // Decimal numbers of data files, parsed without locale, copies or allocation.
 //
 // Three ways, each for what the one before does not take: eight digits at a time in one 64-bit register (Lamport,
-// "Multiple byte processing with full-word instructions", CACM 1975), without a branch on how many there are, where enough
-// bytes can be read; digit by digit; std::from_chars. Where two of them take a number they give the same bits.
+// "Multiple byte processing with full-word instructions", CACM 1975), without a branch on how many there are, where
+// enough bytes can be read; digit by digit; std::from_chars. Where two of them take a number they give the same bits.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cmath>
@@ -22,7 +23,26 @@ namespace number_internal {
 inline constexpr double kPowersOfTen[19] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
                                             1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18};
 
-inline constexpr uint64_t kWholePowersOfTen[9] = {1, 10, 100, 1000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000};
+inline constexpr uint64_t kWholePowersOfTen[9] = {1,       10,        100,        1000,       10'000,
+                                                  100'000, 1'000'000, 10'000'000, 100'000'000};
+
+// Of a number that no double holds: is it below the least of them, rather than beyond the greatest?
+inline bool IsTiny(std::string_view number) {
+  const size_t e = std::min(number.find_first_of("eE"), number.size());
+  const std::string_view digits = number.substr(0, e);
+  const size_t first = std::min(digits.find_first_of("123456789"), digits.size());
+  const size_t point = std::min(digits.find('.'), digits.size());
+  // The power of ten of the first digit, give or take one: far from 0 either way, as the number does not fit.
+  const int64_t power = static_cast<int64_t>(point) - static_cast<int64_t>(first);
+  int64_t exponent = 0;
+  if (e < number.size()) {
+    const bool plus = number.substr(e + 1).starts_with('+');
+    const char* const begin = number.data() + e + 1 + (plus ? 1 : 0);
+    const auto parsed = std::from_chars(begin, number.data() + number.size(), exponent);
+    if (parsed.ec == std::errc::result_out_of_range) return *begin == '-';
+  }
+  return exponent < -power;
+}
 
 // Exponents, nan, inf, many digits. Beyond double: infinite; below it: 0.
 inline const char* ParseSlowly(const char* begin, const char* end, double* value) {
@@ -33,8 +53,7 @@ inline const char* ParseSlowly(const char* begin, const char* end, double* value
   const auto [next, code] = std::from_chars(begin, end, *value);
   if (code == std::errc::result_out_of_range) {
     const std::string_view text(begin, static_cast<size_t>(next - begin));
-    const bool tiny = text.find("e-") != text.npos || text.find("E-") != text.npos;
-    *value = tiny ? 0.0 : HUGE_VAL;
+    *value = std::copysign(IsTiny(text) ? 0.0 : HUGE_VAL, text.starts_with('-') ? -1.0 : 1.0);
     return next;
   }
   return code == std::errc() ? next : nullptr;
@@ -66,7 +85,8 @@ inline const char* ParseNumber(const char* begin, const char* end, double* value
   return p;
 }
 
-// The digits right at `p`, at most 8 of them: how many, and their number (unspecified if there are none). Reads 8 bytes.
+// The digits right at `p`, at most 8 of them: how many, and their number (unspecified if there are none). Reads 8
+// bytes.
 struct DigitRun {
   uint64_t value;
   uint32_t count;
@@ -93,8 +113,8 @@ inline DigitRun DigitsAt(const char* p) {
 }
 
 inline constexpr size_t kShortNumberReads = 27;
-// ParseNumber for decimal numbers of 1 to 7 digits before the point, at most 15 behind it and 18 in all; null for any other.
-// kShortNumberReads bytes must be readable.
+// ParseNumber for decimal numbers of 1 to 7 digits before the point, at most 15 behind it and 18 in all; null for any
+// other. kShortNumberReads bytes must be readable.
 inline const char* ParseShortNumber(const char* p, double* value) {
   const bool negative = *p == '-';
   p += negative;
@@ -121,7 +141,8 @@ inline const char* ParseShortNumber(const char* p, double* value) {
   }
   if (whole.count + fraction > 18 || (*p | 0x20) == 'e') return nullptr;
   // Signed: from 64 bits without sign it takes a branch.
-  const double magnitude = static_cast<double>(static_cast<int64_t>(mantissa)) / number_internal::kPowersOfTen[fraction];
+  const double magnitude =
+      static_cast<double>(static_cast<int64_t>(mantissa)) / number_internal::kPowersOfTen[fraction];
   *value = negative ? -magnitude : magnitude;
   return p;
 }

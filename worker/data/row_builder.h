@@ -55,8 +55,9 @@ class KeyIndex {
   uint32_t stamp_ = 1;
 };
 
-// The distinct ones of a row's keys: open addressing again, but keys lie in the table itself, so that asking whether one is
-// there touches one word and whether it was there decides no branch. Emptied by clearing it: worth it for rows given as a whole.
+// The distinct ones of a row's keys: open addressing again, but keys lie in the table itself, so that asking whether
+// one is there touches one word and whether it was there decides no branch. Emptied by clearing it: worth it for rows
+// given as a whole.
 class DistinctKeys {
  public:
   // Writes the distinct keys to `out`, in the order of their first appearance; returns how many. `out` may be `keys`.
@@ -77,8 +78,8 @@ class RowBuilder {
     block_.keys.reserve(features);
   }
 
-  // A row is Begin, one of the two first Adds or any number of the third, then Commit or Abandon. Between rows there is no
-  // other state. `expected_features` is a guess that saves AddSum work in long rows.
+  // A row is Begin, one of the two first Adds or any number of the third, then Commit or Abandon. Between rows there is
+  // no other state. `expected_features` is a guess that saves AddSum work in long rows.
   void BeginRow(size_t expected_features = 0) { index_.Clear(expected_features); }
   // All of a row at once: raw keys that are distinct, and their values; no values: all are 1.
   void AddDistinct(std::span<const uint64_t> raw_keys, std::span<const float> values);

@@ -92,8 +92,8 @@ void TextFeatures::Classify(std::string_view text) {
     } else {
       block.Write(folded_.data() + first);
     }
-    const uint64_t word = block.Between('a', 'z') | block.Between('A', 'Z') | block.Between('0', '9') | block.Equal('\'') |
-                          block.Between(0x80, 0xff);
+    const uint64_t word = block.Between('a', 'z') | block.Between('A', 'Z') | block.Between('0', '9') |
+                          block.Equal('\'') | block.Between(0x80, 0xff);
     uint64_t alone = 0;
     for (const char c : kAlone) alone |= block.Equal(c);
     if (strip_html_) alone |= block.Equal('<');

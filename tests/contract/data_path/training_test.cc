@@ -29,7 +29,7 @@ PushOptions PushAt(uint32_t lane, uint64_t clock) {
 // Runs lanes on clients: each pulls at its clock, looks at what it sees, and pushes one for each key.
 class Lanes {
  public:
-  using Look = std::function<void(uint32_t lane, uint64_t clock, const std::vector<float>& values)>;
+  using Look = std::function<void(uint32_t lane, uint64_t clock, const Floats& values)>;
 
   Lanes(World& world, uint32_t table, uint32_t dim, KeyVector keys, Look look)
       : world_(world), table_(table), dim_(dim), keys_(std::move(keys)), look_(std::move(look)) {}
@@ -79,7 +79,7 @@ TEST(Training, UnderBspEachPullSeesExactlyTheClocksBeforeIt) {
     world.network.RunFor(Milliseconds(200));
     const KeyVector keys = SomeKeys(world.random, 400, 0.5);
     int looks = 0;
-    Lanes lanes(world, kWeights, 2, keys, [&](uint32_t, uint64_t clock, const std::vector<float>& values) {
+    Lanes lanes(world, kWeights, 2, keys, [&](uint32_t, uint64_t clock, const Floats& values) {
       ++looks;
       // Mean of 1, 2, 3, 4 a clock, taken off by gradient descent.
       for (const float value : values) ASSERT_EQ(value, -2.5f * static_cast<float>(clock)) << "seed " << seed;
@@ -101,7 +101,7 @@ TEST(Training, UnderSspNoPullMissesWhatTheBoundPromises) {
       world.Publish();
       world.network.RunFor(Milliseconds(200));
       const KeyVector keys = SomeKeys(world.random, 200, 0.5);
-      Lanes lanes(world, kSums, 3, keys, [&](uint32_t lane, uint64_t clock, const std::vector<float>& values) {
+      Lanes lanes(world, kSums, 3, keys, [&](uint32_t lane, uint64_t clock, const Floats& values) {
         // Own pushes of all clocks before, and those of the others up to the bound.
         const uint64_t others = clock > staleness ? clock - staleness : 0;
         const auto least = static_cast<float>((lane + 1) * clock + (6 - (lane + 1)) * others);
@@ -121,7 +121,7 @@ TEST(Training, UnderAspEveryPushCountsOnce) {
   world.Publish();
   world.network.RunFor(Milliseconds(200));
   const KeyVector keys = SomeKeys(world.random, 200, 0.5);
-  Lanes lanes(world, kSums, 3, keys, [](uint32_t, uint64_t, const std::vector<float>&) {});
+  Lanes lanes(world, kSums, 3, keys, [](uint32_t, uint64_t, const Floats&) {});
   lanes.Run(3);
   const Completion last = world.PullNow(0, kSums, keys);
   ASSERT_TRUE(last.status);
@@ -190,7 +190,7 @@ TEST(Training, EpochsThatRiseMidwayChangeNothingOfABspRun) {
       });
     }
     const KeyVector keys = SomeKeys(world.random, 400, 0.5);
-    Lanes lanes(world, kWeights, 2, keys, [&](uint32_t, uint64_t clock, const std::vector<float>& values) {
+    Lanes lanes(world, kWeights, 2, keys, [&](uint32_t, uint64_t clock, const Floats& values) {
       for (const float value : values) ASSERT_EQ(value, -1.5f * static_cast<float>(clock)) << "seed " << seed;
     });
     lanes.Run(2);

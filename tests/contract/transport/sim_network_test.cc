@@ -55,7 +55,8 @@ TEST(SimNetwork, LosesRepeatsAndReordersAsOftenAsTold) {
   Network world(1);
   world.net.SetFaults(kClient, kServer, {.loss = 0.1, .duplicate = 0.2, .reorder = 0.5});
   world.SendMany(2000);
-  const auto repeated = std::count_if(world.copies.begin(), world.copies.end(), [](const auto& c) { return c.second == 2; });
+  const auto repeated =
+      std::count_if(world.copies.begin(), world.copies.end(), [](const auto& c) { return c.second == 2; });
   EXPECT_NEAR(static_cast<double>(world.order.size()), 2000 * (0.9 + 0.2), 100);
   EXPECT_NEAR(static_cast<double>(repeated), 2000 * 0.9 * 0.2, 80);
   EXPECT_FALSE(std::is_sorted(world.order.begin(), world.order.end()));

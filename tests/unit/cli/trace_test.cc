@@ -15,11 +15,11 @@ TimePoint At(int64_t ms) { return TimePoint(std::chrono::seconds(100) + Millisec
 TEST(TraceShares, TellWhatPullsHideBehindCompute) {
   const WorkerShares shares = SharesOf({
       {pb::COMPUTE, 0, At(0), Milliseconds(40), 0, 0},
-      {pb::PULL, 0, At(30), Milliseconds(30), 0, 1},     // 10 of 30 ms hidden
+      {pb::PULL, 0, At(30), Milliseconds(30), 0, 1},  // 10 of 30 ms hidden
       {pb::WAIT, 0, At(40), Milliseconds(20), pb::FOR_PULL, 0},
       {pb::COMPUTE, 0, At(60), Milliseconds(40), 0, 1},
-      {pb::PULL, 0, At(50), Milliseconds(30), 0, 2},     // 20 of 30 ms hidden
-      {pb::PUSH, 0, At(100), Milliseconds(50), 0, 1},    // after the last batch: nothing there to hide behind
+      {pb::PULL, 0, At(50), Milliseconds(30), 0, 2},   // 20 of 30 ms hidden
+      {pb::PUSH, 0, At(100), Milliseconds(50), 0, 1},  // after the last batch: nothing there to hide behind
       {pb::WAIT, 0, At(100), Milliseconds(50), pb::FOR_LEASE, 0},
   });
   EXPECT_DOUBLE_EQ(shares.total, 0.1);
@@ -83,7 +83,8 @@ TEST(TraceCollector, WritesEveryFormOfSpanOnTheSchedulersClock) {
 
 TEST(TraceCollector, IsBoundedAndSaysWhatIsMissing) {
   pb::TraceReply reply;
-  for (int i = 0; i < 5; ++i) AddPart(reply, "worker-0", pb::WORKER, 7, 0, {{pb::COMPUTE, 0, At(i), Milliseconds(1), 0, 0}});
+  for (int i = 0; i < 5; ++i)
+    AddPart(reply, "worker-0", pb::WORKER, 7, 0, {{pb::COMPUTE, 0, At(i), Milliseconds(1), 0, 0}});
   TraceCollector trace(3);
   trace.Take(reply);
   EXPECT_EQ(Written(trace).at("otherData").at("dropped_spans"), 2);

@@ -133,12 +133,14 @@ TEST(Envelope, RefusesAHeaderWithoutAVersion) {
   pb::Header header;
   header.set_request(1);
   const std::string text = header.SerializeAsString();
-  EXPECT_EQ(CodeOf(DecodeMessage(std::vector<Buffer>{Buffer::CopyOf(std::as_bytes(std::span(text)))})), ErrorCode::kDataLoss);
+  EXPECT_EQ(CodeOf(DecodeMessage(std::vector<Buffer>{Buffer::CopyOf(std::as_bytes(std::span(text)))})),
+            ErrorCode::kDataLoss);
 }
 
 TEST(Envelope, RefusesAHeaderThatNamesTwoVersions) {
   const std::string text = {0x08, static_cast<char>(kWireVersion), 0x08, 77};
-  EXPECT_EQ(CodeOf(DecodeMessage(std::vector<Buffer>{Buffer::CopyOf(std::as_bytes(std::span(text)))})), ErrorCode::kDataLoss);
+  EXPECT_EQ(CodeOf(DecodeMessage(std::vector<Buffer>{Buffer::CopyOf(std::as_bytes(std::span(text)))})),
+            ErrorCode::kDataLoss);
 }
 
 TEST(Envelope, RefusesAnotherVersionInItsOwnVersion) {
@@ -165,7 +167,8 @@ TEST(Envelope, AnswersNoRefusalWithARefusal) {
 TEST(Envelope, SurvivesDeeplyNestedUnknownGroups) {
   std::string text = {0x08, static_cast<char>(kWireVersion)};
   for (int i = 0; i < 20'000; ++i) text += '\x7b';  // start group of field 15, unknown
-  EXPECT_EQ(CodeOf(DecodeMessage(std::vector<Buffer>{Buffer::CopyOf(std::as_bytes(std::span(text)))})), ErrorCode::kDataLoss);
+  EXPECT_EQ(CodeOf(DecodeMessage(std::vector<Buffer>{Buffer::CopyOf(std::as_bytes(std::span(text)))})),
+            ErrorCode::kDataLoss);
 }
 
 }  // namespace

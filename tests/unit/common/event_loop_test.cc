@@ -108,7 +108,8 @@ TEST_F(EventLoopTest, LosesNoWakeUpWhenSocketsAreCrossed) {
     transports.push_back(std::make_unique<ZmqTransport>(context_, PeerId(100 + i)));
     ZmqTransport& transport = *transports.back();
     const std::string address = *transport.Bind("tcp://127.0.0.1:0");
-    loops.push_back(std::make_unique<EventLoop>(transport, clock_, EventLoopOptions{.tick_every = std::chrono::hours(1)}));
+    loops.push_back(
+        std::make_unique<EventLoop>(transport, clock_, EventLoopOptions{.tick_every = std::chrono::hours(1)}));
     recorders.push_back(std::make_unique<Recorder>());
     recorders.back()->on_message = [&transport](PeerId from, Message& message) {
       ASSERT_TRUE(transport.Send(from, std::move(message)));

@@ -41,7 +41,8 @@ class FlagsEnv : public testing::Test {
 };
 
 TEST_F(FlagsEnv, ReadsEveryWayToWriteAFlag) {
-  const auto parsed = Parse({"--unit_address=a", "-unit-shard-count", "7", "first", "--unit_verbose", "second", "--", "--third"});
+  const auto parsed =
+      Parse({"--unit_address=a", "-unit-shard-count", "7", "first", "--unit_verbose", "second", "--", "--third"});
   EXPECT_FALSE(parsed.exit_code);
   EXPECT_EQ(FLAGS_unit_address, "a");
   EXPECT_EQ(FLAGS_unit_shard_count, 7);
@@ -64,7 +65,8 @@ TEST_F(FlagsEnv, TakesFlagsFromTheEnvironmentUnlessTheCommandLineHasThem) {
 
 TEST_F(FlagsEnv, AnswersAnUnknownFlagWithOneLineAndTheNearestName) {
   EXPECT_EQ(Parse({"--unit_adress=x"}).exit_code, kExitUsage);
-  EXPECT_EQ(err_.str(), "sheaf-unit: unknown flag --unit_adress, did you mean --unit_address? (--help lists the flags)\n");
+  EXPECT_EQ(err_.str(),
+            "sheaf-unit: unknown flag --unit_adress, did you mean --unit_address? (--help lists the flags)\n");
   EXPECT_EQ(Parse({"--zzzzzzzzzz"}).exit_code, kExitUsage);
   EXPECT_EQ(err_.str(), "sheaf-unit: unknown flag --zzzzzzzzzz (--help lists the flags)\n");
   EXPECT_EQ(Parse({"--nounit_address"}).exit_code, kExitUsage);

@@ -87,7 +87,8 @@ TEST(Strings, ParsesSizesAndDurations) {
   EXPECT_EQ(*ParseBytes("2MB"), 2'000'000u);
   EXPECT_EQ(*ParseDuration("500ms"), Milliseconds(500));
   EXPECT_EQ(*ParseDuration("2min"), minutes(2));
-  for (const char* wrong : {"", "KiB", "-1", "1 parsec", "1.2.3KiB", "99999999TiB"}) EXPECT_FALSE(ParseBytes(wrong)) << wrong;
+  for (const char* wrong : {"", "KiB", "-1", "1 parsec", "1.2.3KiB", "99999999TiB"})
+    EXPECT_FALSE(ParseBytes(wrong)) << wrong;
   for (const char* wrong : {"", "10", "s", "-1s", "1e9h", "9999999999h"}) EXPECT_FALSE(ParseDuration(wrong)) << wrong;
 }
 

@@ -61,8 +61,8 @@ TEST_F(TraceLogTest, DropsAndCountsWhatFindsNoRoom) {
 TEST_F(TraceLogTest, TakesTheSchedulersClockFromTheShortestRoundTrip) {
   const TimePoint sent = clock_.Now();
   const auto scheduler_ns = static_cast<uint64_t>((sent + std::chrono::hours(5)).time_since_epoch().count());
-  log_.Follow(100, scheduler_ns, sent, sent + Milliseconds(2));                       // 1 ms off at most
-  log_.Follow(100, scheduler_ns + 500'000'000, sent, sent + Milliseconds(40));        // a worse one
+  log_.Follow(100, scheduler_ns, sent, sent + Milliseconds(2));                 // 1 ms off at most
+  log_.Follow(100, scheduler_ns + 500'000'000, sent, sent + Milliseconds(40));  // a worse one
   log_.Add({pb::PULL, 0, sent, Milliseconds(1), 0, 0});
   pb::TraceSpans wire;
   ASSERT_TRUE(log_.Drain(wire));

@@ -44,7 +44,8 @@ class Stranger {
   }
   void Send(const std::vector<std::string>& frames) {
     for (size_t i = 0; i < frames.size(); ++i) {
-      (void)socket_.send(zmq::buffer(frames[i]), i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
+      (void)socket_.send(zmq::buffer(frames[i]),
+                         i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
     }
   }
   std::string Receive() {
@@ -87,7 +88,8 @@ TEST(ZmqTransport, SaysWhatToDoAboutAnAddressInUse) {
 TEST(ZmqTransport, RefusesAddressesItCannotListenAt) {
   ZmqContext context;
   ZmqTransport transport(context, kServer);
-  for (const std::string address : {"", "tcp://127.0.0.1", "tcp://192.0.2.1:7000", "ipc:///no/such/folder/x", "localhost:7000"}) {
+  for (const std::string address :
+       {"", "tcp://127.0.0.1", "tcp://192.0.2.1:7000", "ipc:///no/such/folder/x", "localhost:7000"}) {
     const auto bound = transport.Bind(address);
     ASSERT_FALSE(bound) << address;
     EXPECT_EQ(bound.error().code, ErrorCode::kInvalidArgument) << bound.error().message;

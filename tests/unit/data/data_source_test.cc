@@ -246,7 +246,8 @@ TEST(DataSource, NamesFileAndLineOfABadRow) {
 // Zero bytes are looked for a buffer at a time; what is said of them is still about the one row.
 TEST(DataSource, NamesTheRowThatHoldsAZeroByte) {
   std::string text;
-  for (int row = 0; row < 60'000; ++row) text += StrCat(row % 2, "\tword", row, row == 45'678 ? std::string(1, 0) : "", "\n");
+  for (int row = 0; row < 60'000; ++row)
+    text += StrCat(row % 2, "\tword", row, row == 45'678 ? std::string(1, 0) : "", "\n");
   const TempFiles files;
   files.Write("rows", text);
   const std::string job = "data { format: TEXT train: 'rows' } train { batch_size: 5000 range_batches: 1 }";

@@ -29,6 +29,14 @@ TEST(NumberParser, AgreesWithStrtod) {
     EXPECT_EQ(static_cast<float>(*value), static_cast<float>(std::strtod(text, nullptr))) << text;
   }
   EXPECT_TRUE(std::isinf(*ParseWhole("1e999")));
+  EXPECT_EQ(*ParseWhole("-1e999"), -HUGE_VAL);
+  EXPECT_EQ(*ParseWhole("1e-999"), 0);
+  const std::string zeros(400, '0');
+  EXPECT_EQ(*ParseWhole("0." + zeros + "1"), 0);             // was infinite
+  EXPECT_EQ(*ParseWhole("1" + zeros + "e-1"), HUGE_VAL);     // was 0
+  EXPECT_EQ(*ParseWhole("1" + zeros + "e-400"), 1);
+  EXPECT_EQ(*ParseWhole("1e99999999999999999999"), HUGE_VAL);
+  EXPECT_EQ(*ParseWhole("1e-99999999999999999999"), 0);
   for (const char* text : {"", "-", "+", ".", "e5", "+-1", "--1", "1x", "0x10", "1,5", "1e", "one", " 1"}) {
     EXPECT_FALSE(ParseWhole(text).has_value()) << text;
   }
@@ -86,9 +94,11 @@ TEST(LibsvmParser, ReadsRowsOfAnyLengthAlike) {
     uint64_t index = 0;
     for (uint64_t left = random.Below(12); left > 0; --left) {
       index += 1 + random.Below(uint64_t{1} << random.Below(40));
-      const char* const values[] = {"1", "0", "0.5", "-3", "12.25", "1e2", "0.123456789", "7.", ".5", "00012345678", "+2"};
+      const char* const values[] = {"1",           "0",  "0.5", "-3",          "12.25", "1e2",
+                                    "0.123456789", "7.", ".5",  "00012345678", "+2"};
       const std::string value = values[random.Below(std::size(values))];
-      line += std::string(1 + random.Below(8) / 7, random.Below(9) == 0 ? '\t' : ' ') + std::to_string(index) + ":" + value;
+      line +=
+          std::string(1 + random.Below(8) / 7, random.Below(9) == 0 ? '\t' : ' ') + std::to_string(index) + ":" + value;
       const float number = std::strtof(value.c_str(), nullptr);
       if (number != 0) expected[MixKey(index)] = number;
     }

@@ -201,12 +201,36 @@ TEST_F(SchedulerCoreTest, FailsTheJobOfADeadServerAndNamesIt) {
   file.set_path("rows");
   file.set_rows(100);
   file.set_rows_per_range(256 * 8);
+  file.add_offset(0);
   Ask(kWorker, header);
   EXPECT_EQ(JobNow().phase(), pb::RUNNING);
   Pass(std::chrono::seconds(11));
   EXPECT_EQ(JobNow().phase(), pb::FAILED);
   EXPECT_THAT(JobNow().detail(), HasSubstr("server-0 (host"));
   EXPECT_EQ(core_.config().table_size(), 0);
+}
+
+// 2^64 - 1 rows once made ranges without end, and 2^40 rows more than any memory holds.
+TEST_F(SchedulerCoreTest, RefusesAPlanThatOnlySaysThatItHasManyRows) {
+  Register(kServer, pb::SERVER);
+  Register(kWorker, pb::WORKER);
+  uint64_t job = 0;
+  for (const uint64_t rows : {~uint64_t{0}, uint64_t{1} << 40, uint64_t{4096}}) {
+    Submit(++job);
+    WorkerReport(kWorker, 2 * job);
+    pb::Header header;
+    header.mutable_worker_report()->set_sequence(2 * job + 1);
+    header.mutable_worker_report()->mutable_plan()->set_job(job);
+    pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
+    file.set_path("rows");
+    file.set_rows(rows);
+    file.set_rows_per_range(256 * 8);
+    file.add_offset(0);
+    Ask(kWorker, header);
+    const pb::JobStatus status = core_.FindJob(JobId(job))->Describe(core_.members(), now_, true);
+    EXPECT_EQ(status.phase(), pb::FAILED) << rows;
+    EXPECT_THAT(status.detail(), HasSubstr("1 offsets"));
+  }
 }
 
 TEST_F(SchedulerCoreTest, EndsACancelledJobAtOnce) {

@@ -9,7 +9,9 @@ namespace {
 class ShardCoreBsp : public ShardFixture {
  protected:
   // In these tests lane l works on range l, and clock c is its batch c.
-  Message PushAt(uint32_t lane, uint64_t clock, const Rows& rows) { return MakePush(rows, clock, At(lane, clock), lane); }
+  Message PushAt(uint32_t lane, uint64_t clock, const Rows& rows) {
+    return MakePush(rows, clock, At(lane, clock), lane);
+  }
 };
 
 TEST_F(ShardCoreBsp, AppliesAClockWhenEveryLaneHasPushed) {
@@ -19,7 +21,8 @@ TEST_F(ShardCoreBsp, AppliesAClockWhenEveryLaneHasPushed) {
   EXPECT_EQ(Pull({Key(0, 1), Key(1, 1)}), (std::vector<float>{0, 0, 0, 0}));
   EXPECT_GT(core->stats().request_bytes, 0U);
   Ask(PushAt(0, 0, {{Key(0, 1), {4, 2}}, {Key(2, 1), {6, 0}}}));
-  EXPECT_EQ(Pull({Key(0, 1), Key(1, 1), Key(2, 1)}), (std::vector<float>{-3, -1, -2, 0, -3, 0}));  // means over two lanes
+  EXPECT_EQ(Pull({Key(0, 1), Key(1, 1), Key(2, 1)}),
+            (std::vector<float>{-3, -1, -2, 0, -3, 0}));  // means over two lanes
   EXPECT_EQ(core->stats().request_bytes, 0U);
 }
 
@@ -265,7 +268,8 @@ TEST_F(ShardCoreSsp, FinishesTheClockOfADuplicateToo) {
   Install();
   Ask(MakePush({{Key(0, 1), {1, 1}}}, 0, At(0, 0)));
   EXPECT_EQ(Refusal(MakePull({}, At(0, 1))), "NOT_YET");
-  const auto items = Send(MakePush({{Key(0, 1), {1, 1}}}, 0, At(1, 0)), kOtherClient);  // the same batch, from another lane
+  const auto items =
+      Send(MakePush({{Key(0, 1), {1, 1}}}, 0, At(1, 0)), kOtherClient);  // the same batch, from another lane
   ASSERT_EQ(items.size(), 2U);
   EXPECT_TRUE(items[0].message.header.push_reply().duplicate());
   EXPECT_EQ(Pull({Key(0, 1)})[0], -1);

@@ -1,7 +1,7 @@
 // A shard (or several) with a configuration that tests change, and short ways to say requests.
 //
-// Tables learn with plain gradient descent of rate 1, so that small integers make exact sums: a row is minus the sum of what
-// was applied to it.
+// Tables learn with plain gradient descent of rate 1, so that small integers make exact sums: a row is minus the sum of
+// what was applied to it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -53,7 +53,8 @@ class ShardFixture : public ::testing::Test {
     table.mutable_optimizer()->set_learning_rate(1);
     return table;
   }
-  pb::Roster& AddRoster(pb::ConsistencySpec::Mode mode, uint32_t lanes, uint64_t end = ~uint64_t{0}, uint32_t pass = 0) {
+  pb::Roster& AddRoster(pb::ConsistencySpec::Mode mode, uint32_t lanes, uint64_t end = ~uint64_t{0},
+                        uint32_t pass = 0) {
     pb::Roster& roster = *config.add_roster();
     roster.set_job(5);
     roster.set_pass(pass);
@@ -77,7 +78,9 @@ class ShardFixture : public ::testing::Test {
   }
 
   // The i-th key of a partition.
-  static HashedKey Key(uint32_t partition, uint64_t i) { return PartitionFirstKey(PartitionId(partition), 4) + i * 1000; }
+  static HashedKey Key(uint32_t partition, uint64_t i) {
+    return PartitionFirstKey(PartitionId(partition), 4) + i * 1000;
+  }
 
   pb::Progress At(uint32_t lane, uint64_t clock, uint32_t pass = 0) const {
     pb::Progress progress;
@@ -99,7 +102,8 @@ class ShardFixture : public ::testing::Test {
   static std::vector<uint32_t> All() { return {0, 1, 2, 3}; }
 
   // A block of one table; keys go inlined to the frame.
-  static void FillBlock(pb::Block& block, uint32_t table, const std::vector<HashedKey>& keys, const std::vector<uint32_t>& partitions) {
+  static void FillBlock(pb::Block& block, uint32_t table, const std::vector<HashedKey>& keys,
+                        const std::vector<uint32_t>& partitions) {
     block.set_table(table);
     block.mutable_keys()->set_inlined(true);
     for (const uint32_t p : partitions) {
@@ -108,7 +112,8 @@ class ShardFixture : public ::testing::Test {
     }
   }
 
-  Message MakePull(const std::vector<HashedKey>& keys, std::optional<pb::Progress> progress = std::nullopt, uint32_t table = kTable) const {
+  Message MakePull(const std::vector<HashedKey>& keys, std::optional<pb::Progress> progress = std::nullopt,
+                   uint32_t table = kTable) const {
     Message message;
     message.header.set_request(1);
     pb::PullRequest& pull = *message.header.mutable_pull();
@@ -120,8 +125,8 @@ class ShardFixture : public ::testing::Test {
   }
 
   // A session push (without progress) or a training push, of batch `seq` in range `range`.
-  Message MakePush(const Rows& rows, uint64_t seq, std::optional<pb::Progress> progress = std::nullopt, uint64_t range = 0,
-                   uint32_t table = kTable) const {
+  Message MakePush(const Rows& rows, uint64_t seq, std::optional<pb::Progress> progress = std::nullopt,
+                   uint64_t range = 0, uint32_t table = kTable) const {
     Message message;
     message.header.set_request(1);
     pb::PushRequest& push = *message.header.mutable_push();
@@ -169,7 +174,8 @@ class ShardFixture : public ::testing::Test {
     return Floats(Ask(MakePull(keys, std::nullopt, table)));
   }
   static std::vector<float> Floats(const Message& message) {
-    EXPECT_TRUE(message.header.has_pull_reply() || message.header.has_push_reply()) << message.header.ShortDebugString();
+    EXPECT_TRUE(message.header.has_pull_reply() || message.header.has_push_reply())
+        << message.header.ShortDebugString();
     const auto values = message.values.As<float>();
     return {values.begin(), values.end()};
   }

@@ -27,10 +27,12 @@ TEST_F(ShardCoreHostile, RefusesPushesThatDoNotAddUp) {
   ExpectInvalid("no partitions", [](Message&, Request& push) { push.clear_partition(); push.clear_epoch(); });
   ExpectInvalid("fewer epochs", [](Message&, Request& push) { push.mutable_epoch()->RemoveLast(); });
   ExpectInvalid("a partition twice", [](Message&, Request& push) { push.set_partition(1, 0); });
-  ExpectInvalid("partitions out of order", [](Message&, Request& push) { push.mutable_partition()->SwapElements(0, 1); });
+  ExpectInvalid("partitions out of order",
+                [](Message&, Request& push) { push.mutable_partition()->SwapElements(0, 1); });
   ExpectInvalid("a partition that is not", [](Message&, Request& push) { push.set_partition(3, 4); });
   ExpectInvalid("a very large partition", [](Message&, Request& push) { push.set_partition(3, ~0U); });
-  ExpectInvalid("fewer key counts", [](Message&, Request& push) { push.mutable_block(0)->mutable_key_count()->RemoveLast(); });
+  ExpectInvalid("fewer key counts",
+                [](Message&, Request& push) { push.mutable_block(0)->mutable_key_count()->RemoveLast(); });
   ExpectInvalid("more keys than sent", [](Message&, Request& push) { push.mutable_block(0)->set_key_count(0, 3); });
   ExpectInvalid("fewer keys than sent", [](Message&, Request& push) { push.mutable_block(0)->set_key_count(0, 1); });
   ExpectInvalid("4 billion keys", [](Message&, Request& push) {
@@ -49,15 +51,21 @@ TEST_F(ShardCoreHostile, RefusesPushesThatDoNotAddUp) {
   ExpectInvalid("a broken keys frame", [](Message& message, Request&) { message.keys = message.keys.Slice(0, 23); });
   ExpectInvalid("a short keys frame", [](Message& message, Request&) { message.keys = message.keys.Slice(0, 16); });
   ExpectInvalid("no keys frame", [](Message& message, Request&) { message.keys = Buffer(); });
-  ExpectInvalid("a short values frame", [](Message& message, Request&) { message.values = message.values.Slice(0, 23); });
+  ExpectInvalid("a short values frame",
+                [](Message& message, Request&) { message.values = message.values.Slice(0, 23); });
   ExpectInvalid("no values frame", [](Message& message, Request&) { message.values = Buffer(); });
-  ExpectInvalid("a long values frame", [](Message& message, Request&) { message.values = Buffer::FromVector(std::vector<float>(7)); });
-  ExpectInvalid("another codec than sent", [](Message&, Request& push) { push.mutable_block(0)->set_codec(pb::WireSpec::INT8); });
+  ExpectInvalid("a long values frame",
+                [](Message& message, Request&) { message.values = Buffer::FromVector(std::vector<float>(7)); });
+  ExpectInvalid("another codec than sent",
+                [](Message&, Request& push) { push.mutable_block(0)->set_codec(pb::WireSpec::INT8); });
   ExpectInvalid("a table twice", [](Message&, Request& push) { *push.add_block() = push.block(0); });
   ExpectInvalid("a slice that is not", [](Message&, Request& push) { push.set_slice(1); });
   ExpectInvalid("no slices", [](Message&, Request& push) { push.set_slice_count(0); });
   ExpectInvalid("too many slices", [](Message&, Request& push) { push.set_slice_count(1025); });
-  ExpectInvalid("pull_after of slices", [](Message&, Request& push) { push.set_slice_count(2); push.set_pull_after(true); });
+  ExpectInvalid("pull_after of slices", [](Message&, Request& push) {
+    push.set_slice_count(2);
+    push.set_pull_after(true);
+  });
 }
 
 TEST_F(ShardCoreHostile, RefusesValuesThatAreNoNumbers) {
@@ -135,7 +143,8 @@ TEST_F(ShardCoreHostile, SurvivesRandomChangesOfAGoodRequest) {
   Random random(11);
   for (int round = 0; round < 3000; ++round) {
     Message message = random.Chance(0.3) ? MakePull({Key(0, 1), Key(3, 5)}, At(0, random.Below(3)))
-                                         : MakePush({{Key(0, 1), {1, 1}}, {Key(3, 5), {1, 1}}}, random.Below(4), At(0, random.Below(4)));
+                                         : MakePush({{Key(0, 1), {1, 1}}, {Key(3, 5), {1, 1}}}, random.Below(4),
+                                                    At(0, random.Below(4)));
     std::string bytes = message.header.SerializeAsString();
     for (int flips = 0; flips < 3; ++flips) bytes[random.Below(bytes.size())] = static_cast<char>(random.Next());
     if (!message.header.ParseFromString(bytes)) continue;

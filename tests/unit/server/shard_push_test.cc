@@ -79,7 +79,8 @@ TEST_F(ShardCorePush, AppliesPushesOfManyKeysRightly) {
   std::map<HashedKey, float> expected;
   for (uint64_t seq = 0; seq < 20; ++seq) {
     Rows rows;
-    for (int i = 0; i < 3000; ++i) rows[random.Below(2000) << 53 | random.Below(2)] = {static_cast<float>(random.Below(9))};
+    for (int i = 0; i < 3000; ++i)
+      rows[random.Below(2000) << 53 | random.Below(2)] = {static_cast<float>(random.Below(9))};
     for (const auto& [key, row] : rows) expected[key] -= row[0];
     Ask(MakePush(rows, seq));
   }
@@ -181,7 +182,7 @@ TEST_F(ShardCorePush, PutsOnlySlicesOfOneSenderAndAttemptTogether) {
   const Message b = MakePush({{Key(1, 1), {2, 0}}}, 0);
   Ask(Slice(a, 0, 2, 1));
   EXPECT_TRUE(Ask(Slice(b, 1, 2, 2)).header.push_reply().staged());                // a later attempt starts anew
-  EXPECT_TRUE(Send(Slice(a, 0, 2, 1)).empty());                                    // one that was overtaken says nothing
+  EXPECT_TRUE(Send(Slice(a, 0, 2, 1)).empty());  // one that was overtaken says nothing
   EXPECT_TRUE(Ask(Slice(a, 0, 2, 1), kOtherClient).header.push_reply().staged());  // another sender starts anew too
   EXPECT_TRUE(Ask(Slice(b, 1, 2, 2)).header.push_reply().staged());
   EXPECT_FALSE(Ask(Slice(a, 0, 2, 2)).header.push_reply().staged());

@@ -1,0 +1,125 @@
+#include "bench/kv/sheaf_endpoint.h"
+
+#include <unistd.h>
+
+#include <chrono>
+
+#include "common/base/random.h"
+#include "common/runtime/memory.h"
+#include "server/shard_thread.h"
+
+namespace sheaf::bench {
+namespace {
+
+constexpr Duration kTickEvery = Milliseconds(20);
+
+}  // namespace
+
+pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer) {
+  pb::TableSpec table;
+  table.set_id(id);
+  table.set_job(1);
+  table.set_name("bench");
+  table.set_dim(dim);
+  table.set_seed(1);
+  table.mutable_optimizer()->set_kind(optimizer);
+  table.mutable_optimizer()->set_learning_rate(0.01);
+  return table;
+}
+
+void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
+  KeepFreedMemory();
+  ZmqContext context;
+  SystemClock clock;
+  ShardThread shard(context, clock, 0, {});
+  const auto address = shard.Bind("tcp://127.0.0.1:0");
+  if (!address) return;
+  auto config = std::make_shared<pb::ClusterConfig>();
+  config->set_generation(1);
+  config->set_partition_count(spec.partitions);
+  pb::ServerInfo& server = *config->add_server();
+  server.set_node(0);
+  server.set_name("server-0");
+  server.add_shard()->set_peer(shard.peer().value);
+  server.mutable_shard(0)->set_address(*address);
+  for (uint32_t p = 0; p < spec.partitions; ++p) {
+    pb::PartitionConfig& partition = *config->add_partition();
+    partition.set_epoch(1);
+    partition.set_primary(0);
+  }
+  for (const pb::TableSpec& table : spec.tables) *config->add_table() = table;
+  shard.Start();
+  (void)shard.Offer(config);  // the first of eight: there is room
+  announce(config->SerializeAsString());
+  for (;;) pause();
+}
+
+Result<std::unique_ptr<SheafClient>> SheafClient::Connect(const std::string& announced, ClientOptions options) {
+  pb::ClusterConfig config;
+  if (!config.ParseFromString(announced))
+    return Fail(ErrorCode::kDataLoss, "the bench server announced no configuration");
+  std::unique_ptr<SheafClient> client(new SheafClient(options));
+  const pb::ShardEndpoint& shard = config.server(0).shard(0);
+  SHEAF_RETURN_IF_ERROR(client->transport_.Connect(PeerId(shard.peer()), shard.address()));
+  client->client_.OnConfig(config);
+  return client;
+}
+
+SheafClient::SheafClient(ClientOptions options)
+    : transport_(context_, PeerId(EntropySeed())), client_(transport_.self(), options), session_(EntropySeed()) {}
+
+void SheafClient::Flush() {
+  for (Outbox::Item& item : out_.items()) (void)transport_.Send(item.to, std::move(item.message));
+  out_.clear();
+}
+
+Result<size_t> SheafClient::Turn() {
+  transport_.Poll(kTickEvery, {});
+  const TimePoint now = clock_.Now();
+  while (auto received = transport_.Receive())
+    client_.OnMessage(received->from, std::move(received->message), now, out_);
+  if (now >= next_tick_) {
+    next_tick_ = now + kTickEvery;
+    client_.OnTick(now, out_);
+  }
+  const std::vector<Completion> done = client_.TakeCompletions();
+  for (const Completion& completion : done) {
+    if (!completion.status) return Failure{completion.status.error()};
+  }
+  return done.size();
+}
+
+Result<DriveResult> SheafClient::Drive(uint32_t window, double seconds, const Start& start) {
+  const TimePoint begin = clock_.Now();
+  const TimePoint end = begin + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  DriveResult result;
+  for (uint32_t i = 0; i < window; ++i) start(client_, begin, out_);
+  Flush();
+  while (client_.operations_in_flight() > 0) {
+    SHEAF_ASSIGN_OR_RETURN(const size_t ended, Turn());
+    result.operations += ended;
+    const TimePoint now = clock_.Now();
+    for (size_t i = 0; i < ended && now < end; ++i) start(client_, now, out_);
+    Flush();
+  }
+  result.seconds = ToSeconds(clock_.Now() - begin);
+  return result;
+}
+
+Result<std::vector<double>> SheafClient::RoundTrips(size_t count, const Start& start) {
+  std::vector<double> seconds;
+  seconds.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    const TimePoint begin = clock_.Now();
+    start(client_, begin, out_);
+    Flush();
+    while (client_.operations_in_flight() > 0) {
+      SHEAF_ASSIGN_OR_RETURN([[maybe_unused]] const size_t ended, Turn());
+      Flush();
+    }
+    seconds.push_back(ToSeconds(clock_.Now() - begin));
+  }
+  return seconds;
+}
+
+}  // namespace sheaf::bench

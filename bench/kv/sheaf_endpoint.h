@@ -1,0 +1,60 @@
+// Our side of the kv suite: a real shard thread in a process of its own, and a real client driving it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/child.h"
+#include "client/ps_client.h"
+#include "common/net/zmq_transport.h"
+
+namespace sheaf::bench {
+
+// What the scheduler would say of one server with one shard: `partitions` of it, and the tables.
+struct ServerSpec {
+  uint32_t partitions = 64;
+  std::vector<pb::TableSpec> tables;
+};
+pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer);
+
+// Serves until the process is killed; for Child::Fork. Announces the serialised configuration, which names its address.
+void ServeSheaf(const ServerSpec& spec, const Announce& announce);
+
+struct DriveResult {
+  uint64_t operations = 0;
+  double seconds = 0;
+};
+
+class SheafClient {
+ public:
+  // `announced`: of ServeSheaf.
+  static Result<std::unique_ptr<SheafClient>> Connect(const std::string& announced, ClientOptions options = {});
+
+  // Starts an operation and answers its number; called again whenever one has ended.
+  using Start = std::function<OperationId(PsClient& client, TimePoint now, Outbox& out)>;
+  // Keeps `window` operations in flight for so long, then waits for the last ones.
+  Result<DriveResult> Drive(uint32_t window, double seconds, const Start& start);
+  // The same for so many operations, one in flight; answers how long each took, in seconds.
+  Result<std::vector<double>> RoundTrips(size_t count, const Start& start);
+
+  PushIdentity NextIdentity() { return {session_, session_, next_push_++}; }
+
+ private:
+  explicit SheafClient(ClientOptions options);
+  void Flush();
+  // Waits for messages and takes them. Answers how many operations ended.
+  Result<size_t> Turn();
+
+  ZmqContext context_;
+  SystemClock clock_;
+  ZmqTransport transport_;
+  PsClient client_;
+  Outbox out_;
+  TimePoint next_tick_{};
+  const uint64_t session_;
+  uint64_t next_push_ = 0;
+};
+
+}  // namespace sheaf::bench

@@ -1,0 +1,63 @@
+// sheaf-bench: what Sheaf does beside its limits. scripts/bench.sh builds and runs it.
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "bench/kv/kv_suite.h"
+#include "common/runtime/exit_codes.h"
+
+DEFINE_string(json, "", "write the rows as JSON to this file");
+DEFINE_string(only, "", "run only cases whose \"NAME PARAMS\" contains this");
+DEFINE_double(seconds, 0.25, "of one sample; each case takes twelve or more");
+DEFINE_int32(rounds, 5, "that count, after one that warms up");
+DEFINE_bool(ours_only, false, "leave the limits out: for a profiler");
+DEFINE_uint64(rows, 10'000'000, "of the large tables");
+
+namespace sheaf::bench {
+namespace {
+
+constexpr int kExitUnderBar = 1;
+
+int Run(const std::string& name) {
+  Suite suite(name, FLAGS_only, FLAGS_rounds, FLAGS_ours_only);
+  Status status;
+  if (name == "kv") {
+    status = RunKv({.rows = FLAGS_rows, .seconds = FLAGS_seconds}, suite);
+  } else {
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there is kv\n", name.c_str());
+    return kExitUsage;
+  }
+  if (!FLAGS_json.empty()) {
+    std::ofstream file(FLAGS_json);
+    file << AsJson(suite.rows());
+    if (!file.flush()) {
+      std::fprintf(stderr, "sheaf-bench: cannot write %s\n", FLAGS_json.c_str());
+      return kExitFailed;
+    }
+  }
+  if (!status) {
+    std::fprintf(stderr, "sheaf-bench: %s\n", status.error().message.c_str());
+    return kExitFailed;
+  }
+  size_t under = 0;
+  for (const Row& row : suite.rows()) under += !row.ok();
+  std::printf("%zu cases, %zu under their bar\n", suite.rows().size(), under);
+  return suite.ok() ? kExitOk : kExitUnderBar;
+}
+
+}  // namespace
+}  // namespace sheaf::bench
+
+int main(int argc, char** argv) {
+  FLAGS_logtostderr = true;
+  google::InitGoogleLogging(argv[0]);
+  gflags::SetUsageMessage("sheaf-bench kv [--json FILE] [--only TEXT]");
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: sheaf-bench kv [--json FILE] [--only TEXT]\n");
+    return sheaf::kExitUsage;
+  }
+  return sheaf::bench::Run(argv[1]);
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Measures Sheaf beside its limits, in turns in one run: raw TCP, raw ZeroMQ and a bare table with the same bytes.
+#
+#   scripts/bench.sh kv                pushes and pulls against one server, against raw request and reply
+#   --json FILE                        write the rows as JSON too
+#   --only TEXT                        only cases whose "NAME PARAMS" contains TEXT
+#   --rows N                           of the large tables (default 10,000,000, which takes 12 GiB of memory)
+#   --jobs N                           compile N files at a time (default: the number of processors)
+#
+# Prints a line a case: our median of five samples with least and greatest, the limit's, the median of the rounds'
+# ratios, and the bar that the ratio is held against. The exit status is 1 if one is under its bar. Close other
+# programs: the ratios bear noise, the figures do not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+die() { echo "bench: $*" >&2; exit 2; }
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
+
+suites=() flags=() jobs=$(nproc)
+while (($#)); do
+  case $1 in
+    kv) suites+=("$1") ;;
+    --json | --only | --rows) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
+    --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) die "unknown argument '$1'; see scripts/bench.sh --help" ;;
+  esac
+  shift
+done
+((${#suites[@]} == 1)) || { usage >&2; exit 2; }
+
+scripts/setup.sh
+mkdir -p build/release
+log=build/release/bench-build.log
+if ! { cmake --preset release && cmake --build --preset release -j "$jobs" --target sheaf-bench; } >"$log" 2>&1; then
+  tail -n 40 "$log"
+  die "the build failed (whole log: $log)"
+fi
+exec build/release/bin/sheaf-bench "${suites[0]}" "${flags[@]}"

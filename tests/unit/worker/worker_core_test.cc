@@ -1,0 +1,200 @@
+// Orders that no scheduler of ours would give: the worker says what is wrong with them and lives.
+#include "worker/worker_core.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sheaf {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr PeerId kSelf{9}, kShard{100};
+constexpr uint64_t kJob = 5;
+
+class SilentLoader final : public RangeLoader {
+ public:
+  void Load(const pb::LeaseGrant& grant, const pb::JobBrief&) override { loading.push_back(grant.lease()); }
+  void Weight(uint64_t lease, Floats) override { weighted.push_back(lease); }
+  void Forget(uint64_t) override {}
+  void Plan(const pb::PlanOrder&) override {}
+
+  std::vector<uint64_t> loading, weighted;
+};
+
+class WorkerCoreTest : public ::testing::Test {
+ protected:
+  WorkerCoreTest() : core_(Options(), loader_, MakeTrainStep) {
+    core_.OnTick(now_, out_);
+    Message registered;
+    registered.header.mutable_registered()->set_name("worker-0");
+    registered.header.mutable_registered()->set_scheduler(1);
+    core_.OnMessage(kSchedulerPeer, std::move(registered), now_, out_);
+  }
+
+  static WorkerOptions Options() {
+    WorkerOptions options;
+    options.self = {.role = pb::WORKER, .self = kSelf};
+    return options;
+  }
+  // A job, one shard with tables 1 (weights) and 2 (bias) and 3 (statistics).
+  static pb::WorkerOrders Orders() {
+    pb::WorkerOrders orders;
+    pb::ClusterConfig& config = *orders.mutable_config();
+    config.set_generation(1);
+    config.set_partition_count(1);
+    pb::ServerInfo& server = *config.add_server();
+    server.set_node(1);
+    server.add_shard()->set_peer(kShard.value);
+    config.add_partition()->set_primary(1);
+    for (uint32_t id = 1; id <= 3; ++id) {
+      config.add_table()->set_id(id);
+      config.mutable_table()->rbegin()->set_dim(1);
+    }
+    pb::JobBrief& job = *orders.add_job();
+    job.set_job(kJob);
+    job.set_weight_table(1);
+    job.set_bias_table(2);
+    pb::JobSpec& spec = *job.mutable_spec();
+    spec.set_name("job");
+    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
+    spec.mutable_data()->add_train("rows");
+    return orders;
+  }
+  static pb::LeaseGrant& AddLease(pb::WorkerOrders& orders, uint64_t number) {
+    pb::LeaseGrant& grant = *orders.add_lease();
+    grant.set_job(kJob);
+    grant.set_lease(number);
+    grant.set_kind(pb::TRAIN);
+    return grant;
+  }
+  // Answers the worker's latest report, and makes it report again.
+  void Give(pb::WorkerOrders orders) {
+    Tick(std::chrono::seconds(1));
+    orders.set_sequence(LastReport().sequence());
+    Message message;
+    *message.header.mutable_worker_orders() = std::move(orders);
+    core_.OnMessage(kSchedulerPeer, std::move(message), now_, out_);
+    Tick(std::chrono::seconds(1));
+  }
+  void Tick(Duration time) {
+    now_ += time;
+    core_.OnTick(now_, out_);
+  }
+  pb::WorkerReport LastReport() {
+    for (auto item = out_.items().rbegin(); item != out_.items().rend(); ++item) {
+      if (item->message.header.has_worker_report()) return item->message.header.worker_report();
+    }
+    return {};
+  }
+  // Answers all pulls not answered yet with rows of `dim` zeros.
+  void AnswerPulls(uint32_t dim) {
+    std::vector<Message> answers;
+    for (; answered_ < out_.items().size(); ++answered_) {
+      const Message& asked = out_.items()[answered_].message;
+      if (!asked.header.has_pull()) continue;
+      Message answer;
+      answer.header.set_request(asked.header.request());
+      answer.header.mutable_pull_reply()->add_lsn(1);
+      answer.values = Buffer::FromVector(std::vector<float>(asked.keys.size() / sizeof(HashedKey) * dim));
+      answers.push_back(std::move(answer));
+    }
+    for (Message& answer : answers) core_.OnMessage(kShard, std::move(answer), now_, out_);
+  }
+  static LoadedBatches OneBatch() {
+    Batch batch;
+    batch.labels = {1};
+    batch.row_begin = {0, 1};
+    batch.index = {0};
+    batch.keys = std::make_shared<const std::vector<HashedKey>>(std::vector<HashedKey>{7});
+    return {std::make_shared<const Batch>(std::move(batch))};
+  }
+
+  SilentLoader loader_;
+  TimePoint now_{};
+  Outbox out_;
+  size_t answered_ = 0;
+  WorkerCore core_;
+};
+
+// It was read past the end of the lease's batches.
+TEST_F(WorkerCoreTest, FinishesALeaseThatBeginsBehindItsEnd) {
+  pb::WorkerOrders orders = Orders();
+  AddLease(orders, 1).set_first_batch(1000);
+  Give(orders);
+  core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
+  EXPECT_FALSE(core_.has_ready_batch());
+  EXPECT_FALSE(core_.ComputeOne(now_, out_));
+  Tick(std::chrono::seconds(1));
+  ASSERT_EQ(LastReport().lease_size(), 1);
+  EXPECT_TRUE(LastReport().lease(0).finished());
+  EXPECT_EQ(LastReport().lease(0).batches_done(), 1u);
+}
+
+// A batch_size of 0 made batches without end.
+TEST_F(WorkerCoreTest, FailsAJobThatIsNotValid) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_train()->set_batch_size(0);
+  AddLease(orders, 1);
+  Give(orders);
+  EXPECT_TRUE(loader_.loading.empty());
+  EXPECT_EQ(LastReport().failure().job(), kJob);
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("train.batch_size"));
+}
+
+TEST_F(WorkerCoreTest, WorksOnAsTheJobBegan) {
+  pb::WorkerOrders orders = Orders();
+  AddLease(orders, 1);
+  Give(orders);
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_mode(pb::ConsistencySpec::BSP);
+  orders.mutable_job(0)->mutable_spec()->mutable_train()->set_batch_size(0);
+  Give(orders);
+  core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
+  AnswerPulls(1);
+  EXPECT_TRUE(core_.ComputeOne(now_, out_));
+  EXPECT_FALSE(LastReport().has_failure());
+}
+
+// The model's kernels ended the process.
+TEST_F(WorkerCoreTest, FailsAJobWhoseTableIsNotAsWideAsItsModel) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_config()->mutable_table(0)->set_dim(2);
+  orders.mutable_job(0)->clear_bias_table();
+  orders.mutable_job(0)->mutable_spec()->mutable_model()->set_bias(false);
+  AddLease(orders, 1);
+  Give(orders);
+  core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
+  AnswerPulls(2);
+  EXPECT_TRUE(core_.ComputeOne(now_, out_));
+  Tick(std::chrono::seconds(1));
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("rows of 1"));
+  EXPECT_EQ(LastReport().lease_size(), 0);
+}
+
+// The loader's thread ended the process.
+TEST_F(WorkerCoreTest, FailsAJobWhoseStatisticsAreOfAnotherWidth) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_config()->mutable_table(2)->set_dim(3);
+  orders.mutable_job(0)->set_statistics_table(3);
+  pb::DataSpec& data = *orders.mutable_job(0)->mutable_spec()->mutable_data();
+  data.set_format(pb::DataSpec::TEXT);
+  data.mutable_text()->set_weighting(pb::TextSpec::TF_IDF);
+  AddLease(orders, 1);
+  Give(orders);
+  core_.OnRangeNeedsStatistics(1, {7, 8}, now_, out_);
+  AnswerPulls(3);
+  Tick(std::chrono::seconds(1));
+  EXPECT_TRUE(loader_.weighted.empty());
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("rows of 1"));
+}
+
+// More than the loader's mailbox takes ended the process.
+TEST_F(WorkerCoreTest, HoldsNoMoreLeasesThanAJobCanHave) {
+  pb::WorkerOrders orders = Orders();
+  for (uint64_t number = 1; number <= 100'000; ++number) AddLease(orders, number);
+  Give(orders);
+  EXPECT_EQ(loader_.loading.size(), 8192u);
+}
+
+}  // namespace
+}  // namespace sheaf
