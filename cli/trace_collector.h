@@ -1,6 +1,8 @@
-// Gathers a trace from a running cluster and writes it as a Chrome trace (trace event JSON: Perfetto, chrome://tracing).
+// Gathers a trace from a running cluster and writes it as a Chrome trace (trace event JSON: Perfetto,
+// chrome://tracing).
 //
-// Times are of the scheduler's clock. Processes of one host share a clock; that of another host is set right by the offset it
+// Times are of the scheduler's clock. Processes of one host share a clock; that of another host is set right by the
+// offset it
 // has measured, off by half its shortest round trip at most. Bounded in spans. Thread-safety: none.
 #pragma once
 

@@ -35,7 +35,8 @@ ZmqTransportOptions TransportOptions() {
 
 ShardServer::ShardServer(ZmqContext& context, const Clock& clock, ServerOptions options)
     : context_(context), clock_(clock), options_(std::move(options)), self_(EntropySeed()),
-      transport_(context, self_, TransportOptions()), trace_(clock), loop_(transport_, clock, {.tick_every = kTickEvery}),
+      transport_(context, self_, TransportOptions()), trace_(clock),
+      loop_(transport_, clock, {.tick_every = kTickEvery}),
       stats_(options_.shards), offered_(options_.shards, 0) {}
 
 std::string ShardServer::AddressOf(uint32_t shard) const {

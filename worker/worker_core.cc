@@ -75,7 +75,9 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_examples_per_second(examples_per_second_);
   if (failure_) *report.mutable_failure() = *failure_;
   failure_told_ = failure_.has_value();
-  if (pb::TraceSpans spans; options_.trace != nullptr && options_.trace->Drain(spans)) report.mutable_trace()->Swap(&spans);
+  if (pb::TraceSpans spans; options_.trace != nullptr && options_.trace->Drain(spans)) {
+    report.mutable_trace()->Swap(&spans);
+  }
   out.Send(kSchedulerPeer, std::move(message));
 }
 

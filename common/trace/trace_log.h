@@ -1,7 +1,9 @@
-// What a process did when, while somebody asks for it: a bounded list of spans, filled by its threads and emptied into reports.
+// What a process did when, while somebody asks for it: a bounded list of spans, filled by its threads and emptied into
+// reports.
 //
 // Off, which is nearly always, a span costs one relaxed load and a branch. On, it takes a lock that is held for a few
-// instructions; what finds no room is dropped and counted. The scheduler's orders turn it on for a while at a time, so it ends by
+// instructions; what finds no room is dropped and counted. The scheduler's orders turn it on for a while at a time, so
+// it ends by
 // itself when nobody traces any more.
 // Thread-safety: any thread may add spans; the rest belongs to the thread that talks to the scheduler.
 #pragma once
@@ -41,7 +43,8 @@ class TraceLog {
   }
   void Add(const Span& span);
 
-  // What the scheduler's orders say: trace for so long (0: no longer). `sent` and `now`: when the report went that they answer,
+  // What the scheduler's orders say: trace for so long (0: no longer). `sent` and `now`: when the report went that they
+  // answer,
   // and now; `scheduler_ns`: the scheduler's clock in between.
   void Follow(uint32_t trace_ms, uint64_t scheduler_ns, TimePoint sent, TimePoint now);
   // Ends what has gone on for as long as it should.

@@ -1,3 +1,4 @@
+// Traces on their way from spans to a file and a table.
 #include <gmock/gmock.h>
 
 #include <filesystem>
