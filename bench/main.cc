@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "bench/kv/kv_suite.h"
+#include "bench/train/train_suite.h"
 #include "common/runtime/exit_codes.h"
 
 DEFINE_string(json, "", "write the rows as JSON to this file");
@@ -25,8 +26,12 @@ int Run(const std::string& name) {
   Status status;
   if (name == "kv") {
     status = RunKv({.rows = FLAGS_rows, .seconds = FLAGS_seconds}, suite);
+  } else if (name == "train") {
+    status = RunTrain({.seconds = FLAGS_seconds}, suite);
+  } else if (name == "scale") {
+    status = RunScale(suite);
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there is kv\n", name.c_str());
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, train and scale\n", name.c_str());
     return kExitUsage;
   }
   if (!FLAGS_json.empty()) {
@@ -53,10 +58,10 @@ int Run(const std::string& name) {
 int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  gflags::SetUsageMessage("sheaf-bench kv [--json FILE] [--only TEXT]");
+  gflags::SetUsageMessage("sheaf-bench kv|train|scale [--json FILE] [--only TEXT]");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sheaf-bench kv [--json FILE] [--only TEXT]\n");
+    std::fprintf(stderr, "usage: sheaf-bench kv|train|scale [--json FILE] [--only TEXT]\n");
     return sheaf::kExitUsage;
   }
   return sheaf::bench::Run(argv[1]);

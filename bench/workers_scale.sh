@@ -13,35 +13,18 @@ cd "$(dirname "$0")/.."
 data=${1:?usage: bench/workers_scale.sh DATA [PERCENT] [MOST]} percent=${2:-20} most=${3:-8} runs=${4:-3}
 bin=build/release/bin
 [[ -x $bin/sheaf ]] || { echo "no $bin/sheaf: run scripts/quickstart.sh first" >&2; exit 1; }
-[[ $EUID == 0 ]] || { echo "control groups need root" >&2; exit 1; }
-if [[ -f /sys/fs/cgroup/cgroup.controllers ]]; then
-  groups=/sys/fs/cgroup version=2
-elif [[ -d /sys/fs/cgroup/cpu ]]; then
-  groups=/sys/fs/cgroup/cpu version=1
-else
-  echo "no control groups below /sys/fs/cgroup" >&2
-  exit 1
-fi
+# shellcheck source=bench/cpu_groups.sh
+source bench/cpu_groups.sh
 work=$(mktemp -d)
 cleanup() {
   local running
   mapfile -t running < <(jobs -p)
   ((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
   wait || true
-  for group in "$groups"/sheaf-bench-*; do [[ ! -d $group ]] || rmdir "$group" || true; done
+  remove_groups
   rm -rf "$work"
 }
 trap cleanup EXIT
-
-make_group() {
-  mkdir -p "$groups/$1"
-  if ((version == 2)); then
-    echo "$((percent * 100)) 10000" >"$groups/$1/cpu.max"
-  else
-    echo 10000 >"$groups/$1/cpu.cfs_period_us"
-    echo $((percent * 100)) >"$groups/$1/cpu.cfs_quota_us"
-  fi
-}
 
 # once WORKERS: prints examples a second.
 once() {
@@ -55,7 +38,7 @@ once() {
     pids+=($!)
   done
   for ((worker = 0; worker < $1; ++worker)); do
-    make_group "sheaf-bench-$worker"
+    make_group "sheaf-bench-$worker" "$percent"
     (echo $BASHPID >"$groups/sheaf-bench-$worker/cgroup.procs" &&
       exec $bin/sheaf-worker --data="$data" --scheduler="$(<"$address")" 2>>"$work/log") &
     pids+=($!)

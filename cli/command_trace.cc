@@ -46,8 +46,7 @@ int Trace(const Args& args) {
   if (!client) return Complain(client.error());
   TraceCollector trace;
   const Status collected = Collect(args, **client, job, watch, trace);
-  if (!collected && (collected.error().code != ErrorCode::kCancelled || trace.empty()))
-    return Complain(collected.error());
+  if (!collected && collected.error().code != ErrorCode::kCancelled) return Complain(collected.error());
   if (const Status written = trace.Write(args.Text("output")); !written) return Complain(written.error());
   std::fputs(trace.Summary().c_str(), stdout);
   return collected ? kExitOk : kExitInterrupted;

@@ -72,6 +72,7 @@ struct Operation {
   TimePoint started{};
   bool planned = false;           // false: waits for a configuration that has a place for every partition
   bool encoded = false;           // pushes: the payloads are made, with the error feedback applied once
+  uint64_t front = 0;             // the greatest of the answers so far
   bool all_duplicate = true;      // of the groups acknowledged so far
   std::vector<bool> acknowledged; // pushes: by partition
   std::map<uint32_t, PushGroup> groups;   // those not acknowledged

@@ -46,6 +46,8 @@ class Job {
   void OnWorkerGone(NodeId worker, bool died);
   // Leases more to the worker if it asks, and adds all that it holds to its orders.
   void FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint now);
+  // Workers whose orders have changed without their asking.
+  std::vector<NodeId> TakeRelieved() { return book_ == nullptr ? std::vector<NodeId>() : book_->TakeRelieved(); }
   // True if an idle worker would be given something now.
   bool HasWorkFor(const Node& worker) const;
 

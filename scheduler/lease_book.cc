@@ -54,11 +54,15 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   range.examples = state.examples();
   range.loss = state.loss_sum();
   range.bad_rows = state.bad_rows();
-  if (!state.finished()) return false;
+  if (!state.finished()) {
+    NoteSpare(worker);
+    return false;
+  }
   range.done = true;
   if (!Planted(Bug::kFinishedTwice)) range.lease = 0;
   held_[worker].erase({range.order, state.range()});
   last_holder_[state.range()] = worker;
+  NoteSpare(worker);
   ++done_count_;
   return true;
 }
@@ -84,6 +88,7 @@ void LeaseBook::Release(NodeId worker) {
   if (it != held_.end()) {
     for (const auto& [order, index] : it->second) Free(index);
     held_.erase(it);
+    NoteSpare(worker);
   }
   if (const auto lanes = lanes_of_.find(worker); lanes != lanes_of_.end()) {
     const std::set<uint32_t> left = lanes->second;
@@ -103,12 +108,52 @@ void LeaseBook::Lease(NodeId worker, uint32_t index, uint64_t& next_lease) {
   range.holder = worker;
   range.first_batch = Planted(Bug::kProgressForgotten) ? 0 : range.batches_done;
   held_[worker].insert({range.order, index});
+  NoteSpare(worker);
+}
+
+std::optional<uint32_t> LeaseBook::SpareOf(NodeId worker) const {
+  const auto held = held_.find(worker);
+  if (policy_ != Policy::kDynamic || held == held_.end() || held->second.size() < 2) return std::nullopt;
+  const auto latest = std::max_element(held->second.begin(), held->second.end(), [&](const auto& a, const auto& b) {
+    return ranges_[a.second].lease < ranges_[b.second].lease;
+  });
+  const Range& range = ranges_[latest->second];
+  return range.batches_done == range.first_batch ? std::optional(latest->second) : std::nullopt;
+}
+
+void LeaseBook::NoteSpare(NodeId worker) {
+  if (SpareOf(worker)) {
+    spare_.insert(worker);
+  } else {
+    spare_.erase(worker);
+  }
+}
+
+bool LeaseBook::Relieve() {
+  NodeId busiest;
+  uint32_t most = 0;
+  for (const NodeId worker : spare_) {
+    uint32_t left = 0;
+    for (const auto& [order, index] : held_.at(worker))
+      left += ranges_[index].plan.batches - ranges_[index].batches_done;
+    if (left <= most) continue;
+    most = left;
+    busiest = worker;
+  }
+  if (most == 0) return false;
+  const uint32_t index = *SpareOf(busiest);
+  held_.at(busiest).erase({ranges_[index].order, index});
+  Free(index);
+  NoteSpare(busiest);
+  relieved_.push_back(busiest);
+  return true;
 }
 
 bool LeaseBook::Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease) {
   bool granted = false;
   if (policy_ == Policy::kDynamic) {
     const auto held = held_.find(worker);
+    if (free_count_ == 0 && (held == held_.end() || held->second.empty())) Relieve();
     for (size_t count = held == held_.end() ? 0 : held->second.size(); count < ahead && free_count_ > 0; ++count) {
       // Its own first, then nobody's, then the ranges of whoever has most left.
       auto from = free_.find(worker);
@@ -200,7 +245,7 @@ bool LeaseBook::AssignLanes(const std::vector<NodeId>& workers) {
 }
 
 bool LeaseBook::NothingFor(NodeId worker) const {
-  if (policy_ == Policy::kDynamic) return free_count_ == 0;
+  if (policy_ == Policy::kDynamic) return free_count_ == 0 && spare_.empty();
   const auto lanes = lanes_of_.find(worker);
   if (lanes == lanes_of_.end()) return true;
   return std::all_of(lanes->second.begin(), lanes->second.end(), [&](uint32_t lane) {

@@ -7,13 +7,17 @@
 // - static (BSP): range r belongs to lane r mod L for the whole pass. A lane is held by one worker at a time, so which
 //   batch is computed at which clock is a function of the seed and L alone.
 // - dynamic (SSP, ASP, statistics, evaluation): a free range goes to whoever asks, preferably to the worker that
-//   had it in an earlier pass and so may still have its rows in memory. Each worker has a lane of its own.
+//   had it in an earlier pass and so may still have its rows in memory. Each worker has a lane of its own. When none is
+//   free any more, a worker without work takes over a range that another holds but has not begun, so that at a pass's
+// end
+//   nobody waits for more than the range that somebody slower is at.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -32,14 +36,14 @@ class LeaseBook {
 
   struct Range {
     PlannedRange plan;
-    uint32_t order = 0;              // static: position in its lane's queue; dynamic: in the pass
-    LaneId lane;                     // static
-    uint64_t first_clock = 0;        // static: of its batch 0
+    uint32_t order = 0;        // static: position in its lane's queue; dynamic: in the pass
+    LaneId lane;               // static
+    uint64_t first_clock = 0;  // static: of its batch 0
     bool done = false;
-    uint64_t lease = 0;              // number of the current grant; 0: not leased
+    uint64_t lease = 0;  // number of the current grant; 0: not leased
     NodeId holder;
-    uint32_t batches_done = 0;       // acknowledged, from the start
-    uint32_t first_batch = 0;        // of the current grant
+    uint32_t batches_done = 0;  // acknowledged, from the start
+    uint32_t first_batch = 0;   // of the current grant
     // Counted under earlier grants, and under the current one so far.
     uint64_t base_examples = 0, examples = 0;
     double base_loss = 0, loss = 0;
@@ -68,19 +72,28 @@ class LeaseBook {
   const Range& range(RangeId id) const { return ranges_.at(id.value); }
   size_t size() const { return ranges_.size(); }
   bool all_done() const { return done_count_ == ranges_.size(); }
+  // Dynamic: the holders that a range was taken from since the last call. The sooner they know, the less is computed
+  // twice.
+  std::vector<NodeId> TakeRelieved() { return std::exchange(relieved_, {}); }
   // True if there is nothing left to lease out to this worker.
   bool NothingFor(NodeId worker) const;
 
   // Of all ranges, done and under way.
   uint64_t examples() const { return examples_; }
   uint64_t bad_rows() const { return bad_rows_; }
-  double loss_sum() const;         // in the order of the ranges, so that equal runs print equal sums; walks all of them
-  double running_loss() const { return running_loss_; }      // the same but for rounding, without the walk
+  double loss_sum() const;  // in the order of the ranges, so that equal runs print equal sums; walks all of them
+  double running_loss() const { return running_loss_; }  // the same but for rounding, without the walk
   std::vector<NodeId> LastHolders() const { return last_holder_; }
 
  private:
   void Free(uint32_t index);
   void Lease(NodeId worker, uint32_t index, uint64_t& next_lease);
+  // The range of a worker that was granted last, if it has another one to work on and nothing is known to be done of
+  // it.
+  std::optional<uint32_t> SpareOf(NodeId worker) const;
+  void NoteSpare(NodeId worker);
+  // Frees a spare range of whoever has most to do; false if there is none.
+  bool Relieve();
   void GiveLane(uint32_t lane, NodeId worker);
 
   Policy policy_;
@@ -89,17 +102,19 @@ class LeaseBook {
   uint64_t examples_ = 0, bad_rows_ = 0;
   double running_loss_ = 0;
   std::vector<NodeId> last_holder_;
-  std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> held_;   // (order, range) by worker
+  std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> held_;  // (order, range) by worker
 
   // Dynamic: free ranges as (order, range), by the worker that had them before (NodeId(0): nobody).
   std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> free_;
   size_t free_count_ = 0;
+  std::set<NodeId> spare_;  // workers with a SpareOf()
+  std::vector<NodeId> relieved_;
 
   // Static, by lane.
   std::vector<std::vector<uint32_t>> queue_;
   std::vector<uint32_t> first_open_;  // position in the queue of its first range that is not done
   std::vector<NodeId> lane_holder_;
-  std::map<NodeId, std::set<uint32_t>> lanes_of_;            // by holder; NodeId(0): nobody's
+  std::map<NodeId, std::set<uint32_t>> lanes_of_;  // by holder; NodeId(0): nobody's
   std::vector<uint64_t> lane_end_;
 };
 

@@ -311,8 +311,10 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   NoteJobs();
   if (traces_.on(now)) MarkPass(now);
   if (Job* job = Current()) {
+    const std::vector<NodeId> relieved = job->TakeRelieved();
     for (Node* worker : members_.Alive(pb::WORKER)) {
-      if (worker->poked || !job->HasWorkFor(*worker)) continue;
+      const bool told_anew = std::find(relieved.begin(), relieved.end(), worker->id) != relieved.end();
+      if (worker->poked || (!told_anew && !job->HasWorkFor(*worker))) continue;
       worker->poked = true;
       Message poke;
       poke.header.mutable_report_now();

@@ -2,6 +2,8 @@
 # Measures Sheaf beside its limits, in turns in one run: raw TCP, raw ZeroMQ and a bare table with the same bytes.
 #
 #   scripts/bench.sh kv                pushes and pulls against one server, against raw request and reply
+#   scripts/bench.sh train             reading, and training through processes, against one process without a wire
+#   scripts/bench.sh scale             two servers and two workers, against one of each
 #   --json FILE                        write the rows as JSON too
 #   --only TEXT                        only cases whose "NAME PARAMS" contains TEXT
 #   --rows N                           of the large tables (default 10,000,000, which takes 12 GiB of memory)
@@ -19,7 +21,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv) suites+=("$1") ;;
+    kv | train | scale) suites+=("$1") ;;
     --json | --only | --rows) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
     -h | --help) usage; exit 0 ;;
@@ -32,7 +34,8 @@ done
 scripts/setup.sh
 mkdir -p build/release
 log=build/release/bench-build.log
-if ! { cmake --preset release && cmake --build --preset release -j "$jobs" --target sheaf-bench; } >"$log" 2>&1; then
+programs=(sheaf-bench sheaf sheaf-scheduler sheaf-server sheaf-worker)
+if ! { cmake --preset release && cmake --build --preset release -j "$jobs" --target "${programs[@]}"; } >"$log" 2>&1; then
   tail -n 40 "$log"
   die "the build failed (whole log: $log)"
 fi

@@ -65,6 +65,14 @@ uint32_t PassClock::LanesAt(uint64_t clock) const {
       lanes_.begin(), lanes_.end(), [clock](const Lane& lane) { return lane.start <= clock && clock < lane.end; }));
 }
 
+uint64_t PassClock::front() const {
+  uint64_t front = 0;
+  for (const Lane& lane : lanes_) {
+    if (lane.clock() != kEnded && lane.clock() > lane.start) front = std::max(front, lane.clock());
+  }
+  return front;
+}
+
 std::optional<LaneId> PassClock::Slowest() const {
   for (const Lane& lane : lanes_) {
     if (lane.clock() == frontier_ && frontier_ != kEnded) return lane.id;

@@ -34,6 +34,9 @@ class PassClock {
   uint64_t last_end() const;
   // Lanes that compute clock `clock`.
   uint32_t LanesAt(uint64_t clock) const;
+  // The clock of the lane that has come furthest, of those that have finished one and are not at their end: a lane that
+  // joins ahead of the others has been nowhere yet. 0 if there is none.
+  uint64_t front() const;
   // The first lane that stands at the frontier: the one that others wait for.
   std::optional<LaneId> Slowest() const;
 

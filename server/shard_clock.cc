@@ -58,7 +58,8 @@ void ShardCore::Impl::FinishClock(const Push& push, Outbox& out) {
   for (const uint32_t p : push.part->partitions) {
     PassClock& clock = Owned(p).passes.at(key).clock;
     const uint64_t before = clock.frontier();
-    clock.Finish(lane, push.progress->clock());
+    const uint64_t last = push.progress->clock();
+    for (uint64_t each = last - push.progress->skipped(); each <= last; ++each) clock.Finish(lane, each);
     moved |= clock.frontier() != before;
   }
   if (!moved) return;
@@ -171,6 +172,12 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
     undo.weights.assign(before.begin() + static_cast<ptrdiff_t>(begin[i] * dim),
                         before.begin() + static_cast<ptrdiff_t>(begin[i + 1] * dim));
   }
+}
+
+std::optional<uint64_t> ShardCore::Impl::FrontOf(const pb::Progress& progress, uint32_t partition) const {
+  const PassKey key{progress.job(), progress.pass()};
+  if (passes.at(key).roster.mode() != pb::ConsistencySpec::SSP) return std::nullopt;
+  return Owned(partition).passes.at(key).clock.front();
 }
 
 std::string ShardCore::Impl::WaitingFor(const PassKey& pass, std::span<const uint32_t> named, uint64_t clock) const {

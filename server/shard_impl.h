@@ -114,6 +114,8 @@ struct ShardCore::Impl {
   // ---- clocks (shard_clock.cc)
   // Finishes the clock of a push in all its partitions, applies what is complete, and answers parked pulls.
   void FinishClock(const Push& push, Outbox& out);
+  // SSP: how far the furthest lane has come, for the answer to a training request.
+  std::optional<uint64_t> FrontOf(const pb::Progress& progress, uint32_t partition) const;
   void ApplyCompleteClocks(const PassKey& key, const Pass& pass);
   void ApplyClock(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts);
   void ApplyClockToTable(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts,

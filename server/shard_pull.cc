@@ -148,7 +148,10 @@ void ShardCore::Impl::AnswerPull(const Pull& pull, Outbox& out) {
   pb::PullReply& reply = *message.header.mutable_pull_reply();
   for (const uint32_t p : pull.part.partitions) reply.add_lsn(Owned(p).lsn.value);
   message.values = ReadRows(pull.part, pull.progress ? &*pull.progress : nullptr);
-  if (pull.progress) NoteStaleness(pull);
+  if (pull.progress) {
+    NoteStaleness(pull);
+    if (const auto front = FrontOf(*pull.progress, pull.part.partitions.front())) reply.set_front(*front);
+  }
   out.Send(pull.from, std::move(message));
   ++counters.pulls_answered;
 }

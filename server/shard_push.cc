@@ -145,6 +145,12 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
     return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " has clocks ",
                   lane.start_clock(), " to ", end, " (exclusive), not ", progress.clock());
   }
+  if (progress.skipped() > 0 &&
+      (pass->roster.mode() != pb::ConsistencySpec::SSP || progress.skipped() > progress.clock() - lane.start_clock() ||
+       progress.skipped() >= SeqWindow::kWindow)) {
+    return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " cannot leave out ",
+                  progress.skipped(), " clocks before ", progress.clock());
+  }
   if (pass->bsp() && request.pull_after()) {
     return Refuse(pb::Refusal::INVALID,
                   "in BSP a push is applied when its clock is complete: it cannot be answered with new values");
@@ -335,6 +341,9 @@ void ShardCore::Impl::AnswerPush(const Push& push, bool duplicate, Outbox& out) 
   // For a duplicate the LSN may be a later one than of the first time: who waits for it sees the push all the same.
   for (const uint32_t p : push.part->partitions) reply.add_lsn(Owned(p).lsn.value);
   if (duplicate) reply.set_duplicate(true);
+  if (push.key.pass && push.progress) {
+    if (const auto front = FrontOf(*push.progress, push.part->partitions.front())) reply.set_front(*front);
+  }
   if (push.pull_after) message.values = ReadRows(*push.part, nullptr);
   out.Send(push.from, std::move(message));
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/base/planted_bug.h"
+#include "common/base/seq_window.h"
 #include "common/base/strings.h"
 #include "common/job/job_validate.h"
 #include "common/net/envelope.h"
@@ -216,7 +217,10 @@ void WorkerCore::DropLease(uint64_t number) {
   }
   const bool counts_on = Updates(it->second.grant) && !IsStatic(it->second) && !Planted(Bug::kClockLeftOut);
   for (const BatchState& state : it->second.states) {
-    if (counts_on && state.has_clock && state.stage != Stage::kDone) ClockOf(it->second).unfinished.insert(state.clock);
+    if (counts_on && state.has_clock && state.stage != Stage::kDone) {
+      std::set<uint64_t>& unfinished = ClockOf(it->second).unfinished;
+      for (uint64_t clock = state.clock - state.skipped; clock <= state.clock; ++clock) unfinished.insert(clock);
+    }
     pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
     pushing_ -= state.stage == Stage::kPushing;
   }
@@ -305,6 +309,34 @@ pb::Progress WorkerCore::ProgressOf(const Lease& lease, const BatchState& state)
   return progress;
 }
 
+// The clock of a batch that is about to be pulled. Under SSP a lane that is behind leaves clocks out: the furthest lane
+// does
+// more batches than we do, and would have to wait for us for ever. It is never set beyond the last clock that some lane
+// has
+// finished: that lane's pull at this clock was answered, so ours waits for nobody who could be waiting for us.
+void WorkerCore::TakeClock(const Lease& lease, uint32_t batch, BatchState& state) {
+  // Below it lanes are to keep step with each other.
+  constexpr uint32_t kLeastStaleness = 2;
+  constexpr uint64_t kMostSkipped = SeqWindow::kWindow / 2;
+  LaneClock& clock = ClockOf(lease);
+  state.has_clock = true;
+  if (IsStatic(lease)) {
+    state.clock = lease.grant.first_clock() + batch;
+    return;
+  }
+  if (!clock.unfinished.empty()) {
+    state.clock = clock.unfinished.extract(clock.unfinished.begin()).value();
+    return;
+  }
+  const pb::ConsistencySpec& consistency = jobs_.at(lease.grant.job()).brief.spec().consistency();
+  if (lease.grant.kind() == pb::TRAIN && consistency.mode() == pb::ConsistencySpec::SSP &&
+      consistency.staleness() >= kLeastStaleness && clock.front > clock.next + 1) {
+    state.skipped = std::min(clock.front - 1 - clock.next, kMostSkipped);
+  }
+  state.clock = clock.next + state.skipped;
+  clock.next = state.clock + 1;
+}
+
 bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   Lease* first = nullptr;
   for (auto& [number, lease] : leases_) {
@@ -328,15 +360,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   const uint32_t batch = first->next++;
   BatchState& state = first->states[batch];
   if (Updates(first->grant)) {
-    LaneClock& clock = ClockOf(*first);
-    state.has_clock = true;
-    if (IsStatic(*first)) {
-      state.clock = first->grant.first_clock() + batch;
-    } else if (!clock.unfinished.empty()) {
-      state.clock = clock.unfinished.extract(clock.unfinished.begin()).value();
-    } else {
-      state.clock = clock.next++;
-    }
+    TakeClock(*first, batch, state);
   }
   ++pulling_;
   const std::vector<TableKeys> needs =
@@ -419,6 +443,7 @@ void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, Time
   BatchState& state = lease.states[batch];
   PushOptions options;
   options.progress = ProgressOf(lease, state);
+  if (state.skipped > 0 && !Planted(Bug::kSkipUntold)) options.progress->set_skipped(state.skipped);
   options.identity = {lease.grant.job() << 32 | lease.grant.pass(), lease.grant.range(), batch};
   options.example_count = static_cast<uint32_t>(lease.batches[batch]->size());
   if (lease.grant.kind() == pb::TRAIN) options.codec = jobs_.at(lease.grant.job()).brief.spec().wire().push();
@@ -503,6 +528,10 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
     return;
   }
   BatchState& state = lease.states[batch];
+  if (state.has_clock) {
+    LaneClock& clock = ClockOf(lease);
+    clock.front = std::max(clock.front, completion.front);
+  }
   if (state.stage == Stage::kPulling) {
     if (tracing()) options_.trace->End(pb::PULL, 0, state.sent, lease.grant.range(), batch);
     if (!Updates(lease.grant)) silence_ = overload_ = {};   // where there are pushes, they tell: they go to every shard
@@ -513,7 +542,7 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
   --pushing_;
   if (tracing()) options_.trace->End(pb::PUSH, 0, state.sent, lease.grant.range(), batch);
   silence_ = overload_ = {};
-  ++ClockOf(lease).acknowledged;
+  ClockOf(lease).acknowledged += 1 + state.skipped;
   BatchDone(lease, batch);
 }
 

@@ -79,6 +79,7 @@ class WorkerCore {
     Stage stage = Stage::kWaiting;
     uint64_t clock = 0;
     bool has_clock = false;
+    uint64_t skipped = 0;                    // clocks right before it that the lane leaves out
     OperationId operation = 0;
     TimePoint sent;                          // of the operation, if it is traced
     std::vector<Floats> pulled;
@@ -106,6 +107,7 @@ class WorkerCore {
     uint64_t start = 0;
     uint64_t next = 0;
     std::set<uint64_t> unfinished;           // of leases dropped half-way: a lane must leave no clock out
+    uint64_t front = 0;                      // SSP: of the lane that has come furthest, as last heard
     uint64_t acknowledged = 0;               // clocks acknowledged so far: for the scheduler's picture only
   };
   struct OperationOf {
@@ -146,6 +148,7 @@ class WorkerCore {
   static bool Updates(const pb::LeaseGrant& grant);
   pb::Progress ProgressOf(const Lease& lease, const BatchState& state) const;
   LaneClock& ClockOf(const Lease& lease);
+  void TakeClock(const Lease& lease, uint32_t batch, BatchState& state);
   std::string WaitingFor(TimePoint now) const;
   bool tracing() const { return options_.trace != nullptr && options_.trace->on(); }
   pb::WaitCause CauseOfWait() const;

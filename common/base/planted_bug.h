@@ -39,6 +39,7 @@ enum class Bug {
   kReportsUnacknowledged,  // batches count as done when they are begun
   kLanesBlockEachOther,    // BSP: pulls that wait keep the batch that they wait for from being begun
   kLanesByArrival,         // BSP: batches of several lanes in the order of their leases, not of their clocks
+  kSkipUntold,             // SSP: a lane that is behind leaves clocks out without saying so
   kClockLeftOut,           // a dropped lease's unfinished clocks are never used
   // Scheduler.
   kLeaseNumberReused,      // a range is leased again under the number it had

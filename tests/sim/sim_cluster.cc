@@ -255,7 +255,10 @@ void SimCluster::NotePush(const pb::PushRequest& push) {
   if (progress.job() != job_) return;
   const ClockName clock{progress.pass(), progress.lane(), progress.clock()};
   const BatchName batch{progress.pass(), static_cast<uint32_t>(push.stream_low()), static_cast<uint32_t>(push.seq())};
-  batches_of_clock_[clock].insert(batch);
+  // Clocks that were left out are finished by this push too.
+  for (uint64_t each = progress.clock() - progress.skipped(); each <= progress.clock(); ++each) {
+    batches_of_clock_[{progress.pass(), progress.lane(), each}].insert(batch);
+  }
   if (Bsp() && clock_of_batch_.try_emplace(batch, clock).first->second != clock) {
     Violation("clocks", BatchText(batch) + " was computed at two clocks, the second is " +
                             std::to_string(progress.clock()) + " of lane " + std::to_string(progress.lane()));

@@ -37,7 +37,43 @@ TEST_F(LeaseBookTest, HandsEachRangeToOneWorkerOnly) {
   EXPECT_TRUE(book.Grant(kB, 10, next_lease_));
   EXPECT_EQ(book.Held(kA).size(), 2u);
   EXPECT_EQ(book.Held(kB).size(), 3u);
-  EXPECT_FALSE(book.Grant(kC, 1, next_lease_));
+  for (const NodeId worker : {kA, kB}) {
+    for (const RangeId range : book.Held(worker)) Report(book, worker, range, 1, false, 10);
+  }
+  EXPECT_FALSE(book.Grant(kC, 1, next_lease_)) << "all are begun";
+}
+
+TEST_F(LeaseBookTest, GivesAnIdleWorkerWhatTheBusiestHasNotBegun) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 5, 0);
+  book.Grant(kA, 2, next_lease_);
+  book.Grant(kB, 3, next_lease_);
+  EXPECT_FALSE(book.NothingFor(kC));
+  EXPECT_TRUE(book.Grant(kC, 2, next_lease_)) << "of B, who has most to do";
+  EXPECT_EQ(book.Held(kB).size(), 2u);
+  EXPECT_EQ(book.Held(kC), std::vector<RangeId>{RangeId(4)});
+  EXPECT_EQ(book.TakeRelieved(), std::vector<NodeId>{kB});
+  EXPECT_FALSE(book.Grant(kC, 2, next_lease_)) << "it has work";
+  // What B did of it unknown to us counts for nobody, and is done again: the servers recognise it.
+  pb::LeaseState late;
+  late.set_range(4);
+  late.set_lease(5);
+  late.set_batches_done(4);
+  late.set_finished(true);
+  late.set_examples(40);
+  EXPECT_FALSE(book.Update(kB, late));
+  EXPECT_TRUE(Report(book, kC, RangeId(4), 4, true, 40));
+  EXPECT_EQ(book.examples(), 40u);
+}
+
+TEST_F(LeaseBookTest, LeavesEveryWorkerWhatItIsAt) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 2, 0);
+  book.Grant(kA, 2, next_lease_);
+  EXPECT_TRUE(book.Grant(kB, 2, next_lease_));
+  EXPECT_EQ(book.Held(kA), std::vector<RangeId>{RangeId(0)}) << "granted first, so it is at it";
+  EXPECT_TRUE(book.NothingFor(kC));
+  EXPECT_FALSE(book.Grant(kC, 2, next_lease_));
+  book.Release(kA);
+  EXPECT_FALSE(book.NothingFor(kC));
 }
 
 TEST_F(LeaseBookTest, ContinuesADeadWorkersRangeAtTheFirstUnacknowledgedBatch) {

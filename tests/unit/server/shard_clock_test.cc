@@ -226,6 +226,41 @@ TEST_F(ShardCoreSsp, LetsALaneBeAheadByTheStalenessAndNoMore) {
   EXPECT_EQ(Floats(items[1].message)[0], -4);
 }
 
+TEST_F(ShardCoreSsp, FinishesTheClocksThatALaneLeavesOut) {
+  AddRoster(pb::ConsistencySpec::SSP, 2);  // staleness 2
+  Install();
+  for (uint64_t clock = 0; clock < 3; ++clock) Ask(MakePush({}, clock, At(0, clock)));
+  EXPECT_EQ(Refusal(MakePull({}, At(0, 3))), "NOT_YET");
+  pb::Progress late = At(1, 2);
+  late.set_skipped(2);
+  const auto items = Send(MakePush({}, 0, late, 1), kOtherClient);
+  ASSERT_EQ(items.size(), 2U) << "nobody waits for clocks 0 and 1 of lane 1 any more";
+  EXPECT_TRUE(Ask(MakePull({}, At(0, 5))).header.has_pull_reply());
+  EXPECT_EQ(Refusal(MakePull({}, At(0, 6))), "NOT_YET");
+}
+
+TEST_F(ShardCoreSsp, TellsHowFarTheFurthestLaneHasCome) {
+  pb::Roster& roster = AddRoster(pb::ConsistencySpec::SSP, 2);
+  pb::Lane& joiner = *roster.add_lane();  // starts ahead, and has been nowhere yet
+  joiner.set_lane(2);
+  joiner.set_start_clock(9);
+  Install();
+  EXPECT_EQ(Ask(MakePull({}, At(1, 0))).header.pull_reply().front(), 0U);
+  EXPECT_EQ(Ask(MakePush({}, 0, At(0, 0))).header.push_reply().front(), 0U) << "as of before this push";
+  EXPECT_EQ(Ask(MakePush({}, 1, At(0, 1))).header.push_reply().front(), 1U);
+  EXPECT_EQ(Ask(MakePull({}, At(1, 0))).header.pull_reply().front(), 2U);
+}
+
+TEST_F(ShardCoreSsp, RefusesToLeaveOutClocksThatAreNotThere) {
+  AddRoster(pb::ConsistencySpec::SSP, 2);
+  Install();
+  pb::Progress progress = At(0, 3);
+  progress.set_skipped(4);
+  EXPECT_EQ(Refusal(MakePush({}, 0, progress)), "INVALID");
+  progress.set_skipped(~uint64_t{0});
+  EXPECT_EQ(Refusal(MakePush({}, 0, progress)), "INVALID");
+}
+
 TEST_F(ShardCoreSsp, TakesPushesOfALaneInAnyOrder) {
   AddRoster(pb::ConsistencySpec::SSP, 1).set_staleness(0);
   Install();

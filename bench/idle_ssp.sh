@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# How much of its time the faster of two workers has nothing to compute, under SSP(8), the other being slowed to half.
+#
+#   bench/idle_ssp.sh [RUNS=5]
+#
+# One scheduler, one server, two workers on planted clicks; the second worker may use half a processor (a control group
+# with a period of 10 ms), the first a whole one, so two processors have room for the server beside them. Batches are
+# large, so that a worker computes most of the time. Idle is what the trace says of a worker from its first batch to its
+# last, the ends of epochs included: no batch to compute for want of a lease, a pull's answer or a push's (reading the
+# rows in the first epoch is not counted: it has nothing to do with the other worker). Needs root. Prints the shares of
+# each run, and the median of the faster worker's idle share; the exit status is 1 if that is over 2 %.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+runs=${1:-5}
+bin=build/release/bin
+[[ -x $bin/sheaf ]] || { echo "no $bin/sheaf: run scripts/quickstart.sh first" >&2; exit 1; }
+# shellcheck source=bench/cpu_groups.sh
+source bench/cpu_groups.sh
+work=$(mktemp -d)
+cleanup() {
+  local running
+  mapfile -t running < <(jobs -p)
+  ((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
+  wait || true
+  remove_groups
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+$bin/sheaf datagen ctr --rows 4000000 --out "$work/rows.tsv" >"$work/log" 2>&1
+cat >"$work/job.textproto" <<'JOB'
+name: "idle"
+data { format: CLICKS train: "rows.tsv" }
+model { kind: FACTORIZATION_MACHINE loss: LOGISTIC factors: 32 init_stddev: 0.05 }
+optimizer { kind: ADAGRAD learning_rate: 0.1 }
+train { workers: 2 epochs: 6 batch_size: 32768 range_batches: 2 }
+consistency { mode: SSP staleness: 8 }
+JOB
+
+once() {
+  local pids=() address=$work/address workers=0
+  rm -f "$address" "$work/trace.json"
+  $bin/sheaf-scheduler --port=0 --address_file="$address" 2>>"$work/log" &
+  pids+=($!)
+  while [[ ! -s $address ]]; do sleep 0.05; done
+  $bin/sheaf-server --port=0 --scheduler="$(<"$address")" 2>>"$work/log" &
+  pids+=($!)
+  for share in 100 50; do
+    make_group "sheaf-bench-$share" "$share"
+    (echo $BASHPID >"$groups/sheaf-bench-$share/cgroup.procs" &&
+      exec $bin/sheaf-worker --data="$work" --scheduler="$(<"$address")" 2>>"$work/log") &
+    pids+=($!)
+    workers=$((workers + 1))
+    # One after the other, so that worker-0 is the faster one.
+    until (($($bin/sheaf status --scheduler "$(<"$address")" | grep -c '^worker-.*alive') == workers)); do
+      sleep 0.05
+    done
+  done
+  $bin/sheaf run "$work/job.textproto" --scheduler "$(<"$address")" --quiet --trace "$work/trace.json" \
+    >"$work/out" 2>"$work/shares" || { tail "$work/log" "$work/out" "$work/shares" >&2; exit 1; }
+  cat "$work/shares" >&2
+  awk '$1 == "worker-0" { print $7 + $11 + $13 }' "$work/shares"
+  kill "${pids[@]}"
+  wait "${pids[@]}" || true
+}
+
+for ((run = 0; run < runs; ++run)); do once; done | sort -n >"$work/idle"
+idle=$(sed -n "$(((runs + 1) / 2))p" "$work/idle")
+echo "idle share of the faster worker, median of $runs: $idle % (at most 2 %)"
+awk "BEGIN { exit !($idle <= 2) }"

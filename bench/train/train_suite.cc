@@ -1,0 +1,81 @@
+#include "bench/train/train_suite.h"
+
+#include <fstream>
+
+#include "bench/train/job_run.h"
+#include "bench/train/one_process.h"
+#include "bench/train/reader_suite.h"
+#include "bench/train/sample_rows.h"
+#include "bench/train/temp_folder.h"
+#include "common/base/strings.h"
+#include "common/runtime/memory.h"
+
+namespace sheaf::bench {
+namespace {
+
+Status WriteRows(const std::string& folder, size_t rows) {
+  std::ofstream file(folder + "/rows", std::ios::binary);
+  file << LibsvmRows(rows, LibsvmValues::kOnes, 1);
+  if (!file.flush()) return Fail(ErrorCode::kIo, "cannot write into ", folder);
+  return {};
+}
+
+pb::JobSpec LibsvmJob(uint32_t batch_size, uint32_t epochs) {
+  pb::JobSpec spec;
+  spec.set_name("bench");
+  spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
+  spec.mutable_data()->add_train("rows");
+  spec.mutable_model()->set_loss(pb::ModelSpec::LOGISTIC);
+  spec.mutable_optimizer()->set_kind(pb::OptimizerSpec::ADAGRAD);
+  spec.mutable_train()->set_batch_size(batch_size);
+  spec.mutable_train()->set_range_batches(4);
+  spec.mutable_train()->set_epochs(epochs);
+  spec.mutable_consistency()->set_mode(pb::ConsistencySpec::SSP);
+  spec.mutable_consistency()->set_staleness(8);
+  return spec;
+}
+
+Status RunLinear(Suite& suite, uint32_t epochs) {
+  Case linear;
+  linear.name = "train linear";
+  linear.params = StrCat("batch 10,000, ", epochs, epochs == 1 ? " epoch" : " epochs");
+  linear.unit = "ex/s";
+  if (!suite.Wanted(linear.name, linear.params)) return {};
+  const TempFolder folder;
+  SHEAF_RETURN_IF_ERROR(WriteRows(folder.path(), 1'000'000));
+  const pb::JobSpec spec = LibsvmJob(10'000, epochs);
+  linear.ours = [&] { return ExamplesPerSecond(spec, folder.path(), {}); };
+  linear.limit_name = "one process, no wire";
+  linear.limit = [&] { return TrainInOneProcess(spec, folder.path()); };
+  linear.bar = Bar::AtLeast(0.6);
+  return suite.Run(linear);
+}
+
+}  // namespace
+
+Status RunTrain(const TrainOptions& options, Suite& suite) {
+  KeepFreedMemory();  // as every process of ours does
+  SHEAF_RETURN_IF_ERROR(RunReaders({.seconds = options.seconds}, suite));
+  SHEAF_RETURN_IF_ERROR(RunLinear(suite, 1));
+  return RunLinear(suite, 10);
+}
+
+Status RunScale(Suite& suite) {
+  Case scale;
+  scale.name = "2 + 2 processes";
+  scale.params = "FM, 16 factors, batch 4,096";
+  scale.unit = "ex/s";
+  if (!suite.Wanted(scale.name, scale.params)) return {};
+  const TempFolder folder;
+  SHEAF_RETURN_IF_ERROR(WriteRows(folder.path(), 300'000));
+  pb::JobSpec spec = LibsvmJob(4096, 5);
+  spec.mutable_model()->set_kind(pb::ModelSpec::FACTORIZATION_MACHINE);
+  spec.mutable_model()->set_factors(16);
+  scale.ours = [&] { return ExamplesPerSecond(spec, folder.path(), {.servers = 2, .workers = 2}); };
+  scale.limit_name = "1 + 1 processes";
+  scale.limit = [&] { return ExamplesPerSecond(spec, folder.path(), {.servers = 1, .workers = 1}); };
+  scale.bar = Bar::AtLeast(1.3);
+  return suite.Run(scale);
+}
+
+}  // namespace sheaf::bench
