@@ -96,6 +96,24 @@ void RoughCounts::Add(const SimCluster& cluster) {
   duplicates += cluster.JobStatusNow().pushes_deduplicated();
 }
 
+std::vector<std::pair<const char*, uint64_t>> RoughCounts::Faults() const {
+  return {
+      {"workers crashed", faults.crashes},
+      {"workers left", faults.leaves},
+      {"workers joined in mid-run", faults.joins},
+      {"workers stopped", faults.pauses},
+      {"servers or schedulers stopped", faults.server_pauses},
+      {"links cut one way", faults.cuts},
+      {"jobs cancelled at work, with another behind", faults.cancels},
+      {"messages lost", network.lost},
+      {"messages duplicated", network.duplicated},
+      {"messages out of order", network.reordered},
+      {"messages late by 0.5 s or more", network.late},
+      {"pushes recognised as duplicates", duplicates},
+      {"looks at a pull's staleness", staleness_checks},
+  };
+}
+
 std::string RunRough(uint64_t seed, RoughCounts& counts) {
   const SimOptions options = RoughOptions(seed);
   SimCluster cluster(options);

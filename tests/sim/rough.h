@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/sim/sim_cluster.h"
 
@@ -19,6 +21,8 @@ struct RoughCounts {
   uint64_t duplicates = 0;  // pushes that servers recognised
 
   void Add(const SimCluster& cluster);
+  // Every kind of fault, and of what only faults bring about.
+  std::vector<std::pair<const char*, uint64_t>> Faults() const;
 };
 
 // Runs the seed's cluster; a BSP job once more without faults, on one shard: not one bit of the rows may differ.
