@@ -5,6 +5,7 @@
 #include "common/base/check.h"
 #include "common/base/planted_bug.h"
 #include "common/base/strings.h"
+#include "common/net/config_update.h"
 #include "common/net/envelope.h"
 
 namespace sheaf {
@@ -100,7 +101,7 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
     if (!leaving_) link_.OnUnknown(now, out);
     return;
   }
-  if (orders.has_config()) TakeConfig(orders.config());
+  if (orders.has_config_update()) TakeConfig(orders.config_update());
   may_leave_ = orders.may_leave();
   if (failure_told_) failure_.reset();  // not one that came up after the report was sent
   if (orders.plan_received()) plan_.reset();
@@ -141,8 +142,10 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   }
 }
 
-void WorkerCore::TakeConfig(const pb::ClusterConfig& config) {
-  if (config.generation() <= client_.config().generation()) return;
+void WorkerCore::TakeConfig(const std::string& update) {
+  pb::ClusterConfig config = client_.config();
+  // One that cannot be applied is left: the next report names the generation that is here.
+  if (!ApplyConfigUpdate(update, config) || config.generation() <= client_.config().generation()) return;
   for (const pb::ServerInfo& server : config.server()) {
     for (const pb::ShardEndpoint& shard : server.shard()) {
       if (connected_.insert(PeerId(shard.peer())).second) to_connect_.emplace_back(shard.peer(), shard.address());

@@ -264,21 +264,28 @@ void SimCluster::NotePush(const pb::PushRequest& push) {
 
 // Called after every event of the scheduler, before what it says leaves.
 void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
-  for (const auto& item : scheduler_->out.items()) {
-    const pb::Header& header = item.message.header;
-    const pb::ClusterConfig& config =
-        header.has_worker_orders() ? header.worker_orders().config() : header.server_orders().config();
+  const pb::ClusterConfig& config = scheduler_->core.config();
+  generation_before_event_ = lanes_of_generation_;
+  if (config.generation() > lanes_of_generation_) {
+    lanes_of_generation_ = config.generation();
     for (const pb::Roster& roster : config.roster()) {
       for (const pb::Lane& lane : roster.lane())
         lanes_[{config.generation(), roster.job(), roster.pass(), lane.lane()}] = lane.start_clock();
     }
+  }
+  for (const auto& item : scheduler_->out.items()) {
+    const pb::Header& header = item.message.header;
     if (header.has_worker_orders() && item.to == from) CheckGrants(header.worker_orders(), seen_generation);
   }
   scheduler_->Flush();
 }
 
 void SimCluster::CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation) {
-  const uint64_t generation = orders.has_config() ? orders.config().generation() : seen_generation;
+  pb::ConfigUpdate update;
+  SHEAF_CHECK(update.ParseFromString(orders.config_update()));
+  const uint64_t generation = orders.has_config_update() ? update.config().generation() : seen_generation;
+  // Two configurations can come of one event: what was in the first is not known here.
+  if (generation > generation_before_event_ && generation < lanes_of_generation_) return;
   for (const pb::LeaseGrant& grant : orders.lease()) {
     if (grant.kind() != pb::TRAIN) continue;
     const auto lane = lanes_.find({generation, grant.job(), grant.pass(), grant.lane()});

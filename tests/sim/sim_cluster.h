@@ -149,6 +149,7 @@ class SimCluster {
   std::map<BatchName, ClockName> clock_of_batch_;  // BSP
   // The lanes of each configuration: (generation, job, pass, lane) -> start.
   std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
+  uint64_t lanes_of_generation_ = 0, generation_before_event_ = 0;
 };
 
 }  // namespace sheaf::sim
