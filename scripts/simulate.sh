@@ -7,9 +7,9 @@
 #   --jobs J       processes at a time (default: the number of processors)
 #   --build DIR    a build of sim_cluster_test that is there already (default: the release preset, built first)
 #
-# Shows how far it is and for how long, then how often each fault came over all seeds. The exit status is 1 if a checker found
-# something (the seed is printed, and how to run it again) or if a fault of some kind came less than 100 times in 1,000 seeds or
-# more. Logs lie in DIR/simulate/.
+# Shows how far it is and for how long, then how often each fault came over all seeds. The exit status is 1 if a checker
+# found something (the seed is printed, and how to run it again) or if a fault of some kind came less than 100 times in
+# 1,000 seeds or more. Logs lie in DIR/simulate/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

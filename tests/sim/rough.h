@@ -14,9 +14,10 @@ SimOptions RoughOptions(uint64_t seed);
 
 // What happened in one run or in many.
 struct RoughCounts {
-  FaultCounts faults;
+  FaultCounts faults{};
   NetworkCounts network;
-  uint64_t staleness_checks = 0;
+  uint64_t staleness_checks = 0, statistics_checks = 0;
+  uint64_t tool_pushes = 0;
   uint64_t bsp_runs = 0;    // compared bit by bit with an undisturbed one
   uint64_t duplicates = 0;  // pushes that servers recognised
 

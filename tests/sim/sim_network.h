@@ -1,12 +1,14 @@
 // A simulated network: every transport of a cluster on one queue of events, one seeded generator and one clock.
 //
-// Same seed and same calls, same trace. Every message is encoded and decoded on its way, as on a real wire. It behaves as
-// ZmqTransport does where that matters: a message goes to whoever listens at the *address* its target was connected
+// Same seed and same calls, same trace. Every message is encoded and decoded on its way, as on a real wire. It behaves
+// as ZmqTransport does where that matters: a message goes to whoever listens at the *address* its target was connected
 // under, and is from the peer named in Connect; an unconnected peer can be answered once it was heard from.
-// Thread-safety: none. Ownership: borrows clock and generator; nodes own their SimTransport and must end before the network.
+// Thread-safety: none. Ownership: borrows clock and generator; nodes own their SimTransport and must end before the
+// network.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -34,10 +36,13 @@ struct LinkFaults {
 // How often the network did what.
 struct NetworkCounts {
   uint64_t delivered = 0;
-  uint64_t lost = 0;        // by chance, in a cut, or because nobody was there any more
+  uint64_t lost = 0;  // by chance, in a cut, or because nobody was there any more
   uint64_t duplicated = 0;
   uint64_t reordered = 0;   // arrived before a message that was sent earlier on the same link
   uint64_t late = 0;        // arrived half a second or more after they were sent
+  uint64_t slow = 0;        // went over a link slowed by Slow
+  uint64_t posthumous = 0;  // arrived when their sender had ended
+  uint64_t unclaimed = 0;   // were for a node that had ended
 };
 
 class SimNetwork;
@@ -65,17 +70,21 @@ class SimNetwork {
 
   SimNetwork(ManualClock& clock, Random& random) : clock_(clock), random_(random) {}
 
-  // A node that starts now and listens at `address` (empty: it only connects). `receiver` is called from Step. A node of
-  // the same id or address must have ended before.
+  // A node that starts now and listens at `address` (empty: it only connects). `receiver` is called from Step. A node
+  // of the same id or address must have ended before.
   std::unique_ptr<SimTransport> Start(PeerId self, const std::string& address, Receiver receiver);
 
   // Faults of all links, or of messages from one node to another (over those of all links).
   void SetFaults(const LinkFaults& faults) { faults_ = faults; }
   void SetFaults(PeerId from, PeerId to, const LinkFaults& faults) { link_faults_[{from, to}] = faults; }
-  // Messages from one node to another are lost from now on; one way only.
-  void Cut(PeerId from, PeerId to) { cuts_[{from, to}] = true; }
-  void Heal(PeerId from, PeerId to) { cuts_.erase({from, to}); }
-  // No faults, no cuts from now on; delays stay.
+  // Messages from one node to another are lost from now on; one way only. As many calls of Heal mend it as cut it.
+  void Cut(PeerId from, PeerId to) { ++cuts_[{from, to}]; }
+  void Heal(PeerId from, PeerId to);
+  // Messages from one node to another take so long from now on, until the call with zero.
+  void Slow(PeerId from, PeerId to, Duration at_least, Duration at_most);
+  // What the node sent last arrives once more, that much from now: whether it still runs or not.
+  void Haunt(PeerId from, Duration after);
+  // No faults, no cuts, no slow links from now on; the delays of SetFaults stay.
   void HealAll();
 
   // `action` is called from Step when the clock has moved on by `after`: ticks, faults, crashes.
@@ -96,8 +105,9 @@ class SimNetwork {
   struct Node {
     SimTransport* transport;
     Receiver receiver;
-    uint64_t start;                      // tells a restarted node from the one before
-    std::map<PeerId, PeerId> heard_from;  // who can be answered -> under which name it knows us
+    uint64_t start;                               // tells a restarted node from the one before
+    std::map<PeerId, PeerId> heard_from;          // who can be answered -> under which name it knows us
+    std::deque<std::function<void()>> sent_last;  // arrivals of its last messages
   };
   struct Event {
     TimePoint at;
@@ -119,8 +129,9 @@ class SimNetwork {
   Random& random_;
   std::map<PeerId, Node> nodes_;
   std::map<std::pair<PeerId, PeerId>, LinkFaults> link_faults_;
-  std::map<std::pair<PeerId, PeerId>, bool> cuts_;
-  std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival_;  // of messages that keep the link's order
+  std::map<std::pair<PeerId, PeerId>, uint32_t> cuts_;  // by how many
+  std::map<std::pair<PeerId, PeerId>, std::pair<Duration, Duration>> slow_;
+  std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival_;   // of messages that keep the link's order
   std::map<std::pair<PeerId, PeerId>, uint64_t> newest_arrived_;  // by the order of sending
   LinkFaults faults_;
   std::vector<Event> events_;  // a heap, the next one in front
