@@ -31,6 +31,7 @@ struct Node {
   pb::WorkerReport worker_report;   // the latest, of a worker (without plan and evaluation counts)
   uint32_t partitions = 0;          // of a server: how many it is primary of
   uint64_t sent_generation = 0;     // of a server: the configuration it has, or was sent last
+  uint64_t taken_generation = 0;    // of a server: the latest configuration it has said it has
   bool poked = false;               // asked to report since it last did
   uint64_t last_sequence = 0;       // of the latest worker report: overtaken reports are ignored
 

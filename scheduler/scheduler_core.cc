@@ -116,8 +116,10 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
     out.Send(from, std::move(reply));
     return;
   }
-  node->last_heard = now;
   const pb::ServerReport& report = message.header.server_report();
+  // One that takes no configuration does not hear us: as good as dead, although we hear it.
+  const uint64_t before = std::exchange(node->taken_generation, std::max(node->taken_generation, report.config_generation()));
+  if (node->taken_generation > before || before == config().generation()) node->last_heard = now;
   // Counters and generations only grow: an overtaken report would take them back.
   if (report.seen_generation() >= node->server_report.seen_generation()) node->server_report = report;
   if (report.leaving()) {
@@ -230,7 +232,7 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
     if (!job->holds_tables()) continue;
     job->Fail(ErrorCode::kUnavailable,
               node.name + " (" + node.registration.host() + ", pid " + std::to_string(node.registration.pid()) + ") " +
-                  (died ? "has not been heard for " +
+                  (died ? "has not been heard, or has taken no configuration, for " +
                               std::to_string(static_cast<int>(ToSeconds(options_.server_dead_after))) + " s"
                         : "was stopped") +
                   " and with it went " + std::to_string(node.partitions) + " of " +

@@ -449,7 +449,7 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
     // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped here,
     // and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a server that
     // refuses again and again has not the memory for this job; one that is silent to us, but not to the scheduler, cannot
-    // be reached from here, and another worker may do better.
+    // be reached from here, and another worker may do better. A server behind the configuration is for the scheduler to see.
     if (error.code == ErrorCode::kTimeout) {
       events_.push_back(error.message);
       if (NoteTrouble(silence_, now)) fatal_ = error;
@@ -459,6 +459,8 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
         overload_ = {};   // it is this job's trouble, not the next one's
         FailJob(lease.grant.job(), error);
       }
+    } else if (error.code == ErrorCode::kUnavailable) {
+      events_.push_back(error.message);
     } else if (error.code != ErrorCode::kClosed) {
       FailJob(lease.grant.job(), error);
     }

@@ -82,5 +82,23 @@ TEST(SimCluster, FinishesAnUndisturbedJobInEveryMode) {
   }
 }
 
+// Found by seed 6442: workers whose lanes one server had not heard of gave the whole job up.
+TEST(SimCluster, AJobOutlivesAServerThatHearsNoConfigurationForAWhile) {
+  for (auto mode : {pb::ConsistencySpec::SSP, pb::ConsistencySpec::ASP}) {
+    for (uint64_t seed = 1; seed <= 10; ++seed) {
+      SimOptions options;
+      options.seed = seed;
+      options.mode = mode;
+      options.job.rows = 2000;
+      options.client.deadline = std::chrono::seconds(1);
+      options.joins = 2;
+      options.crashes = 0.3;
+      options.deaf_for = std::chrono::seconds(8);
+      SimCluster cluster(options);
+      EXPECT_EQ(cluster.Run(), "") << pb::ConsistencySpec::Mode_Name(mode) << ", seed " << seed;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sheaf::sim

@@ -73,6 +73,7 @@ class SchedulerCoreTest : public ::testing::Test {
   void KeepAlive(PeerId server) {
     pb::Header header;
     header.mutable_server_report()->set_seen_generation(core_.config().generation());
+    header.mutable_server_report()->set_config_generation(core_.config().generation());
     Ask(server, header);
   }
 
@@ -210,6 +211,33 @@ TEST_F(SchedulerCoreTest, FailsTheJobOfADeadServerAndNamesIt) {
   EXPECT_EQ(JobNow().phase(), pb::FAILED);
   EXPECT_THAT(JobNow().detail(), HasSubstr("server-0 (host"));
   EXPECT_EQ(core_.config().table_size(), 0);
+}
+
+TEST_F(SchedulerCoreTest, TakesAServerForDeadThatIsHeardButTakesNoConfiguration) {
+  Register(kServer, pb::SERVER);
+  Register(kOtherServer, pb::SERVER);
+  Pass(Milliseconds(100));
+  const uint64_t generation = core_.config().generation();
+  pb::Header deaf;
+  deaf.mutable_server_report()->set_seen_generation(generation);
+  deaf.mutable_server_report()->set_config_generation(generation);
+  for (int second = 0; second < 15; ++second) {
+    Ask(kServer, deaf);
+    KeepAlive(kOtherServer);
+    Pass(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 2u);  // there was nothing to take
+  Register(PeerId(103), pb::SERVER);
+  Pass(Milliseconds(100));
+  ASSERT_GT(core_.config().generation(), generation);
+  for (int second = 0; second < 12; ++second) {
+    Ask(kServer, deaf);
+    KeepAlive(kOtherServer);
+    KeepAlive(PeerId(103));
+    Pass(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 2u);
+  for (const Node* server : core_.members().Alive(pb::SERVER)) EXPECT_NE(server->peer, kServer);
 }
 
 TEST_F(SchedulerCoreTest, EndsACancelledJobAtOnce) {
