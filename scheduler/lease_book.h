@@ -68,6 +68,8 @@ class LeaseBook {
   const Range& range(RangeId id) const { return ranges_.at(id.value); }
   size_t size() const { return ranges_.size(); }
   bool all_done() const { return done_count_ == ranges_.size(); }
+  // Dynamic: ranges that nobody holds.
+  size_t free_count() const { return free_count_; }
   // True if there is nothing left to lease out to this worker.
   bool NothingFor(NodeId worker) const;
 
@@ -79,7 +81,11 @@ class LeaseBook {
   std::vector<NodeId> LastHolders() const { return last_holder_; }
 
  private:
+  using FreeOf = std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>>::iterator;
+
   void Free(uint32_t index);
+  void AddFree(uint32_t index);
+  uint32_t TakeFree(FreeOf from);
   void Lease(NodeId worker, uint32_t index, uint64_t& next_lease);
   void GiveLane(uint32_t lane, NodeId worker);
 
@@ -93,6 +99,7 @@ class LeaseBook {
 
   // Dynamic: free ranges as (order, range), by the worker that had them before (NodeId(0): nobody).
   std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> free_;
+  std::set<std::pair<size_t, uint32_t>> free_by_count_;  // how many each of them has; of equals the least id is last
   size_t free_count_ = 0;
 
   // Static, by lane.

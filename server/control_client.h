@@ -39,8 +39,8 @@ class ControlClient {
   bool report_now_ = false;
   TimePoint next_report_;
   uint64_t reported_generation_ = 0;
-  uint64_t taken_generation_ = 0;
-  std::optional<pb::ClusterConfig> config_;
+  pb::ClusterConfig config_;         // the latest, to which updates are applied
+  bool is_new_ = false;              // nobody has taken it yet
 };
 
 }  // namespace sheaf
