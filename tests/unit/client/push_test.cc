@@ -1,3 +1,4 @@
+// Pushes: how they are cut, sent and acknowledged.
 #include <cmath>
 
 #include "tests/unit/client/fake_cluster.h"
