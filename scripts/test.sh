@@ -5,6 +5,8 @@
 #   scripts/test.sh --quick        release build; unit, contract, simulation and lint tests only
 #   scripts/test.sh --asan-only    only the build with AddressSanitizer and UndefinedBehaviorSanitizer, and its tests
 #   scripts/test.sh --tsan-only    only the build with ThreadSanitizer, and its tests
+#   scripts/test.sh --long         everything, and what takes hours: every fuzz target for 60 s (installs clang),
+#                                  10,000 seeds of the simulator, the bank of planted bugs
 #   --jobs N                       compile and test N at a time (default: the number of processors)
 #
 # The last line is "N passed, N failed, N skipped", over all builds; the exit status is 0 if none failed. Logs lie in
@@ -15,12 +17,13 @@ cd "$(dirname "$0")/.."
 die() { echo "test: $*" >&2; exit 2; }
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 
-suites="release asan tsan" quick=no jobs=$(nproc)
+suites="release asan tsan" quick=no jobs=$(nproc) extras=""
 while (($#)); do
   case $1 in
     --quick) quick=yes suites=release ;;
     --asan-only) suites=asan ;;
     --tsan-only) suites=tsan ;;
+    --long) suites="release asan tsan fuzz simulate planted" extras=fuzz ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
     --jobs=*) jobs=${1#--jobs=} ;;
     -h | --help) usage; exit 0 ;;
@@ -112,8 +115,22 @@ check() {
   echo "$preset: $p tests passed, $f failed, $s skipped in $((SECONDS - begin)) s"
 }
 
+# run_script NAME COMMAND...: a script of its own tests, which counts as one.
+run_script() {
+  local name=$1 begin=$SECONDS
+  shift
+  echo "$name:"
+  if "$@"; then
+    passed=$((passed + 1))
+    echo "$name: passed in $((SECONDS - begin)) s"
+  else
+    failed=$((failed + 1))
+    echo "$name: FAILED after $((SECONDS - begin)) s"
+  fi
+}
+
 main() {
-  scripts/setup.sh
+  scripts/setup.sh ${extras:+--with "$extras"}
 
   for suite in $suites; do
     case $suite in
@@ -132,6 +149,9 @@ main() {
         # mailboxes.
         if build tsan sheaf_checks; then SHEAF_SIM_SEEDS=20 check tsan -L '^(unit|contract|sim)$'; fi
         ;;
+      fuzz) run_script fuzz scripts/fuzz.sh --seconds 60 --jobs "$jobs" ;;
+      simulate) run_script simulate scripts/simulate.sh --seeds 10000 --jobs "$jobs" ;;
+      planted) run_script planted scripts/planted_bugs.sh --jobs "$jobs" ;;
     esac
   done
 
