@@ -156,6 +156,7 @@ struct RowSection {
   RowStore* store;
   std::span<const HashedKey> keys;  // ascending, within the store's partition
 };
+// A store is in one section only: making rows of it a second time could move those found before.
 // rows[i] is nullptr for an absent row (and for all of a section without a store).
 void FindRows(std::span<const RowSection> sections, float** rows);
 void FindOrCreateRows(std::span<const RowSection> sections, float** rows);
