@@ -11,6 +11,7 @@
 #include "cli/job_file.h"
 #include "cli/local_cluster.h"
 #include "cli/report.h"
+#include "cli/trace_collector.h"
 #include "cli/watch.h"
 #include "common/base/strings.h"
 #include "common/runtime/signals.h"
@@ -27,11 +28,12 @@ class Run {
   Run(const Args& args, JobFile job, SignalFd& signals) : args_(args), job_(std::move(job)), signals_(signals) {}
 
   int Execute() {
-    for (const char* option : {"report", "model"}) {
+    for (const char* option : {"report", "model", "trace"}) {
       if (!args_.Given(option)) continue;
       if (const Status writable = CheckOutputPath(args_.Text(option)); !writable) return Complain(writable.error());
     }
-    const Status done = TryExecute();
+    Status done = TryExecute();
+    if (const Status written = WriteTrace(done.has_value()); done && !written) done = written;
     if (!done) return GiveUp(done.error());
     return last_.phase() == pb::FINISHED ? kExitOk : ComplainOfOutcome();
   }
@@ -56,15 +58,20 @@ class Run {
     }
     const Watch watch{[this] { return WatchedFds(); }, [this] { return CheckAll(); }};
     SHEAF_ASSIGN_OR_RETURN(client_, ConnectTo(context_, address, kSchedulerTimeout, watch));
+    if (args_.Given("trace")) SHEAF_RETURN_IF_ERROR(trace_.Poll(*client_));  // on before there is anything to see
     SHEAF_ASSIGN_OR_RETURN(job_id_, client_->SubmitJob(job_.spec));
     FollowOptions follow;
     follow.quiet = args_.Flag("quiet");
+    if (args_.Given("trace")) {
+      follow.each_poll = [this] { return trace_.Poll(*client_); };
+    }
     if (args_.Given("timeout")) follow.time_limit = Timeout(args_);
     if (cluster_) {
       follow.news = [this] { return cluster_->TakeNews(); };
     }
     SHEAF_ASSIGN_OR_RETURN(last_, Follow(*client_, job_id_, watch, follow));
     job_over_ = true;
+    if (args_.Given("trace")) SHEAF_RETURN_IF_ERROR(trace_.Finish(*client_, watch));
     if (last_.phase() == pb::FINISHED && args_.Given("model")) SHEAF_RETURN_IF_ERROR(Export());
     return Finish();
   }
@@ -90,6 +97,14 @@ class Run {
     }
     SHEAF_ASSIGN_OR_RETURN(cluster_,
                            LocalCluster::Start(std::move(options), [this] { return CheckInterrupted(signals_); }));
+    return {};
+  }
+
+  // Also of a run that was interrupted or failed: then it matters most. Whole or not at all.
+  Status WriteTrace(bool finished) {
+    if (!args_.Given("trace") || (!finished && trace_.empty())) return {};
+    SHEAF_RETURN_IF_ERROR(trace_.Write(args_.Text("trace")));
+    std::fputs(trace_.Summary().c_str(), stderr);
     return {};
   }
 
@@ -164,6 +179,7 @@ class Run {
   JobId job_id_;
   bool job_over_ = false;
   bool stopping_ = false;  // what happens to the processes no longer matters
+  TraceCollector trace_;
   pb::JobStatus last_;
   std::string model_line_;
 };
@@ -205,6 +221,7 @@ Command RunCommand() {
        .help = "where the job's data paths start (SHEAF_DATA, else the job file's folder or its data/)"},
       {.name = "report", .value_name = "FILE", .help = "writes the outcome as JSON"},
       {.name = "model", .value_name = "FILE", .help = "writes the trained model (safetensors)"},
+      {.name = "trace", .value_name = "FILE", .help = "writes who did what when, as Chrome trace JSON (Perfetto)"},
       {.name = "log_dir",
        .value_name = "DIR",
        .help = "logs of the processes (else a temporary folder, kept if the run fails)"},

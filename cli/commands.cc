@@ -76,7 +76,7 @@ int Dispatch(std::vector<std::string> words) {
 
 std::vector<Command> AllCommands() {
   return {RunCommand(),     SubmitCommand(),   StatusCommand(),  JobsCommand(),  CancelCommand(), ExportCommand(),
-          PredictCommand(), ValidateCommand(), DatagenCommand(), BenchCommand(), VersionCommand()};
+          TraceCommand(),   PredictCommand(),  ValidateCommand(), DatagenCommand(), BenchCommand(),  VersionCommand()};
 }
 
 int RunCommandLine(int argc, const char* const* argv) {

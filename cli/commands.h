@@ -22,6 +22,7 @@ struct Command {
 
 Command RunCommand();
 Command SubmitCommand();
+Command TraceCommand();
 Command StatusCommand();
 Command JobsCommand();
 Command CancelCommand();

@@ -63,6 +63,7 @@ Result<pb::JobStatus> Follow(BlockingClient& client, JobId job, const Watch& wat
   Display display(options);
   for (;;) {
     SHEAF_ASSIGN_OR_RETURN(const pb::ClusterStatus cluster, client.GetStatus(job));
+    if (options.each_poll) SHEAF_RETURN_IF_ERROR(options.each_poll());
     const pb::JobStatus* status = nullptr;
     for (const pb::JobStatus& each : cluster.job()) {
       if (each.job() == job.value) status = &each;

@@ -16,6 +16,7 @@ struct FollowOptions {
   Duration line_every = std::chrono::seconds(10);  // if stderr is no terminal; changes of phase come at once
   Duration time_limit = Duration::zero();          // zero: none
   bool quiet = false;
+  std::function<Status()> each_poll;               // called at every look at the job; an error ends the watch
   std::function<std::vector<std::string>()> news;  // lines to show between the progress lines
 };
 

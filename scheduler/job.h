@@ -63,6 +63,10 @@ class Job {
   void DropTables();
 
   JobId id() const { return id_; }
+  // Of the pass that is being worked on, if one is.
+  bool working() const { return phase_ == pb::RUNNING && step_ == Step::kWork; }
+  pb::PassKind pass_kind() const { return pass().kind; }
+  uint32_t pass_number() const { return pass_index_; }
   bool ended() const { return phase_ >= pb::FINISHED; }
   bool holds_tables() const { return !tables_.empty(); }
   // Its part of the configuration has changed; urgent: nothing is granted before that is out.

@@ -57,6 +57,7 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
     case pb::Header::kSubmit: OnSubmit(from, message, now, out); break;
     case pb::Header::kCancel: OnCancel(from, message, now, out); break;
     case pb::Header::kGetStatus: OnGetStatus(from, message, now, out); break;
+    case pb::Header::kGetTrace: OnGetTrace(from, message, now, out); break;
     case pb::Header::kGetConfig: {
       Message reply = Reply(message.header.request());
       *reply.header.mutable_config() = config();
@@ -121,8 +122,14 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   const uint64_t before =
       std::exchange(node->taken_generation, std::max(node->taken_generation, report.config_generation()));
   if (node->taken_generation > before || before == config().generation()) node->last_heard = now;
+  if (report.has_trace()) traces_.Take(node->name, pb::SERVER, report.trace(), now);
+  if (traces_.on(now)) {
+    orders.set_trace_ms(traces_.LeftMs(now));
+    orders.set_clock_ns(static_cast<uint64_t>(now.time_since_epoch().count()));
+  }
   // Counters and generations only grow: an overtaken report would take them back.
   if (report.seen_generation() >= node->server_report.seen_generation()) node->server_report = report;
+  node->server_report.clear_trace();
   if (report.leaving()) {
     members_.MarkLeft(node->id);
     NodeGone(*node, /*died=*/false, now);
@@ -145,12 +152,14 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     return;
   }
   node->last_heard = now;
+  if (report.has_trace()) traces_.Take(node->name, pb::WORKER, report.trace(), now);
   if (report.sequence() <= node->last_sequence) return;  // overtaken: the worker waits for the answer to a later one
   node->last_sequence = report.sequence();
   node->poked = true;  // the answer below tells it all
   node->worker_report = report;
   node->worker_report.clear_plan();
   node->worker_report.clear_eval();
+  node->worker_report.clear_trace();
   Job* job = Current();
   if (job != nullptr) {
     job->OnWorkerReport(*node, report, now);
@@ -168,6 +177,11 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     if (!Planted(Bug::kGrantsUnpublished)) Settle(now, out);
   }
   node->poked = false;
+  if (traces_.on(now)) {
+    MarkLeases(node->id, orders, now);
+    orders.set_trace_ms(traces_.LeftMs(now));
+    orders.set_clock_ns(static_cast<uint64_t>(now.time_since_epoch().count()));
+  }
   if (report.leaving() && orders.lease_size() == 0) {
     orders.set_may_leave(true);
     members_.MarkLeft(node->id);
@@ -222,6 +236,45 @@ void SchedulerCore::OnGetStatus(PeerId from, const Message& message, TimePoint n
   out.Send(from, std::move(reply));
 }
 
+void SchedulerCore::OnGetTrace(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  const bool was_on = traces_.on(now);
+  auto answer = traces_.OnGetTrace(message.header.get_trace(), now);
+  if (!answer) {
+    return Refuse(from, message.header.request(), pb::Refusal::INVALID, answer.error().message, out);
+  }
+  if (traces_.on(now) != was_on) {
+    // Members learn of it by the answer to their next report.
+    marked_lease_ = 0;
+    marked_pass_ = {};
+    for (const pb::Role role : {pb::SERVER, pb::WORKER}) {
+      for (const Node* node : members_.Alive(role)) {
+        Message poke;
+        poke.header.mutable_report_now();
+        out.Send(node->peer, std::move(poke));
+      }
+    }
+  }
+  Message reply = Reply(message.header.request());
+  *reply.header.mutable_trace() = std::move(*answer);
+  out.Send(from, std::move(reply));
+}
+
+void SchedulerCore::MarkPass(TimePoint now) {
+  const Job* job = Current();
+  if (job == nullptr || !job->working() || marked_pass_ == std::pair(job->id(), job->pass_number())) return;
+  marked_pass_ = {job->id(), job->pass_number()};
+  traces_.Mark(pb::PASS, job->pass_kind(), job->pass_number(), now);
+}
+
+void SchedulerCore::MarkLeases(NodeId worker, const pb::WorkerOrders& orders, TimePoint now) {
+  uint64_t latest = marked_lease_;
+  for (const pb::LeaseGrant& grant : orders.lease()) {
+    if (grant.lease() > marked_lease_) traces_.Mark(pb::LEASE, grant.range(), worker.value, now);
+    latest = std::max(latest, grant.lease());
+  }
+  marked_lease_ = latest;
+}
+
 void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
   events_.push_back("node=" + node.name + (died ? " died: not heard in time" : " left"));
   if (node.role == pb::WORKER) {
@@ -268,6 +321,7 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   // What is not urgent is collected for as long as all servers may take to hear of it.
   if (urgent || (dirty && spaced)) Publish(now, out);
   for (const JobId id : open_) NoteJob(id);
+  if (traces_.on(now)) MarkPass(now);
   if (job != nullptr) PokeIdle(*job, out);
 }
 

@@ -19,6 +19,7 @@
 #include "scheduler/job.h"
 #include "scheduler/membership.h"
 #include "scheduler/placement.h"
+#include "scheduler/trace_hub.h"
 
 namespace sheaf {
 
@@ -54,6 +55,7 @@ class SchedulerCore {
   void OnWorkerReport(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnSubmit(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnCancel(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnGetTrace(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void NodeGone(const Node& node, bool died, TimePoint now);
 
@@ -65,6 +67,8 @@ class SchedulerCore {
   void PokeIdle(Job& job, Outbox& out);
   // Every server can have taken the last configuration: another may follow.
   bool MayPublish(TimePoint now) const;
+  void MarkPass(TimePoint now);
+  void MarkLeases(NodeId worker, const pb::WorkerOrders& orders, TimePoint now);
   void BalancePlacement();
   void Publish(TimePoint now, Outbox& out);
   Job* Current();                      // the job whose turn it is; nullptr if none
@@ -84,6 +88,9 @@ class SchedulerCore {
   TimePoint published_at_;
   std::map<JobId, Job::State> noted_;  // open jobs, as last logged
   std::pair<JobId, uint64_t> poked_for_;  // idle workers were told of this job's work, at this version
+  TraceHub traces_;
+  uint64_t marked_lease_ = 0;          // the latest that the trace shows
+  std::pair<JobId, uint32_t> marked_pass_{};
   std::vector<std::string> events_;
 };
 

@@ -12,7 +12,9 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   report_now_ = false;
   reported_generation_ = stats.seen_generation;
   Message message;
-  message.header.set_request(link_.NextRequest());
+  asked_ = link_.NextRequest();
+  reported_at_ = now;
+  message.header.set_request(asked_);
   pb::ServerReport& report = *message.header.mutable_server_report();
   report.set_incarnation(self_.value);
   report.set_seen_generation(stats.seen_generation);
@@ -26,6 +28,7 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   for (const std::string& line : stats.waiting) report.add_waiting(line);
   report.set_leaving(leaving);
   report.set_config_generation(config_.generation());
+  if (pb::TraceSpans spans; trace_ != nullptr && trace_->Drain(spans)) report.mutable_trace()->Swap(&spans);
   out.Send(kSchedulerPeer, std::move(message));
 }
 
@@ -34,6 +37,10 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
   if (message.header.has_report_now()) report_now_ = true;
   if (!message.header.has_server_orders()) return;
   const pb::ServerOrders& orders = message.header.server_orders();
+  // Configurations are also sent unasked; they say nothing of traces.
+  if (trace_ != nullptr && message.header.request() == asked_) {
+    trace_->Follow(orders.trace_ms(), orders.clock_ns(), reported_at_, now);
+  }
   if (orders.unknown()) link_.OnUnknown(now, out);
   pb::ConfigUpdate update;
   if (!orders.has_config_update() || !update.ParseFromString(orders.config_update())) return;
@@ -46,6 +53,7 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
 }
 
 void ControlClient::OnTick(const ShardStats& stats, TimePoint now, Outbox& out) {
+  if (trace_ != nullptr) trace_->OnTick(now);
   link_.OnTick(now, out);
   if (!link_.registered()) return;
   if (report_now_ || now >= next_report_ || stats.seen_generation > reported_generation_) {

@@ -18,8 +18,9 @@ namespace sheaf {
 
 class ControlClient {
  public:
-  ControlClient(const MemberInfo& self, SchedulerLinkOptions scheduler)
-      : self_(self.self), link_(self, std::move(scheduler)) {}
+  // `trace` outlives the client; nullptr: nothing is traced.
+  ControlClient(const MemberInfo& self, SchedulerLinkOptions scheduler, TraceLog* trace = nullptr)
+      : self_(self.self), trace_(trace), link_(self, std::move(scheduler)) {}
 
   void OnMessage(const Message& message, TimePoint now, Outbox& out);
   // `stats` are the shards' latest, added up.
@@ -35,9 +36,12 @@ class ControlClient {
   void SendReport(const ShardStats& stats, bool leaving, TimePoint now, Outbox& out);
 
   const PeerId self_;
+  TraceLog* const trace_;
   SchedulerLink link_;
   bool report_now_ = false;
   TimePoint next_report_;
+  uint64_t asked_ = 0;                       // number of the latest report,
+  TimePoint reported_at_;                    // and when it was sent
   uint64_t reported_generation_ = 0;
   pb::ClusterConfig config_;         // the latest, to which updates are applied
   bool is_new_ = false;              // nobody has taken it yet

@@ -21,6 +21,7 @@
 #include "common/base/result.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
+#include "common/trace/trace_log.h"
 
 namespace sheaf {
 
@@ -31,6 +32,8 @@ struct ShardOptions {
   size_t key_list_budget_bytes = size_t{64} << 20;   // remembered key lists
   uint32_t retry_after_ms = 50;                      // told to clients when the budget is full
   Duration staging_idle = std::chrono::seconds(10);  // slices whose sender went silent are dropped after it
+  TraceLog* trace = nullptr;                         // outlives the shard; nullptr: nothing is traced
+  uint32_t trace_track = 0;
   Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
 };
 

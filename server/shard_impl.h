@@ -50,6 +50,7 @@ struct ShardCore::Impl {
     uint64_t request = 0;
     std::optional<pb::Progress> progress;
     RequestPart part;
+    TimePoint parked_since;   // if it is traced
   };
   struct Push {
     PeerId from;
@@ -126,6 +127,7 @@ struct ShardCore::Impl {
   void AnswerPull(const Pull& pull, Outbox& out);
   void NoteStaleness(const Pull& pull);
   // `place` is its place in the line, if it had one.
+  void TraceParked(const Pull& pull) const;
   void Park(Pull pull, std::optional<uint64_t> place, Outbox& out);
   // Answers the parked pulls of a pass that may be answered now, in the order they came.
   // Only so many bytes at a time; the next tick goes on.

@@ -67,12 +67,13 @@ void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
   // A repeat takes the place of what was parked under its number.
   const auto before = parked_by_request.find({from, message.header.request()});
   std::optional<uint64_t> place;
+  Pull pull;
   if (before != parked_by_request.end()) {
     place = before->second;
+    pull.parked_since = parked.at(*place).parked_since;
     parked.erase(before->second);
     parked_by_request.erase(before);
   }
-  Pull pull;
   pull.from = from;
   pull.request = message.header.request();
   if (MaybeRefusal refusal = TakePull(message, pull)) {
@@ -84,6 +85,7 @@ void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
     return;
   }
   AnswerPull(pull, out);
+  TraceParked(pull);
 }
 
 MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
@@ -160,6 +162,11 @@ void ShardCore::Impl::NoteStaleness(const Pull& pull) {
   }
 }
 
+void ShardCore::Impl::TraceParked(const Pull& pull) const {
+  if (options.trace == nullptr || pull.parked_since == TimePoint()) return;
+  options.trace->End(pb::PARKED, options.trace_track, pull.parked_since, pull.progress->lane(), pull.progress->clock());
+}
+
 void ShardCore::Impl::Park(Pull pull, std::optional<uint64_t> place, Outbox& out) {
   const PassKey key{pull.progress->job(), pull.progress->pass()};
   const std::string waiting_for = WaitingFor(key, pull.part.partitions, pull.progress->clock());
@@ -169,6 +176,7 @@ void ShardCore::Impl::Park(Pull pull, std::optional<uint64_t> place, Outbox& out
   // Without room it is not kept: it waits all the same, and its repeats ask again. That is no overload.
   if (!budget.Fits(pull.part.bytes)) return;
   pull.part.reservation = Reservation(budget, pull.part.bytes);
+  if (options.trace != nullptr && pull.parked_since == TimePoint()) pull.parked_since = options.trace->Begin();
   const uint64_t order = place ? *place : next_parked++;
   parked_by_request[{pull.from, pull.request}] = order;
   parked.emplace(order, std::move(pull));
@@ -190,6 +198,7 @@ void ShardCore::Impl::AnswerParked(const PassKey& pass, Outbox& out) {
       return;
     }
     AnswerPull(pull, out);
+    TraceParked(pull);
     answered += out.items().back().message.values.size();
     parked_by_request.erase({pull.from, pull.request});
     at = parked.erase(at);

@@ -35,7 +35,8 @@ ZmqTransportOptions TransportOptions() {
 
 ShardServer::ShardServer(ZmqContext& context, const Clock& clock, ServerOptions options)
     : context_(context), clock_(clock), options_(std::move(options)), self_(EntropySeed()),
-      transport_(context, self_, TransportOptions()), loop_(transport_, clock, {.tick_every = kTickEvery}),
+      transport_(context, self_, TransportOptions()), trace_(clock),
+      loop_(transport_, clock, {.tick_every = kTickEvery}),
       stats_(options_.shards), offered_(options_.shards, 0) {}
 
 std::string ShardServer::AddressOf(uint32_t shard) const {
@@ -48,7 +49,9 @@ std::string ShardServer::AddressOf(uint32_t shard) const {
 
 Status ShardServer::Bind() {
   for (uint32_t i = 0; i < options_.shards; ++i) {
-    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, options_.shard));
+    ShardOptions shard = options_.shard;
+    shard.trace = &trace_;
+    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, shard));
     const std::string address = AddressOf(i);
     const auto bound = shards_[i]->Bind(address);
     if (!bound) {
@@ -74,7 +77,7 @@ Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
   MemberInfo self = ThisProcess(pb::SERVER, self_);
   self.shards = endpoints_;
   control_ = std::make_unique<ControlClient>(
-      self, SchedulerLinkOptions{.address = options_.scheduler, .deadline = options_.scheduler_timeout});
+      self, SchedulerLinkOptions{.address = options_.scheduler, .deadline = options_.scheduler_timeout}, &trace_);
   loop_.Watch(stop_fd, [&] {
     take_signal();
     LOG(INFO) << "leaving";

@@ -49,6 +49,7 @@ class ShardServer final : private EventLoop::Handler {
   const ServerOptions options_;
   const PeerId self_;
   ZmqTransport transport_;
+  TraceLog trace_;                              // of all threads
   EventLoop loop_;
   std::vector<std::unique_ptr<ShardThread>> shards_;
   std::vector<pb::ShardEndpoint> endpoints_;

@@ -15,11 +15,17 @@ ZmqTransportOptions TransportOptions() {
   return options;
 }
 
+// Track 0 is the server's own loop.
+ShardOptions WithTrack(ShardOptions options, uint32_t index) {
+  options.trace_track = 1 + index;
+  return options;
+}
+
 }  // namespace
 
 ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options)
-    : index_(index), peer_(EntropySeed()), transport_(context, peer_, TransportOptions()),
-      loop_(transport_, clock, {.tick_every = kTickEvery}), core_(peer_, options) {}
+    : index_(index), trace_(options.trace), peer_(EntropySeed()), transport_(context, peer_, TransportOptions()),
+      loop_(transport_, clock, {.tick_every = kTickEvery}), core_(peer_, WithTrack(std::move(options), index)) {}
 
 void ShardThread::Start() {
   thread_ = Thread("shard-" + std::to_string(index_), [this] {
@@ -41,8 +47,20 @@ std::optional<ShardStats> ShardThread::TakeStats() {
 }
 
 void ShardThread::OnMessage(PeerId from, Message message) {
+  if (trace_ != nullptr && trace_->on()) return Traced(from, std::move(message));
   core_.OnMessage(from, std::move(message), loop_.Now(), out_);
   Flush();
+}
+
+void ShardThread::Traced(PeerId from, Message message) {
+  const TimePoint begin = trace_->Begin();
+  const bool pull = message.header.has_pull(), push = message.header.has_push();
+  const pb::Progress progress = pull ? message.header.pull().progress() : message.header.push().progress();
+  core_.OnMessage(from, std::move(message), loop_.Now(), out_);
+  Flush();
+  if (pull || push) {
+    trace_->End(pull ? pb::SERVE_PULL : pb::SERVE_PUSH, 1 + index_, begin, progress.lane(), progress.clock());
+  }
 }
 
 void ShardThread::OnTick(TimePoint now) {

@@ -43,8 +43,11 @@ class ShardThread final : private EventLoop::Handler {
   void TakeConfigs();
   void PublishStats();
   void Flush();
+  // Turns the shard's message into a span, from here to the end of its handling.
+  void Traced(PeerId from, Message message);
 
   const uint32_t index_;
+  TraceLog* const trace_;
   const PeerId peer_;
   ZmqTransport transport_;
   EventLoop loop_;

@@ -35,8 +35,8 @@ LoadedBatches MakeBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, 
 
 }  // namespace
 
-ThreadedLoader::ThreadedLoader(std::string data_dir, size_t cache_bytes)
-    : data_dir_(std::move(data_dir)), cache_(cache_bytes), thread_("sheaf-reader", [this] { Run(); }) {}
+ThreadedLoader::ThreadedLoader(std::string data_dir, size_t cache_bytes, TraceLog* trace)
+    : data_dir_(std::move(data_dir)), trace_(trace), cache_(cache_bytes), thread_("sheaf-reader", [this] { Run(); }) {}
 
 ThreadedLoader::~ThreadedLoader() {
   stop_.request_stop();
@@ -70,6 +70,11 @@ void ThreadedLoader::Run() {
   }
 }
 
+void ThreadedLoader::EndSpan(pb::SpanKind kind, TimePoint begin, uint64_t range, uint64_t count) {
+  constexpr uint32_t kReaderTrack = 1;
+  if (trace_ != nullptr) trace_->End(kind, kReaderTrack, begin, range, count);
+}
+
 void ThreadedLoader::Answered(Answer answer) {
   const Status put = results_.TryPut(std::move(answer));
   SHEAF_CHECK(put.has_value(), "the worker's loop takes no results");
@@ -80,7 +85,9 @@ Result<std::shared_ptr<const RowBlock>> ThreadedLoader::Read(const LoadRequest& 
     SHEAF_ASSIGN_OR_RETURN(source_, MakeDataSource(request.brief.spec(), data_dir_, stop_.get_token()));
     source_job_ = request.grant.job();
   }
+  const TimePoint begin = BeginSpan();
   SHEAF_ASSIGN_OR_RETURN(RowBlock rows, source_->ReadRange(request.grant.rows()));
+  EndSpan(pb::READ, begin, request.grant.range(), rows.size());
   return std::shared_ptr<const RowBlock>(std::make_shared<RowBlock>(std::move(rows)));
 }
 
@@ -123,7 +130,9 @@ void ThreadedLoader::Serve(WeightRequest request) {
 }
 
 void ThreadedLoader::Finish(const LoadRequest& request, const RowBlock& rows) {
+  const TimePoint begin = BeginSpan();
   LoadedBatches batches = MakeBatches(request.grant, request.brief.spec(), rows);
+  EndSpan(pb::BATCHES, begin, request.grant.range(), batches.size());
   if (request.brief.spec().train().cache_rows()) {
     cache_.Put(CacheKey(request.grant), {nullptr, batches, rows.bad_rows});
   }

@@ -15,6 +15,7 @@
 #include "common/net/message.h"
 #include "common/runtime/mailbox.h"
 #include "common/runtime/thread.h"
+#include "common/trace/trace_log.h"
 #include "worker/batch_cache.h"
 #include "worker/data/data_source.h"
 #include "worker/range_loader.h"
@@ -25,7 +26,8 @@ class WorkerCore;
 
 class ThreadedLoader final : public RangeLoader {
  public:
-  ThreadedLoader(std::string data_dir, size_t cache_bytes);
+  // `trace` outlives the loader; nullptr: nothing is traced.
+  ThreadedLoader(std::string data_dir, size_t cache_bytes, TraceLog* trace = nullptr);
   ~ThreadedLoader() override;
 
   void Load(const pb::LeaseGrant& grant, const pb::JobBrief& brief) override;
@@ -91,7 +93,11 @@ class ThreadedLoader final : public RangeLoader {
   Result<std::shared_ptr<const RowBlock>> Read(const LoadRequest& request);
   void Answered(Answer answer);
 
+  TimePoint BeginSpan() const { return trace_ == nullptr ? TimePoint() : trace_->Begin(); }
+  void EndSpan(pb::SpanKind kind, TimePoint begin, uint64_t range, uint64_t count);
+
   const std::string data_dir_;
+  TraceLog* const trace_;
   std::stop_source stop_;                        // of all reading
   std::stop_source plan_stop_;                   // of the latest plan
   static constexpr size_t kResultsHeld = 1 << 16;   // leases of thousands of lanes, should one worker be left with them

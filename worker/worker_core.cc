@@ -76,6 +76,9 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_examples_per_second(examples_per_second_);
   if (failure_) *report.mutable_failure() = *failure_;
   failure_told_ = failure_.has_value();
+  if (pb::TraceSpans spans; options_.trace != nullptr && options_.trace->Drain(spans)) {
+    report.mutable_trace()->Swap(&spans);
+  }
   out.Send(kSchedulerPeer, std::move(message));
 }
 
@@ -90,6 +93,11 @@ void WorkerCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& 
   // Only the answer to the latest report: an older one was made without knowing what that report said.
   if (message.header.has_worker_orders() && message.header.worker_orders().sequence() == sequence_) {
     awaiting_orders_ = false;
+    const pb::WorkerOrders& orders = message.header.worker_orders();
+    if (options_.trace != nullptr) {
+      if (!options_.trace->on()) wait_cause_ = pb::NO_WAIT;  // of an earlier trace
+      options_.trace->Follow(orders.trace_ms(), orders.clock_ns(), reported_at_, now);
+    }
     OnOrders(message.header.worker_orders(), now, out);
   }
   Pump(now, out);
@@ -344,6 +352,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   options.codec = jobs_.at(first->grant.job()).brief.spec().wire().pull();
   if (first->grant.kind() == pb::TRAIN) options.progress = ProgressOf(*first, state);
   state.stage = Stage::kPulling;
+  if (tracing()) state.sent = options_.trace->Now();
   state.operation = client_.Pull(needs, std::move(options), now, out);
   operations_[state.operation] = {first->grant.lease(), batch};
   return true;
@@ -387,7 +396,10 @@ bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
   BatchState& state = first->states[first_batch];
   const std::vector<Floats> pulled = std::move(state.pulled);
   const auto& step = *jobs_.at(first->grant.job()).step;
+  const TimePoint begin = tracing() ? options_.trace->Now() : TimePoint();
+  if (tracing()) TraceWait(pb::NO_WAIT);
   Result<StepResult> result = step.Run(first->grant.kind(), *first->batches[first_batch], pulled, first->eval);
+  if (tracing()) options_.trace->End(pb::COMPUTE, 0, begin, first->grant.range(), first_batch);
   if (!result) {
     FailJob(first->grant.job(), result.error());
     DropLease(first->grant.lease());
@@ -416,6 +428,7 @@ void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, Time
   options.error_feedback = !IsStatic(lease);
   state.stage = Stage::kPushing;
   ++pushing_;
+  if (tracing()) state.sent = options_.trace->Now();
   state.operation = client_.Push(std::move(result.gradients), std::move(options), now, out);
   operations_[state.operation] = {lease.grant.lease(), batch};
 }
@@ -497,12 +510,14 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
   }
   BatchState& state = lease.states[batch];
   if (state.stage == Stage::kPulling) {
+    if (tracing()) options_.trace->End(pb::PULL, 0, state.sent, lease.grant.range(), batch);
     if (!Updates(lease.grant)) silence_ = overload_ = {};   // where there are pushes, they tell: they go to every shard
     state.stage = Stage::kPulled;
     state.pulled = std::move(completion.values);
     return;
   }
   --pushing_;
+  if (tracing()) options_.trace->End(pb::PUSH, 0, state.sent, lease.grant.range(), batch);
   silence_ = overload_ = {};
   ++ClockOf(lease).acknowledged;
   BatchDone(lease, batch);
@@ -516,6 +531,7 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     while (StartNext(now, out)) started = true;
     if (completions.empty() && !started) break;
   }
+  if (tracing()) TraceWait(has_ready_batch() ? pb::NO_WAIT : CauseOfWait());
   // One report at a time: a newer one would make the answer under way worthless.
   if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every()))
     SendReport(now, out);
@@ -524,9 +540,32 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
 void WorkerCore::OnTick(TimePoint now, Outbox& out) {
   client_.OnTick(now, out);
   link_.OnTick(now, out);
+  if (options_.trace != nullptr) options_.trace->OnTick(now);
   if (link_.registered() && (now >= next_report_ || (client_.wants_config() && !awaiting_orders_)))
     SendReport(now, out);
   Pump(now, out);
+}
+
+// Why there is nothing to compute, for the batch that would be the next.
+pb::WaitCause WorkerCore::CauseOfWait() const {
+  bool loading = false, unfinished = false;
+  for (const auto& [number, lease] : leases_) {
+    loading |= !lease.ready && !lease.finished;
+    unfinished |= lease.ready && !lease.finished && lease.next < lease.batches.size();
+  }
+  if (pulling_ > 0) return pb::FOR_PULL;
+  if (unfinished) return pb::FOR_PUSH;
+  return loading ? pb::FOR_DATA : pb::FOR_LEASE;
+}
+
+void WorkerCore::TraceWait(pb::WaitCause cause) {
+  if (cause == wait_cause_) return;
+  const TimePoint now = options_.trace->Now();
+  if (wait_cause_ != pb::NO_WAIT) {
+    options_.trace->Add({pb::WAIT, 0, wait_since_, now - wait_since_, static_cast<uint64_t>(wait_cause_), 0});
+  }
+  wait_cause_ = cause;
+  wait_since_ = now;
 }
 
 std::string WorkerCore::WaitingFor(TimePoint now) const {

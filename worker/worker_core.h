@@ -25,6 +25,7 @@
 #include "client/ps_client.h"
 #include "common/net/message.h"
 #include "common/net/scheduler_link.h"
+#include "common/trace/trace_log.h"
 #include "worker/range_loader.h"
 #include "worker/train_step.h"
 
@@ -36,6 +37,7 @@ struct WorkerOptions {
   ClientOptions client;
   uint32_t pulls_ahead = 2;                  // batches being pulled or computed
   uint32_t pushes_ahead = 4;                 // batches being pushed
+  TraceLog* trace = nullptr;                 // outlives the core; nullptr: nothing is traced
 };
 
 using TrainStepFactory = std::function<Result<std::unique_ptr<TrainStep>>(const pb::JobBrief&)>;
@@ -78,6 +80,7 @@ class WorkerCore {
     uint64_t clock = 0;
     bool has_clock = false;
     OperationId operation = 0;
+    TimePoint sent;                          // of the operation, if it is traced
     std::vector<Floats> pulled;
     double loss_sum = 0;
   };
@@ -144,6 +147,10 @@ class WorkerCore {
   pb::Progress ProgressOf(const Lease& lease, const BatchState& state) const;
   LaneClock& ClockOf(const Lease& lease);
   std::string WaitingFor(TimePoint now) const;
+  bool tracing() const { return options_.trace != nullptr && options_.trace->on(); }
+  pb::WaitCause CauseOfWait() const;
+  // Ends the span of waiting that is under way, unless it goes on for the same cause.
+  void TraceWait(pb::WaitCause cause);
 
   const WorkerOptions options_;
   RangeLoader& loader_;
@@ -175,6 +182,9 @@ class WorkerCore {
   std::optional<uint64_t> planning_job_;
   std::string planning_seen_;                // for people
   std::optional<pb::DataPlan> plan_;
+
+  pb::WaitCause wait_cause_ = pb::NO_WAIT;   // while tracing: since wait_since_
+  TimePoint wait_since_;
 
   uint64_t examples_computed_ = 0;
   uint64_t examples_at_report_ = 0;

@@ -8,9 +8,10 @@
 namespace sheaf {
 namespace {
 
-WorkerOptions CoreOptions(PeerId self, const WorkerShellOptions& shell) {
+WorkerOptions CoreOptions(PeerId self, const WorkerShellOptions& shell, TraceLog& trace) {
   WorkerOptions options;
   options.self = ThisProcess(pb::WORKER, self);
+  options.trace = &trace;
   options.scheduler = {.address = shell.scheduler, .deadline = shell.scheduler_timeout};
   return options;
 }
@@ -25,8 +26,8 @@ WorkerShell::WorkerShell(ZmqContext& context, const Clock& clock, WorkerShellOpt
                    transport.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
                    return transport;
                  }()),
-      loop_(transport_, clock), loader_(options_.data_dir, options_.cache_bytes),
-      core_(CoreOptions(self_, options_), loader_, MakeTrainStep) {}
+      trace_(clock), loop_(transport_, clock), loader_(options_.data_dir, options_.cache_bytes, &trace_),
+      core_(CoreOptions(self_, options_, trace_), loader_, MakeTrainStep) {}
 
 Status WorkerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
   SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));

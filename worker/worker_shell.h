@@ -34,6 +34,7 @@ class WorkerShell final : private EventLoop::Handler {
   const WorkerShellOptions options_;
   const PeerId self_;
   ZmqTransport transport_;
+  TraceLog trace_;
   EventLoop loop_;
   ThreadedLoader loader_;
   WorkerCore core_;
