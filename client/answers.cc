@@ -18,6 +18,16 @@ ErrorCode CodeOf(pb::Refusal::Reason reason) {
   }
 }
 
+// What the operation fails with if it is refused so until its deadline.
+ErrorCode CodeAtDeadline(pb::Refusal::Reason reason) {
+  switch (reason) {
+    case pb::Refusal::UNKNOWN_EPOCH:
+    case pb::Refusal::UNKNOWN_TABLE:
+    case pb::Refusal::BEHIND: return ErrorCode::kUnavailable;  // the server has to catch up
+    default: return ErrorCode::kOverloaded;
+  }
+}
+
 // After the staging area lost slices: long enough for the reason to pass, short beside a retry.
 constexpr Duration kRestagePause = Milliseconds(50);
 
@@ -52,9 +62,10 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
   const auto pause = [&] {
     if (!request.refused_since) request.refused_since = now;
     if (const Duration refused = now - *request.refused_since; refused >= options.deadline) {
-      return End(*request.operation, Fail(ErrorCode::kOverloaded, peers.at(request.peer).Text(), " has refused a ",
-                                          RequestText(request), " for ", FormatSeconds(refused), " (",
-                                          pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
+      return End(*request.operation,
+                 Fail(CodeAtDeadline(refusal.reason()), peers.at(request.peer).Text(), " has refused a ",
+                      RequestText(request), " for ", FormatSeconds(refused), " (",
+                      pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
     }
     request.state = RequestState::kPaused;
     request.timer.OnPause(now, Milliseconds(refusal.retry_after_ms()), request.number);

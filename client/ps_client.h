@@ -7,8 +7,9 @@
 // until its completion hands them back.
 // Shapes: keys [n] hashed, ascending, distinct; values [n, dim] row-major fp32 whatever the wire codec.
 // Errors of an operation (in its completion): kTimeout (a peer was silent until the deadline; names it), kOverloaded
-// (it answered, but refused for now until the deadline; names it and its reason), kClosed (the lane,
-// pass or job ended), kInvalidArgument (a request the server can never take), kNotFound (no such table).
+// (it answered, but refused for now until the deadline; names it and its reason), kUnavailable (so did a server, as it
+// is behind the configuration), kClosed (the lane, pass or job ended), kInvalidArgument (a request the server can never
+// take), kNotFound (no such table).
 // Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same
 // identity.
 #pragma once

@@ -1,6 +1,8 @@
 #include "scheduler/job.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "common/base/planted_bug.h"
 #include "common/base/random.h"
@@ -11,8 +13,6 @@
 
 namespace sheaf {
 namespace {
-
-constexpr uint64_t kForever = ~uint64_t{0};
 
 // Table ids are unique in the cluster: a job's are derived from its id.
 uint32_t TableNumber(JobId job, uint32_t which) { return static_cast<uint32_t>(job.value * 4 + which); }
@@ -81,6 +81,7 @@ void Job::Advance(Membership& members, TimePoint now) {
       return;
     }
     step_ = Step::kWork;
+    ++work_version_;
     detail_.clear();
     pass_began_ = now;
   }
@@ -91,8 +92,9 @@ void Job::Advance(Membership& members, TimePoint now) {
 void Job::StartPlanning(Membership& members, TimePoint) {
   const Node* planner = members.Find(planner_);
   if (planner != nullptr && planner->alive()) return;
-  const auto workers = members.Alive(pb::WORKER);
+  const auto& workers = members.Alive(pb::WORKER);
   plan_asked_ = false;
+  ++work_version_;
   planner_ = workers.empty() ? NodeId() : workers.front()->id;
   detail_ = workers.empty() ? "waits for a worker to look at the data" : workers.front()->name + " looks at the data";
 }
@@ -172,6 +174,8 @@ void Job::StartPass(TimePoint now) {
   lanes_shared_.reset();
   roster_.Clear();
   lane_of_.clear();
+  lanes_wanted_.clear();
+  disagrees_ = NodeId();
   next_lane_ = 0;
   max_clock_ = 0;
   eval_counts_.Clear();
@@ -246,34 +250,39 @@ void Job::TrimResults() {
   if (results_.size() > kKeptResults) results_.erase(results_.begin());
 }
 
-bool Job::ServersAgree(Membership& members, std::string& disagreement) const {
+std::string Job::DisagreementOf(const Node& server) const {
+  const pb::ServerReport& report = server.server_report;
+  if (config_dirty_ || report.seen_generation() < published_generation_) {
+    return "waits for " + server.name + " to take configuration " + std::to_string(published_generation_);
+  }
+  if (!confirm_ || server.partitions == 0) return "";
+  const pb::PassLedger* ledger = FindLedger(report, id_, confirm_pass_);
+  if (ledger == nullptr) return server.name + " has not reported pass " + std::to_string(confirm_pass_);
+  if (ledger->min_examples() == confirm_examples_ && ledger->max_examples() == confirm_examples_) return "";
+  return server.name + " counted " + std::to_string(ledger->min_examples()) + ".." +
+         std::to_string(ledger->max_examples()) + " examples in pass " + std::to_string(confirm_pass_) +
+         ", the leases come to " + std::to_string(confirm_examples_);
+}
+
+// Asked at every event: while one server keeps us waiting, the others are not looked at.
+bool Job::ServersAgree(const Membership& members, std::string& disagreement) {
+  const Node* const last = members.Find(disagrees_);
+  if (last != nullptr && last->alive()) disagreement = DisagreementOf(*last);
+  if (!disagreement.empty()) return false;
+  disagrees_ = NodeId();
   for (const Node* server : members.Alive(pb::SERVER)) {
-    const pb::ServerReport& report = server->server_report;
-    if (config_dirty_ || report.seen_generation() < published_generation_) {
-      disagreement = "waits for " + server->name + " to take configuration " + std::to_string(published_generation_);
-      return false;
-    }
-    if (!confirm_ || server->partitions == 0) continue;
-    const pb::PassLedger* ledger = FindLedger(report, id_, confirm_pass_);
-    if (ledger == nullptr) {
-      disagreement = server->name + " has not reported pass " + std::to_string(confirm_pass_);
-      return false;
-    }
-    if (ledger->min_examples() != confirm_examples_ || ledger->max_examples() != confirm_examples_) {
-      disagreement = server->name + " counted " + std::to_string(ledger->min_examples()) + ".." +
-                     std::to_string(ledger->max_examples()) + " examples in pass " + std::to_string(confirm_pass_) +
-                     ", the leases come to " + std::to_string(confirm_examples_);
-      return false;
-    }
+    disagreement = DisagreementOf(*server);
+    if (disagreement.empty()) continue;
+    disagrees_ = server->id;
+    return false;
   }
   return true;
 }
 
 Job::PassCounts Job::CountsOf(const Membership& members, uint32_t pass) const {
   PassCounts counts;
-  for (const auto& [id, node] : members.nodes()) {
-    if (!node.alive() || node.role != pb::SERVER) continue;
-    const pb::PassLedger* ledger = FindLedger(node.server_report, id_, pass);
+  for (const Node* server : members.Alive(pb::SERVER)) {
+    const pb::PassLedger* ledger = FindLedger(server->server_report, id_, pass);
     if (ledger == nullptr) continue;
     counts.duplicates += ledger->duplicates();
     counts.staleness = std::max(counts.staleness, ledger->staleness());
@@ -287,9 +296,15 @@ void Job::OnConfigPublished(uint64_t generation) {
   published_generation_ = generation;
 }
 
-LaneId Job::JoinLane(NodeId worker) {
+int Job::LaneIndex(LaneId lane) const {
+  const auto at = std::lower_bound(roster_.lane().begin(), roster_.lane().end(), lane.value,
+                                   [](const pb::Lane& each, uint32_t wanted) { return each.lane() < wanted; });
+  return static_cast<int>(at - roster_.lane().begin());
+}
+
+const pb::Lane& Job::JoinLane(NodeId worker) {
   const auto known = lane_of_.find(worker);
-  if (known != lane_of_.end()) return known->second;
+  if (known != lane_of_.end()) return roster_.lane(LaneIndex(known->second));
   const LaneId lane(next_lane_++);
   lane_of_[worker] = lane;
   pb::Lane* entry = roster_.add_lane();
@@ -297,18 +312,23 @@ LaneId Job::JoinLane(NodeId worker) {
   // Ahead of the others, so that nobody waits for a newcomer to catch up.
   const bool first = roster_.lane_size() == 1;
   entry->set_start_clock(first ? max_clock_ : max_clock_ + roster_.staleness());
-  entry->set_end_clock(kForever);
   MarkUrgent();
-  return lane;
+  return *entry;
+}
+
+// All at once: each change of a roster goes to every server.
+void Job::MakeWantedLanes() {
+  for (const NodeId worker : std::exchange(lanes_wanted_, {})) JoinLane(worker);
+  ++work_version_;
 }
 
 // Lanes for all workers that are in, so that the pass's first configuration has them: lanes that joined one by one
 // would have each configuration sent to every server. But not when there is hardly work for all, as a lane without work
 // holds the others back until it has left.
-void Job::MakeLanes(Membership& members) {
+void Job::MakeLanes(const Membership& members) {
   lanes_made_ = true;
   if (pass_index_ >= passes_.size() || !Updates(pass().kind) || (IsBsp() && pass().kind == pb::TRAIN)) return;
-  const std::vector<Node*> workers = members.Alive(pb::WORKER);
+  const std::vector<Node*>& workers = members.Alive(pb::WORKER);
   if (book_->size() < 2 * workers.size()) return;
   for (const Node* worker : workers) {
     if (!worker->worker_report.leaving()) JoinLane(worker->id);
@@ -316,26 +336,20 @@ void Job::MakeLanes(Membership& members) {
 }
 
 // BSP: gives lanes that nobody holds to workers, when workers have come or gone.
-void Job::ShareLanes(Membership& members) {
+void Job::ShareLanes(const Membership& members) {
   if (!IsBsp() || pass().kind != pb::TRAIN || lanes_shared_ == members.version()) return;
   lanes_shared_ = members.version();
   std::vector<NodeId> workers;
   for (const Node* worker : members.Alive(pb::WORKER)) {
     if (!worker->worker_report.leaving()) workers.push_back(worker->id);
   }
-  book_->AssignLanes(workers);
+  if (book_->AssignLanes(workers)) ++work_version_;
 }
 
 void Job::LeaveLane(NodeId worker) {
   const auto known = lane_of_.find(worker);
   if (known == lane_of_.end()) return;
-  auto* lanes = roster_.mutable_lane();
-  for (int i = 0; i < lanes->size(); ++i) {
-    if (lanes->Get(i).lane() == known->second.value) {
-      lanes->DeleteSubrange(i, 1);
-      break;
-    }
-  }
+  roster_.mutable_lane()->DeleteSubrange(LaneIndex(known->second), 1);
   lane_of_.erase(known);
   config_dirty_ = true;
 }
@@ -368,7 +382,9 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint
     // It does nothing more; what it has done was just taken in.
     book_->Release(worker.id);
     LeaveLane(worker.id);
+    lanes_wanted_.erase(worker.id);
     lanes_shared_.reset();
+    ++work_version_;
   }
   if (lane_of_.contains(worker.id) && book_->Held(worker.id).empty() && book_->NothingFor(worker.id)) {
     LeaveLane(worker.id);  // a lane without work would hold the others back for ever
@@ -383,6 +399,8 @@ void Job::OnWorkerGone(NodeId worker, bool died) {
   for (auto& holders : split_holders_) std::replace(holders.begin(), holders.end(), worker, NodeId());
   if (phase_ != pb::RUNNING || book_ == nullptr) return;
   book_->Release(worker);
+  lanes_wanted_.erase(worker);
+  ++work_version_;
   if (!Planted(Bug::kDeadKeepsLane)) LeaveLane(worker);
 }
 
@@ -393,7 +411,13 @@ bool Job::HasWorkFor(const Node& worker) const {
          !book_->NothingFor(worker.id);
 }
 
-void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint) {
+// Dynamic ranges go to whoever asks first: more workers than there are ranges need not come.
+size_t Job::most_idle_wanted() const {
+  const bool any_may = book_ == nullptr || (IsBsp() && pass().kind == pb::TRAIN);
+  return any_may ? std::numeric_limits<size_t>::max() : book_->free_count();
+}
+
+void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join) {
   if (ended()) return;
   if (phase_ == pb::PLANNING && worker.id == planner_) {
     plan_asked_ = true;
@@ -403,15 +427,17 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint) {
   }
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
   const pb::WorkerReport& report = worker.worker_report;
+  const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
+  const bool own_lane = !is_static && Updates(pass().kind);
+  if (own_lane && !may_join && !report.leaving() && !lane_of_.contains(worker.id) && !book_->NothingFor(worker.id)) {
+    lanes_wanted_.insert(worker.id);
+    return;
+  }
   if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, options_.leases_ahead, next_lease_);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
-  const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
-  const LaneId own_lane = is_static || !Updates(pass().kind) ? LaneId() : JoinLane(worker.id);
-  uint64_t own_start = 0;
-  for (const pb::Lane& lane : roster_.lane()) {
-    if (lane.lane() == own_lane.value) own_start = lane.start_clock();
-  }
+  const pb::Lane no_lane;
+  const pb::Lane& own = own_lane ? JoinLane(worker.id) : no_lane;
   for (RangeId id : held) {
     const LeaseBook::Range& range = book_->range(id);
     pb::LeaseGrant& grant = *orders.add_lease();
@@ -419,15 +445,18 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint) {
     grant.set_pass(pass_index_);
     grant.set_range(id.value);
     grant.set_lease(range.lease);
-    grant.set_lane(is_static ? range.lane.value : own_lane.value);
-    grant.set_lane_start(is_static ? 0 : own_start);
+    grant.set_lane(is_static ? range.lane.value : own.lane());
+    grant.set_lane_start(is_static ? 0 : own.start_clock());
     grant.set_first_clock(range.first_clock);
     grant.set_first_batch(range.first_batch);
     *grant.mutable_rows() = range.plan.rows;
     grant.set_kind(pass().kind);
     grant.set_order(range.order);
   }
-  *orders.add_job() = brief_;
+  // Whoever has a lease of the job when it reports has this already: workers forget a job with its last lease.
+  const auto known = std::any_of(report.lease().begin(), report.lease().end(),
+                                 [this](const pb::LeaseState& lease) { return lease.job() == id_.value; });
+  if (!known) *orders.add_job() = brief_;
 }
 
 void Job::AddToConfig(pb::ClusterConfig& config) const {
@@ -457,6 +486,7 @@ void Job::End(pb::JobPhase phase, std::string detail, TimePoint now) {
   for (auto& ranges : split_ranges_) std::vector<PlannedRange>().swap(ranges);
   for (auto& holders : split_holders_) std::vector<NodeId>().swap(holders);
   lane_of_.clear();
+  lanes_wanted_.clear();
   eval_counts_.Clear();
   roster_.Clear();
   book_.reset();

@@ -14,7 +14,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "common/base/result.h"
@@ -44,12 +46,18 @@ class Job {
 
   void OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint now);
   void OnWorkerGone(NodeId worker, bool died);
-  // Leases more to the worker if it asks, and adds all that it holds to its orders.
-  void FillOrders(Node& worker, pb::WorkerOrders& orders, TimePoint now);
+  // Leases more to the worker if it asks, and adds all that it holds to its orders. Without `may_join` a worker that
+  // would need a new lane gets nothing yet: MakeWantedLanes makes it one.
+  void FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join);
+  bool wants_lanes() const { return !lanes_wanted_.empty(); }
+  void MakeWantedLanes();
   // Workers whose orders have changed without their asking.
   std::vector<NodeId> TakeRelieved() { return book_ == nullptr ? std::vector<NodeId>() : book_->TakeRelieved(); }
-  // True if an idle worker would be given something now.
+  // True if an idle worker would be given something now. For a walk over all workers when work_version() has risen:
+  // there may be work then for up to most_idle_wanted() of those that had none.
   bool HasWorkFor(const Node& worker) const;
+  uint64_t work_version() const { return work_version_; }
+  size_t most_idle_wanted() const;
 
   void Fail(ErrorCode code, std::string text, TimePoint now);
   void Cancel(std::string reason, TimePoint now);
@@ -67,8 +75,10 @@ class Job {
   bool config_dirty() const { return config_dirty_; }
   bool config_urgent() const { return config_urgent_; }
   void AddToConfig(pb::ClusterConfig& config) const;
-  // For the log: changes when the phase or the pass does.
+  // For the log: changes when the phase, the pass or its step does; state() tells so cheaply.
   std::string StateLine() const;
+  using State = std::tuple<pb::JobPhase, uint32_t, int>;
+  State state() const { return {phase_, pass_index_, static_cast<int>(step_)}; }
   // `whole`: with all that it was asked to do and all that came out, which may be large.
   pb::JobStatus Describe(const Membership& members, TimePoint now, bool whole) const;
 
@@ -84,7 +94,9 @@ class Job {
   void MakeTables();
   void StartPass(TimePoint now);
   void EndPass(TimePoint now);
-  bool ServersAgree(Membership& members, std::string& disagreement) const;
+  bool ServersAgree(const Membership& members, std::string& disagreement);
+  // Empty, or what this server has not done yet.
+  std::string DisagreementOf(const Node& server) const;
   void End(pb::JobPhase phase, std::string detail, TimePoint now);
   // What the servers count of a pass beside its examples.
   struct PassCounts {
@@ -93,10 +105,12 @@ class Job {
   };
   PassCounts CountsOf(const Membership& members, uint32_t pass) const;
   void MarkUrgent() { config_dirty_ = config_urgent_ = true; }
-  void MakeLanes(Membership& members);
-  void ShareLanes(Membership& members);
+  void MakeLanes(const Membership& members);
+  void ShareLanes(const Membership& members);
   void TrimResults();
-  LaneId JoinLane(NodeId worker);
+  const pb::Lane& JoinLane(NodeId worker);
+  // Where it is, or belongs, in the roster.
+  int LaneIndex(LaneId lane) const;
   void LeaveLane(NodeId worker);
   const Pass& pass() const { return passes_[pass_index_]; }
   uint32_t SplitOf(pb::PassKind kind) const;
@@ -127,9 +141,12 @@ class Job {
   uint32_t bsp_lanes_ = 0;
   enum class Step { kSettle, kWork } step_ = Step::kSettle;
   TimePoint settle_since_;
+  NodeId disagrees_;                       // a server that has kept the job from settling
+  uint64_t work_version_ = 0;
   std::unique_ptr<LeaseBook> book_;
   pb::Roster roster_;                      // of the current pass; lanes empty for evaluation
   std::map<NodeId, LaneId> lane_of_;       // dynamic passes
+  std::set<NodeId> lanes_wanted_;          // workers that wait for theirs
   uint32_t next_lane_ = 0;
   bool lanes_made_ = false;
   std::optional<uint64_t> lanes_shared_;   // BSP: for this version of the membership

@@ -7,6 +7,12 @@
 #include "common/base/planted_bug.h"
 
 namespace sheaf {
+namespace {
+
+// As an entry of LeaseBook::free_by_count_.
+std::pair<size_t, uint32_t> CountOf(NodeId holder, size_t count) { return {count, ~holder.value}; }
+
+}  // namespace
 
 LeaseBook::LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std::vector<uint32_t>& order,
                      uint32_t lanes, std::vector<NodeId> previous_holder)
@@ -19,7 +25,11 @@ LeaseBook::LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std:
   if (policy_ == Policy::kDynamic) {
     for (uint32_t position = 0; position < order.size(); ++position) {
       ranges_[order[position]].order = position;
-      free_[last_holder_[order[position]]].insert({position, order[position]});
+      auto& free = free_[last_holder_[order[position]]];
+      free.insert(free.end(), {position, order[position]});
+    }
+    for (const auto& [holder, free] : free_) {
+      if (holder != NodeId()) free_by_count_.insert(CountOf(holder, free.size()));
     }
     free_count_ = ranges_.size();
     return;
@@ -38,6 +48,26 @@ LeaseBook::LeaseBook(Policy policy, std::vector<PlannedRange> ranges, const std:
     lane_end_[lane] += range.plan.batches;
     queue_[lane].push_back(index);
   }
+}
+
+void LeaseBook::AddFree(uint32_t index) {
+  const NodeId holder = last_holder_[index];
+  auto& ranges = free_[holder];
+  if (holder != NodeId()) free_by_count_.erase(CountOf(holder, ranges.size()));
+  ranges.insert({ranges_[index].order, index});
+  if (holder != NodeId()) free_by_count_.insert(CountOf(holder, ranges.size()));
+  ++free_count_;
+}
+
+// The first range of that list.
+uint32_t LeaseBook::TakeFree(FreeOf from) {
+  auto& [holder, ranges] = *from;
+  if (holder != NodeId()) free_by_count_.erase(CountOf(holder, ranges.size()));
+  const uint32_t index = ranges.extract(ranges.begin()).value().second;
+  if (holder != NodeId() && !ranges.empty()) free_by_count_.insert(CountOf(holder, ranges.size()));
+  if (ranges.empty()) free_.erase(from);
+  --free_count_;
+  return index;
 }
 
 bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
@@ -77,10 +107,7 @@ void LeaseBook::Free(uint32_t index) {
   range.examples = 0;
   range.loss = 0;
   range.bad_rows = 0;
-  if (policy_ == Policy::kDynamic) {
-    free_[last_holder_[index]].insert({range.order, index});
-    ++free_count_;
-  }
+  if (policy_ == Policy::kDynamic) AddFree(index);
 }
 
 void LeaseBook::Release(NodeId worker) {
@@ -95,9 +122,9 @@ void LeaseBook::Release(NodeId worker) {
     for (const uint32_t lane : left) GiveLane(lane, NodeId());
   }
   // What the departed had in memory is anybody's now.
-  if (const auto mine = free_.find(worker); mine != free_.end()) {
-    free_[NodeId()].merge(mine->second);
-    free_.erase(worker);
+  if (auto mine = free_.extract(worker)) {
+    free_by_count_.erase(CountOf(worker, mine.mapped().size()));
+    free_[NodeId()].merge(mine.mapped());
   }
   std::replace(last_holder_.begin(), last_holder_.end(), worker, NodeId());
 }
@@ -122,25 +149,20 @@ std::optional<uint32_t> LeaseBook::SpareOf(NodeId worker) const {
 }
 
 void LeaseBook::NoteSpare(NodeId worker) {
-  if (SpareOf(worker)) {
-    spare_.insert(worker);
-  } else {
-    spare_.erase(worker);
+  if (const auto noted = spare_.find(worker); noted != spare_.end()) {
+    spare_by_left_.erase({noted->second, worker});
+    spare_.erase(noted);
   }
+  if (!SpareOf(worker)) return;
+  uint32_t left = 0;
+  for (const auto& [order, index] : held_.at(worker)) left += ranges_[index].plan.batches - ranges_[index].batches_done;
+  spare_.emplace(worker, left);
+  spare_by_left_.emplace(left, worker);
 }
 
 bool LeaseBook::Relieve() {
-  NodeId busiest;
-  uint32_t most = 0;
-  for (const NodeId worker : spare_) {
-    uint32_t left = 0;
-    for (const auto& [order, index] : held_.at(worker))
-      left += ranges_[index].plan.batches - ranges_[index].batches_done;
-    if (left <= most) continue;
-    most = left;
-    busiest = worker;
-  }
-  if (most == 0) return false;
+  if (spare_by_left_.empty()) return false;
+  const NodeId busiest = spare_by_left_.rbegin()->second;
   const uint32_t index = *SpareOf(busiest);
   held_.at(busiest).erase({ranges_[index].order, index});
   Free(index);
@@ -157,15 +179,9 @@ bool LeaseBook::Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease) {
     for (size_t count = held == held_.end() ? 0 : held->second.size(); count < ahead && free_count_ > 0; ++count) {
       // Its own first, then nobody's, then the ranges of whoever has most left.
       auto from = free_.find(worker);
-      if (from == free_.end() || from->second.empty()) from = free_.find(NodeId());
-      if (from == free_.end() || from->second.empty()) {
-        from = std::max_element(free_.begin(), free_.end(),
-                                [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
-      }
-      const uint32_t index = from->second.begin()->second;
-      from->second.erase(from->second.begin());
-      --free_count_;
-      Lease(worker, index, next_lease);
+      if (from == free_.end()) from = free_.find(NodeId());
+      if (from == free_.end()) from = free_.find(NodeId(~free_by_count_.rbegin()->second));
+      Lease(worker, TakeFree(from), next_lease);
       granted = true;
     }
     return granted;

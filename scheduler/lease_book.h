@@ -9,8 +9,7 @@
 // - dynamic (SSP, ASP, statistics, evaluation): a free range goes to whoever asks, preferably to the worker that
 //   had it in an earlier pass and so may still have its rows in memory. Each worker has a lane of its own. When none is
 //   free any more, a worker without work takes over a range that another holds but has not begun, so that at a pass's
-// end
-//   nobody waits for more than the range that somebody slower is at.
+//   end nobody waits for more than the range that somebody slower is at.
 #pragma once
 
 #include <cstdint>
@@ -75,6 +74,8 @@ class LeaseBook {
   // Dynamic: the holders that a range was taken from since the last call. The sooner they know, the less is computed
   // twice.
   std::vector<NodeId> TakeRelieved() { return std::exchange(relieved_, {}); }
+  // Dynamic: ranges that nobody holds.
+  size_t free_count() const { return free_count_; }
   // True if there is nothing left to lease out to this worker.
   bool NothingFor(NodeId worker) const;
 
@@ -86,10 +87,13 @@ class LeaseBook {
   std::vector<NodeId> LastHolders() const { return last_holder_; }
 
  private:
+  using FreeOf = std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>>::iterator;
+
   void Free(uint32_t index);
+  void AddFree(uint32_t index);
+  uint32_t TakeFree(FreeOf from);
   void Lease(NodeId worker, uint32_t index, uint64_t& next_lease);
-  // The range of a worker that was granted last, if it has another one to work on and nothing is known to be done of
-  // it.
+  // The range that a worker was granted last, if it has another one to work on and nothing of it is known to be done.
   std::optional<uint32_t> SpareOf(NodeId worker) const;
   void NoteSpare(NodeId worker);
   // Frees a spare range of whoever has most to do; false if there is none.
@@ -106,8 +110,11 @@ class LeaseBook {
 
   // Dynamic: free ranges as (order, range), by the worker that had them before (NodeId(0): nobody).
   std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> free_;
+  std::set<std::pair<size_t, uint32_t>> free_by_count_;  // how many each of them has; of equals the least id is last
   size_t free_count_ = 0;
-  std::set<NodeId> spare_;  // workers with a SpareOf()
+  // Workers with a SpareOf(), and how many batches they have left in all; by that, too.
+  std::map<NodeId, uint32_t> spare_;
+  std::set<std::pair<uint32_t, NodeId>> spare_by_left_;
   std::vector<NodeId> relieved_;
 
   // Static, by lane.

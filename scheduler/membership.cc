@@ -36,9 +36,10 @@ Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePo
   node.last_heard = now;
   node.registration = registration;
   by_peer_[peer] = node.id;
-  ++alive_.at(node.role);
   ++version_;
-  return nodes_.emplace(node.id, std::move(node)).first->second;
+  Node& added = nodes_.emplace(node.id, std::move(node)).first->second;
+  alive_.at(added.role).push_back(&added);
+  return added;
 }
 
 Node* Membership::FindAlive(PeerId peer) {
@@ -79,29 +80,13 @@ void Membership::MarkLeft(NodeId id) {
 void Membership::Depart(Node& node, NodeState state) {
   node.state = state;
   by_peer_.erase(node.peer);
-  --alive_.at(node.role);
+  std::erase(alive_.at(node.role), &node);
+  departed_.push_back(node.id);
   ++version_;
 }
 
-std::vector<Node*> Membership::Alive(pb::Role role) {
-  std::vector<Node*> alive;
-  for (auto& [id, node] : nodes_) {
-    if (node.alive() && node.role == role) alive.push_back(&node);
-  }
-  return alive;
-}
-
 void Membership::Forget() {
-  size_t departed = 0;
-  for (const auto& [id, node] : nodes_) departed += !node.alive();
-  for (auto it = nodes_.begin(); it != nodes_.end() && departed > kMaxDeparted;) {
-    if (it->second.alive()) {
-      ++it;
-    } else {
-      it = nodes_.erase(it);
-      --departed;
-    }
-  }
+  for (; departed_.size() > kMaxDeparted; departed_.pop_front()) nodes_.erase(departed_.front());
 }
 
 }  // namespace sheaf

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -29,6 +30,8 @@ struct Node {
   pb::ServerReport server_report;   // the latest, of a server
   pb::WorkerReport worker_report;   // the latest, of a worker (without plan and evaluation counts)
   uint32_t partitions = 0;          // of a server: how many it is primary of
+  uint64_t sent_generation = 0;     // of a server: the configuration it has, or was sent last
+  uint64_t taken_generation = 0;    // of a server: the latest configuration it has said it has
   bool poked = false;               // asked to report since it last did
   uint64_t last_sequence = 0;       // of the latest worker report: overtaken reports are ignored
 
@@ -49,8 +52,8 @@ class Membership {
   std::vector<NodeId> Expire(TimePoint now, Duration worker_limit, Duration server_limit);
   void MarkLeft(NodeId id);
 
-  std::vector<Node*> Alive(pb::Role role);                // in order of id
-  size_t CountAlive(pb::Role role) const { return alive_.at(role); }
+  const std::vector<Node*>& Alive(pb::Role role) const { return alive_.at(role); }  // in order of id
+  size_t CountAlive(pb::Role role) const { return alive_.at(role).size(); }
   // Rises with every node that comes or goes.
   uint64_t version() const { return version_; }
   const std::map<NodeId, Node>& nodes() const { return nodes_; }
@@ -63,7 +66,8 @@ class Membership {
   std::map<PeerId, NodeId> by_peer_;                      // alive ones only
   uint32_t next_id_ = 1;
   std::map<pb::Role, uint32_t> next_name_;
-  std::array<size_t, pb::Role_ARRAYSIZE> alive_{};        // by role
+  std::array<std::vector<Node*>, pb::Role_ARRAYSIZE> alive_;  // by role
+  std::deque<NodeId> departed_;                           // in order of going
   uint64_t version_ = 0;
   std::optional<TimePoint> looked_;                       // for the dead
 };

@@ -20,6 +20,13 @@ Message Reply(uint64_t request) {
   return message;
 }
 
+pb::ClusterConfig FirstConfig(uint32_t partition_count) {
+  pb::ClusterConfig config;
+  config.set_generation(1);
+  config.set_partition_count(partition_count);
+  return config;
+}
+
 const char* StateName(NodeState state) {
   switch (state) {
     case NodeState::kAlive: return "alive";
@@ -39,10 +46,8 @@ Status CheckJob(const pb::JobSpec& spec) {
 }
 
 SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now)
-    : options_(std::move(options)), started_(now), placement_(options_.partition_count) {
-  config_.set_generation(1);
-  config_.set_partition_count(options_.partition_count);
-}
+    : options_(std::move(options)), started_(now), placement_(options_.partition_count),
+      configs_(FirstConfig(options_.partition_count)) {}
 
 void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   switch (message.header.body_case()) {
@@ -55,7 +60,7 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
     case pb::Header::kGetTrace: OnGetTrace(from, message, now, out); break;
     case pb::Header::kGetConfig: {
       Message reply = Reply(message.header.request());
-      *reply.header.mutable_config() = config_;
+      *reply.header.mutable_config() = config();
       out.Send(from, std::move(reply));
       break;
     }
@@ -112,8 +117,11 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
     out.Send(from, std::move(reply));
     return;
   }
-  node->last_heard = now;
   const pb::ServerReport& report = message.header.server_report();
+  // One that takes no configuration does not hear us: as good as dead, although we hear it.
+  const uint64_t before =
+      std::exchange(node->taken_generation, std::max(node->taken_generation, report.config_generation()));
+  if (node->taken_generation > before || before == config().generation()) node->last_heard = now;
   if (report.has_trace()) traces_.Take(node->name, pb::SERVER, report.trace(), now);
   if (traces_.on(now)) {
     orders.set_trace_ms(traces_.LeftMs(now));
@@ -126,7 +134,10 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
     members_.MarkLeft(node->id);
     NodeGone(*node, /*died=*/false, now);
   }
-  if (report.seen_generation() < config_.generation()) *orders.mutable_config() = config_;
+  if (report.config_generation() < config().generation()) {
+    orders.set_config_update(configs_.UpdateFor(pb::SERVER, report.config_generation()));
+    node->sent_generation = config().generation();
+  }
   out.Send(from, std::move(reply));
 }
 
@@ -161,7 +172,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   orders.set_sequence(report.sequence());
   orders.set_plan_received(report.has_plan());
   if (job != nullptr) {
-    job->FillOrders(*node, orders, now);
+    job->FillOrders(*node, orders, MayPublish(now));
     // A new lane is in the configuration that goes with the lease.
     if (!Planted(Bug::kGrantsUnpublished)) Settle(now, out);
   }
@@ -176,7 +187,9 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     members_.MarkLeft(node->id);
     NodeGone(*node, /*died=*/false, now);
   }
-  if (report.seen_generation() < config_.generation()) *orders.mutable_config() = config_;
+  if (report.seen_generation() < config().generation()) {
+    orders.set_config_update(configs_.UpdateFor(pb::WORKER, report.seen_generation()));
+  }
   out.Send(from, std::move(reply));
 }
 
@@ -189,6 +202,7 @@ void SchedulerCore::OnSubmit(PeerId from, const Message& message, TimePoint now,
     }
     const JobId id(next_job_++);
     jobs_[id] = std::make_unique<Job>(id, submit.spec(), options_.job, now);
+    open_.push_back(id);
     known = tokens_.emplace(submit.token(), id).first;
   }
   Message reply = Reply(message.header.request());
@@ -273,7 +287,7 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
     if (!job->holds_tables()) continue;
     job->Fail(ErrorCode::kUnavailable,
               node.name + " (" + node.registration.host() + ", pid " + std::to_string(node.registration.pid()) + ") " +
-                  (died ? "has not been heard for " +
+                  (died ? "has not been heard, or has taken no configuration, for " +
                               std::to_string(static_cast<int>(ToSeconds(options_.server_dead_after))) + " s"
                         : "was stopped") +
                   " and with it went " + std::to_string(node.partitions) + " of " +
@@ -281,14 +295,54 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
                   " partitions of the model: look at its log, then run the job again",
               now);
     job->DropTables();
+    tables_changed_ = true;
   }
 }
 
+bool SchedulerCore::MayPublish(TimePoint now) const {
+  return now - published_at_ >= kPublishPerServer * members_.CountAlive(pb::SERVER);
+}
+
 void SchedulerCore::Settle(TimePoint now, Outbox& out) {
-  if (Job* job = Current()) {
+  Job* job = Current();
+  if (job != nullptr) {
     job->Begin();
     job->Advance(members_, now);
   }
+  TidyJobs();
+  const bool spaced = MayPublish(now);
+  job = Current();
+  if (job != nullptr && spaced && job->wants_lanes()) job->MakeWantedLanes();
+  bool dirty = servers_changed_ || tables_changed_, urgent = false;
+  for (const JobId id : open_) {
+    dirty |= jobs_.at(id)->config_dirty();
+    urgent |= jobs_.at(id)->config_urgent();
+  }
+  // What is not urgent is collected for as long as all servers may take to hear of it.
+  if (urgent || (dirty && spaced)) Publish(now, out);
+  for (const JobId id : open_) NoteJob(id);
+  if (traces_.on(now)) MarkPass(now);
+  if (job == nullptr) return;
+  PokeIdle(*job, out);
+  for (const NodeId relieved : job->TakeRelieved()) {
+    if (Node* worker = members_.Find(relieved); worker != nullptr && worker->alive()) Poke(*worker, out);
+  }
+}
+
+void SchedulerCore::TidyJobs() {
+  bool any = false;
+  for (auto it = open_.begin(); it != open_.end();) {
+    if (!jobs_.at(*it)->ended()) {
+      ++it;
+      continue;
+    }
+    NoteJob(*it);
+    noted_.erase(*it);
+    it = open_.erase(it);
+    any = true;
+  }
+  if (!any) return;
+  tables_changed_ = true;
   // Finished jobs' tables stay for a while; the oldest go first.
   uint32_t finished = 0;
   for (auto it = jobs_.rbegin(); it != jobs_.rend(); ++it) {
@@ -297,41 +351,36 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   while (jobs_.size() > kRememberedJobs && jobs_.begin()->second->ended() && !jobs_.begin()->second->holds_tables()) {
     const JobId oldest = jobs_.begin()->first;
     std::erase_if(tokens_, [&](const auto& token) { return token.second == oldest; });
-    noted_.erase(oldest);
     jobs_.erase(jobs_.begin());
-  }
-  bool dirty = servers_changed_, urgent = false;
-  for (const auto& [id, job] : jobs_) {
-    dirty |= job->config_dirty();
-    urgent |= job->config_urgent();
-  }
-  // A configuration goes whole to every server: what is not urgent is collected for as long as sending one may take.
-  const bool spaced = now - published_at_ >= kPublishPerServer * members_.CountAlive(pb::SERVER);
-  if (urgent || (dirty && spaced)) Publish(now, out);
-  NoteJobs();
-  if (traces_.on(now)) MarkPass(now);
-  if (Job* job = Current()) {
-    const std::vector<NodeId> relieved = job->TakeRelieved();
-    for (Node* worker : members_.Alive(pb::WORKER)) {
-      const bool told_anew = std::find(relieved.begin(), relieved.end(), worker->id) != relieved.end();
-      if (worker->poked || (!told_anew && !job->HasWorkFor(*worker))) continue;
-      worker->poked = true;
-      Message poke;
-      poke.header.mutable_report_now();
-      out.Send(worker->peer, std::move(poke));
-    }
   }
 }
 
-void SchedulerCore::NoteJobs() {
-  for (const auto& [id, job] : jobs_) {
-    NotedJob& noted = noted_[id];
-    if (noted.ended) continue;
-    noted.ended = job->ended();
-    std::string line = job->StateLine();
-    if (line == noted.line) continue;
-    events_.push_back(line);
-    noted.line = std::move(line);
+void SchedulerCore::NoteJob(JobId id) {
+  const Job& job = *jobs_.at(id);
+  const auto [noted, is_new] = noted_.try_emplace(id, job.state());
+  if (!is_new && noted->second == job.state()) return;
+  noted->second = job.state();
+  events_.push_back(job.StateLine());
+}
+
+void SchedulerCore::Poke(Node& worker, Outbox& out) {
+  if (worker.poked) return;
+  worker.poked = true;
+  Message poke;
+  poke.header.mutable_report_now();
+  out.Send(worker.peer, std::move(poke));
+}
+
+void SchedulerCore::PokeIdle(Job& job, Outbox& out) {
+  const std::pair now_at{job.id(), job.work_version()};
+  if (poked_for_ == now_at) return;
+  poked_for_ = now_at;
+  size_t wanted = job.most_idle_wanted();
+  for (Node* worker : members_.Alive(pb::WORKER)) {
+    if (wanted == 0) return;
+    if (!job.HasWorkFor(*worker)) continue;
+    --wanted;
+    Poke(*worker, out);
   }
 }
 
@@ -350,35 +399,40 @@ void SchedulerCore::BalancePlacement() {
 void SchedulerCore::Publish(TimePoint now, Outbox& out) {
   published_at_ = now;
   if (servers_changed_) BalancePlacement();
-  servers_changed_ = false;
-  const uint64_t generation = config_.generation() + 1;
-  config_.Clear();
-  config_.set_generation(generation);
-  config_.set_partition_count(options_.partition_count);
+  servers_changed_ = tables_changed_ = false;
+  const uint64_t generation = config().generation() + 1;
+  pb::ClusterConfig next;
+  next.set_generation(generation);
+  next.set_partition_count(options_.partition_count);
+  std::map<NodeId, uint32_t> partitions;
+  for (const Placement::Home& home : placement_.homes()) {
+    pb::PartitionConfig& partition = *next.add_partition();
+    partition.set_epoch(home.epoch.value);
+    partition.set_primary(home.primary.value);
+    ++partitions[home.primary];
+  }
   for (Node* server : members_.Alive(pb::SERVER)) {
-    pb::ServerInfo& info = *config_.add_server();
+    pb::ServerInfo& info = *next.add_server();
     info.set_node(server->id.value);
     info.set_name(server->name);
     *info.mutable_shard() = server->registration.shard();
-    server->partitions = placement_.CountOn(server->id);
+    server->partitions = partitions[server->id];
   }
-  for (const Placement::Home& home : placement_.homes()) {
-    pb::PartitionConfig& partition = *config_.add_partition();
-    partition.set_epoch(home.epoch.value);
-    partition.set_primary(home.primary.value);
-  }
-  for (auto& [id, job] : jobs_) job->AddToConfig(config_);
+  for (auto& [id, job] : jobs_) job->AddToConfig(next);
   for (auto& [id, job] : jobs_) job->OnConfigPublished(generation);
-  for (const Node* server : members_.Alive(pb::SERVER)) {
+  configs_.Add(std::move(next));
+  // From what each was sent last: should that have been lost, it asks.
+  for (Node* server : members_.Alive(pb::SERVER)) {
     Message message;
-    *message.header.mutable_server_orders()->mutable_config() = config_;
+    message.header.mutable_server_orders()->set_config_update(configs_.UpdateFor(pb::SERVER, server->sent_generation));
+    server->sent_generation = generation;
     out.Send(server->peer, std::move(message));
   }
 }
 
 Job* SchedulerCore::Current() {
-  for (auto& [id, job] : jobs_) {
-    if (!job->ended()) return job.get();
+  for (const JobId id : open_) {
+    if (Job& job = *jobs_.at(id); !job.ended()) return &job;
   }
   return nullptr;
 }
@@ -391,7 +445,7 @@ const Job* SchedulerCore::FindJob(JobId id) const {
 pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
   pb::ClusterStatus status;
   status.set_cluster(options_.cluster);
-  status.set_generation(config_.generation());
+  status.set_generation(config().generation());
   status.set_partition_count(options_.partition_count);
   status.set_uptime_seconds(ToSeconds(now - started_));
   status.set_build(std::string(BuildVersion()));

@@ -5,6 +5,7 @@
 // only cost time. Owned by the scheduler's event loop (or the simulator); not thread-safe.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 #include "common/base/random.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
+#include "scheduler/config_log.h"
 #include "scheduler/job.h"
 #include "scheduler/membership.h"
 #include "scheduler/placement.h"
@@ -42,7 +44,7 @@ class SchedulerCore {
   // State changes since the last call, a line each: for the log.
   std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
 
-  const pb::ClusterConfig& config() const { return config_; }
+  const pb::ClusterConfig& config() const { return configs_.latest(); }
   const Membership& members() const { return members_; }
   const Job* FindJob(JobId id) const;
   pb::ClusterStatus Describe(TimePoint now) const;
@@ -57,9 +59,15 @@ class SchedulerCore {
   void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void NodeGone(const Node& node, bool died, TimePoint now);
 
-  // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report.
+  // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report. What it costs
+  // must not grow with members or past jobs unless something has changed for them.
   void Settle(TimePoint now, Outbox& out);
-  void NoteJobs();
+  void TidyJobs();
+  void NoteJob(JobId id);
+  void Poke(Node& worker, Outbox& out);  // asks it to report, once
+  void PokeIdle(Job& job, Outbox& out);
+  // Every server can have taken the last configuration: another may follow.
+  bool MayPublish(TimePoint now) const;
   void MarkPass(TimePoint now);
   void MarkLeases(NodeId worker, const pb::WorkerOrders& orders, TimePoint now);
   void BalancePlacement();
@@ -72,19 +80,18 @@ class SchedulerCore {
   Membership members_;
   Placement placement_;
   std::map<JobId, std::unique_ptr<Job>> jobs_;
+  std::deque<JobId> open_;             // those that had not ended when last looked at
   std::map<uint64_t, JobId> tokens_;   // submissions already taken
   uint64_t next_job_ = 1;
-  pb::ClusterConfig config_;
+  ConfigLog configs_;
   bool servers_changed_ = false;
+  bool tables_changed_ = false;        // of jobs that have ended
   TimePoint published_at_;
+  std::map<JobId, Job::State> noted_;  // open jobs, as last logged
+  std::pair<JobId, uint64_t> poked_for_;  // idle workers were told of this job's work, at this version
   TraceHub traces_;
   uint64_t marked_lease_ = 0;          // the latest that the trace shows
   std::pair<JobId, uint32_t> marked_pass_{};
-  struct NotedJob {
-    std::string line;
-    bool ended = false;
-  };
-  std::map<JobId, NotedJob> noted_;    // as last logged
   std::vector<std::string> events_;
 };
 

@@ -1,9 +1,8 @@
 // Where the spans of all processes come together while somebody traces the cluster.
 //
 // Asking is what keeps a trace going: each GetTrace prolongs it by a few seconds, so a tracer that is killed leaves
-// nothing
-// switched on. What was handed out is kept until the next question shows that it has arrived, so a lost answer costs
-// nothing.
+// nothing switched on. What was handed out is kept until the next question shows that it has arrived, so a lost answer
+// costs nothing.
 // Bounded in bytes; what finds no room is dropped and counted. A state machine without I/O, owned by SchedulerCore.
 #pragma once
 

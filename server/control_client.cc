@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/planted_bug.h"
+#include "common/net/config_update.h"
 
 namespace sheaf {
 
@@ -26,6 +27,7 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   report.set_overloaded(stats.overloaded);
   for (const std::string& line : stats.waiting) report.add_waiting(line);
   report.set_leaving(leaving);
+  report.set_config_generation(config_.generation());
   if (pb::TraceSpans spans; trace_ != nullptr && trace_->Drain(spans)) report.mutable_trace()->Swap(&spans);
   out.Send(kSchedulerPeer, std::move(message));
 }
@@ -40,10 +42,13 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
     trace_->Follow(orders.trace_ms(), orders.clock_ns(), reported_at_, now);
   }
   if (orders.unknown()) link_.OnUnknown(now, out);
-  if (orders.has_config() &&
-      (orders.config().generation() > taken_generation_ || Planted(Bug::kServerTakesOldConfig))) {
-    taken_generation_ = orders.config().generation();
-    config_ = orders.config();
+  pb::ConfigUpdate update;
+  if (!orders.has_config_update() || !update.ParseFromString(orders.config_update())) return;
+  if (update.config().generation() <= config_.generation() && !Planted(Bug::kServerTakesOldConfig)) return;
+  if (ApplyConfigUpdate(update, config_)) {
+    is_new_ = true;
+  } else {
+    report_now_ = true;  // one before it was lost; the answer starts from what is here
   }
 }
 
@@ -60,6 +65,9 @@ void ControlClient::Leave(const ShardStats& stats, TimePoint now, Outbox& out) {
   if (link_.registered()) SendReport(stats, /*leaving=*/true, now, out);
 }
 
-std::optional<pb::ClusterConfig> ControlClient::TakeConfig() { return std::exchange(config_, std::nullopt); }
+std::optional<pb::ClusterConfig> ControlClient::TakeConfig() {
+  if (!std::exchange(is_new_, false)) return std::nullopt;
+  return config_;
+}
 
 }  // namespace sheaf

@@ -43,8 +43,8 @@ class ControlClient {
   uint64_t asked_ = 0;                       // number of the latest report,
   TimePoint reported_at_;                    // and when it was sent
   uint64_t reported_generation_ = 0;
-  uint64_t taken_generation_ = 0;
-  std::optional<pb::ClusterConfig> config_;
+  pb::ClusterConfig config_;         // the latest, to which updates are applied
+  bool is_new_ = false;              // nobody has taken it yet
 };
 
 }  // namespace sheaf

@@ -1,11 +1,13 @@
 // The rows of one table in one partition: weights and optimizer state beside each other, found by hashed key.
 //
-// Index: buckets of one cache line, their cells sorted by key over all buckets, with gaps at buckets' ends. A key's home
+// Index: buckets of one cache line, their cells sorted by key over all buckets, with gaps at buckets' ends. A key's
+// home
 //   bucket is its place within the partition's range (hashed keys are uniform), so a sorted batch walks the index in
 //   memory order, a lookup goes forward from home, and a scan is a walk. (Linear probing with ordered cells: Amble and
 //   Knuth, "Ordered hash tables", 1974; with an order-preserving hash, and buckets, so that one line nearly always
 //   answers.)
-// Rows: slots of slabs, [weights | state]. All slabs have one size, so that a slot's address is a shift and a mask. Only
+// Rows: slots of slabs, [weights | state]. All slabs have one size, so that a slot's address is a shift and a mask.
+// Only
 //   the first grows, by doubling, until it has that size, so a tiny store stays tiny. Its growth moves rows: addresses
 //   are valid until the next row is made.
 // Memory: key + row + 12.8 / load bytes a row (load 0.45..0.6): under 1.3 times key and row for 16 floats with Adagrad.
@@ -154,6 +156,7 @@ struct RowSection {
   RowStore* store;
   std::span<const HashedKey> keys;  // ascending, within the store's partition
 };
+// A store is in one section only: making rows of it a second time could move those found before.
 // rows[i] is nullptr for an absent row (and for all of a section without a store).
 void FindRows(std::span<const RowSection> sections, float** rows);
 void FindOrCreateRows(std::span<const RowSection> sections, float** rows);

@@ -7,6 +7,7 @@
 #include "common/base/seq_window.h"
 #include "common/base/strings.h"
 #include "common/job/job_validate.h"
+#include "common/net/config_update.h"
 #include "common/net/envelope.h"
 #include "compute/features/weighting.h"
 
@@ -111,7 +112,7 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
     if (!leaving_) link_.OnUnknown(now, out);
     return;
   }
-  if (orders.has_config()) TakeConfig(orders.config());
+  if (orders.has_config_update()) TakeConfig(orders.config_update());
   may_leave_ = orders.may_leave();
   if (failure_told_) failure_.reset();  // not one that came up after the report was sent
   if (orders.plan_received()) plan_.reset();
@@ -143,8 +144,10 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   }
 }
 
-void WorkerCore::TakeConfig(const pb::ClusterConfig& config) {
-  if (config.generation() <= client_.config().generation()) return;
+void WorkerCore::TakeConfig(const std::string& update) {
+  pb::ClusterConfig config = client_.config();
+  // One that cannot be applied is left: the next report names the generation that is here.
+  if (!ApplyConfigUpdate(update, config) || config.generation() <= client_.config().generation()) return;
   for (const pb::ServerInfo& server : config.server()) {
     for (const pb::ShardEndpoint& shard : server.shard()) {
       if (connected_.insert(PeerId(shard.peer())).second) to_connect_.emplace_back(shard.peer(), shard.address());
@@ -496,7 +499,8 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
     // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped
     // here, and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a
     // server that refuses again and again has not the memory for this job; one that is silent to us, but not to the
-    // scheduler, cannot be reached from here, and another worker may do better.
+    // scheduler, cannot be reached from here, and another worker may do better. A server behind the configuration is
+    // for the scheduler to see.
     if (error.code == ErrorCode::kTimeout) {
       events_.push_back(error.message);
       if (NoteTrouble(silence_, now)) fatal_ = error;
@@ -506,6 +510,8 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
         overload_ = {};   // it is this job's trouble, not the next one's
         FailJob(lease.grant.job(), error);
       }
+    } else if (error.code == ErrorCode::kUnavailable) {
+      events_.push_back(error.message);
     } else if (error.code != ErrorCode::kClosed) {
       FailJob(lease.grant.job(), error);
     }

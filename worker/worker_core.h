@@ -126,7 +126,7 @@ class WorkerCore {
 
   void SendReport(TimePoint now, Outbox& out);
   void OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out);
-  void TakeConfig(const pb::ClusterConfig& config);
+  void TakeConfig(const std::string& update);
   void TakeBrief(const pb::JobBrief& brief);
   void AddLease(const pb::LeaseGrant& grant);
   void DropLease(uint64_t lease);

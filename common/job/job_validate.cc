@@ -176,7 +176,7 @@ void CheckTrain(const pb::TrainSpec& train, Checker& check) {
   check.Range("train.epochs", train.epochs(), 1, 100'000);
   check.Range("train.batch_size", train.batch_size(), 1, 1u << 20);
   check.Range("train.range_batches", train.range_batches(), 1, 1024);  // a push stream's window
-  check.Range("train.workers", train.workers(), 0, 4096);
+  check.Range("train.workers", train.workers(), 0, 65'536);
 }
 
 void CheckConsistencyAndWire(const pb::JobSpec& spec, Checker& check) {

@@ -18,6 +18,8 @@ constexpr uint32_t kInfinity = 0x7f800000;
 constexpr float kRounder = 12582912.0f;
 // Below it 127 / magnitude would overflow; such a row travels as zeros.
 constexpr float kSmallestInt8Row = 1e-36f;
+// The greatest scale whose 127-fold is finite: the quotient of the greatest floats by 127 is rounded up past it.
+constexpr float kLargestInt8Scale = 2.6793883e36f;
 
 SHEAF_INLINE uint32_t Bits(float value) { return std::bit_cast<uint32_t>(value); }
 SHEAF_INLINE float FromBits(uint32_t bits) { return std::bit_cast<float>(bits); }
@@ -95,7 +97,9 @@ SHEAF_INLINE void EncodeInt8Row(const float* values, uint32_t dim, float* residu
   const bool finite = greatest < kInfinity;
   const float magnitude = FromBits(greatest);
   const bool tiny = !(magnitude >= kSmallestInt8Row);
-  const float scale = !finite ? std::numeric_limits<float>::quiet_NaN() : tiny ? 0.0f : magnitude / 127.0f;
+  const float scale = !finite ? std::numeric_limits<float>::quiet_NaN()
+                      : tiny  ? 0.0f
+                              : std::min(magnitude / 127.0f, kLargestInt8Scale);
   const float inverse = !finite || tiny ? 0.0f : 127.0f / magnitude;
   Store(out, scale);
   std::byte* bytes = out + sizeof scale;

@@ -32,14 +32,19 @@ void DrawFaults(Random& random, SimOptions& options) {
   options.joins = random.Chance(0.5) ? 0.5 : 0;
   options.pauses = random.Chance(0.5) ? 0.4 : 0;
   options.cuts = random.Chance(0.5) ? 0.4 : 0;
+  options.flaps = random.Chance(0.5) ? 0.2 : 0;
+  options.slow = random.Chance(0.5) ? 0.3 : 0;
   options.server_pauses = random.Chance(0.5) ? 0.6 : 0;
+  options.clock_skew = random.Chance(0.7);
   if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
 }
 
 SimOptions Undisturbed(SimOptions options) {
   options.servers = options.shards = 1;
   options.network = {};
-  options.crashes = options.leaves = options.joins = options.pauses = options.cuts = options.server_pauses = 0;
+  options.crashes = options.leaves = options.joins = options.pauses = options.server_pauses = 0;
+  options.cuts = options.flaps = options.slow = 0;
+  options.clock_skew = options.tool = false;
   options.cancel_after = {};
   return options;
 }
@@ -72,28 +77,48 @@ SimOptions RoughOptions(uint64_t seed) {
   const pb::WireSpec::Codec codecs[] = {pb::WireSpec::FP32, pb::WireSpec::BF16, pb::WireSpec::FP16, pb::WireSpec::INT8};
   options.job.push = codecs[random.Below(4)];
   options.job.pull = codecs[random.Below(3)];  // never INT8
+  options.job.statistics = random.Chance(0.3);
   DrawLimits(random, options);
   DrawFaults(random, options);
   return options;
 }
 
 void RoughCounts::Add(const SimCluster& cluster) {
-  const FaultCounts& met = cluster.faults();
-  faults.crashes += met.crashes;
-  faults.leaves += met.leaves;
-  faults.joins += met.joins;
-  faults.pauses += met.pauses;
-  faults.server_pauses += met.server_pauses;
-  faults.cuts += met.cuts;
-  faults.cancels += met.cancels;
+  for (size_t fault = 0; fault < faults.size(); ++fault) faults[fault] += cluster.faults()[fault];
   const NetworkCounts& sent = cluster.network();
   network.delivered += sent.delivered;
   network.lost += sent.lost;
   network.duplicated += sent.duplicated;
   network.reordered += sent.reordered;
   network.late += sent.late;
+  network.slow += sent.slow;
+  network.posthumous += sent.posthumous;
+  network.unclaimed += sent.unclaimed;
   staleness_checks += cluster.staleness_checks();
+  statistics_checks += cluster.statistics_checks();
+  tool_pushes += cluster.tool_pushes();
   duplicates += cluster.JobStatusNow().pushes_deduplicated();
+}
+
+std::vector<std::pair<const char*, uint64_t>> RoughCounts::Faults() const {
+  std::vector<std::pair<const char*, uint64_t>> kinds;
+  for (size_t fault = 0; fault < faults.size(); ++fault) {
+    kinds.emplace_back(FaultName(static_cast<Fault>(fault)), faults[fault]);
+  }
+  kinds.insert(kinds.end(), {
+                                {"messages lost", network.lost},
+                                {"messages duplicated", network.duplicated},
+                                {"messages out of order", network.reordered},
+                                {"messages late by 0.5 s or more", network.late},
+                                {"messages over slow links", network.slow},
+                                {"messages that came when their sender had ended", network.posthumous},
+                                {"messages for a process that had ended", network.unclaimed},
+                                {"pushes recognised as duplicates", duplicates},
+                                {"looks at a pull's staleness", staleness_checks},
+                                {"looks at statistics", statistics_checks},
+                                {"pushes of a tool", tool_pushes},
+                            });
+  return kinds;
 }
 
 std::string RunRough(uint64_t seed, RoughCounts& counts) {

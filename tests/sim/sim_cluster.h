@@ -12,11 +12,14 @@
 //   clocks           BSP: a batch has one clock of one lane, whoever computes it
 //   accounting       at the end: examples, losses and evaluated rows are what the data has
 //   leftovers        at the end: shards hold no parked pull, no slice, no byte of their budget
+//   statistics       when a worker weights a range: each batch of the statistics pass counts once in each partition
+//   tool             a client of no job reads what it was told is in, and its pushes are applied once (sim_tool.h)
 //   job              it failed by the product's own checks
 // That two runs of a BSP job end with the same bits is for the caller to compare (rough.h).
 // Not thread-safe; make one for each seed.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -49,11 +52,16 @@ struct SimOptions {
   ClientOptions client = PatientClient();
   uint32_t pulls_ahead = 2, pushes_ahead = 4;
   LinkFaults network{.max_delay = Milliseconds(2)};
-  // Per simulated second and worker: ended without a word, asked to leave, stopped for a while and then going on, cut
-  // from the scheduler or from a shard one way; and per second: a worker more, a server or the scheduler stopped for a
-  // while.
-  double crashes = 0, leaves = 0, pauses = 0, cuts = 0;
+  bool tool = true;  // a client of no job pushes, pulls and scans beside the workers
+  // Per simulated second and worker: ended without a word, asked to leave, stopped for a while and then going on; and
+  // per second: a worker more, a server or the scheduler stopped for a while.
+  double crashes = 0, leaves = 0, pauses = 0;
   double joins = 0, server_pauses = 0;
+  // Per simulated second, of one of each worker's links and of two of all others: cut for up to two seconds, one way or
+  // both; cut and healed again and again; slowed one way to 50-500 ms.
+  double cuts = 0, flaps = 0, slow = 0;
+  Duration deaf_for{};      // from half a second on, the first server hears nothing of the scheduler for so long
+  bool clock_skew = false;  // each process's clock begins where it likes and runs up to 1 % fast or slow
   Duration cancel_after{};  // another job is before ours, and cancelled after so long; 0: none is
 
   static ClientOptions PatientClient() {
@@ -67,11 +75,18 @@ struct SimOptions {
   Duration finish_within = std::chrono::seconds(60);  // of the faults' end
 };
 
-// How often each kind of fault came: a run that met none proves nothing.
-struct FaultCounts {
-  uint64_t crashes = 0, leaves = 0, joins = 0, pauses = 0, server_pauses = 0, cuts = 0;
-  uint64_t cancels = 0;  // of a job at work
+// Kinds of faults. A run that met none of one kind proves nothing of it.
+// clang-format off
+enum class Fault {
+  kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
+  kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
+  kCutServerSchedulerOneWay, kCutServerScheduler, kCutToolOneWay, kCutTool,
+  kFlap, kSlow, kSkew, kCancel,
+  kCount,
 };
+// clang-format on
+const char* FaultName(Fault fault);
+using FaultCounts = std::array<uint64_t, static_cast<size_t>(Fault::kCount)>;
 
 class SimCluster {
  public:
@@ -85,8 +100,10 @@ class SimCluster {
   const FaultCounts& faults() const { return faults_; }
   // Partitions whose staleness was looked at.
   uint64_t staleness_checks() const { return checks_; }
+  uint64_t statistics_checks() const { return statistics_checks_; }
+  uint64_t tool_pushes() const;
   const NetworkCounts& network() const { return network_.counts(); }
-  // Every row of the job's table, for comparing two runs.
+  // Every row of the job's weights that its batches made, for comparing two runs.
   std::map<HashedKey, Row> Rows();
   pb::JobStatus JobStatusNow() const;
 
@@ -95,6 +112,12 @@ class SimCluster {
   struct SchedulerNode;
   struct ServerNode;
   struct WorkerNode;
+  struct ToolNode;
+  struct Link {
+    PeerId from, to;
+    Fault one_way, whole;  // what a cut of it counts as
+  };
+  static constexpr Duration kTick = Milliseconds(10);
 
   using RequestName = std::tuple<PeerId, PeerId, uint64_t>;  // shard, client, request
 
@@ -102,13 +125,27 @@ class SimCluster {
   void Cancel(uint64_t job);
   void StartServer(uint32_t number);
   void StartWorker();
+  void StartTool();
   void Tick();
+  void TickServers();
+  void TickWorkers();
   void Misfortune();
   void MisfortuneOfServers();
   // Worker or not, it is told nothing and does nothing for up to so long.
   void Stop(Process& process, Duration at_most);
-  void Cut(WorkerNode& worker);
+  Duration Within(Duration at_least, Duration at_most);
+  Link LinkOf(PeerId self, PeerId scheduler_or_shard, Fault one_way, Fault whole);
+  Link LinkOfWorker(const WorkerNode& worker);
+  Link AnyOtherLink();
+  PeerId AnyShard();
+  Duration MisfortuneOfLink(const Link& link);
+  Duration Cut(const Link& link);
+  Duration Flap(const Link& link);
+  Duration Slow(const Link& link);
+  void CutFor(const Link& link, bool whole, Duration length);
+  void HauntAs(const WorkerNode& worker);
   void ReplaceWorker();
+  void Note(Fault fault) { ++faults_[static_cast<size_t>(fault)]; }
   // False: it has ended, in one way or the other.
   bool KeepLeaver(WorkerNode& worker);
 
@@ -117,13 +154,20 @@ class SimCluster {
   void CheckPull(ServerNode& server, size_t shard, const pb::PullRequest& request);
   void CheckPushed(ServerNode& server, size_t shard, const pb::PushRequest& request);
   void CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation);
+  void CheckStatistics(const pb::LeaseGrant& grant, const pb::JobSpec& spec, const Floats& statistics);
   void CheckEnd();
   void CheckRows();
+  void CheckStatisticsRows();
+  void CheckToolRows();
   void Violation(const char* checker, const std::string& text);
   void NotePush(const pb::PushRequest& push);
   PeerId ShardPeerOf(const ServerNode& server, size_t shard) const;
+  enum class Which { kWeights, kStatistics };
   // The watched job's, 0 if it has none.
-  uint32_t TableIn(const pb::ClusterConfig& config) const;
+  uint32_t TableIn(const pb::ClusterConfig& config, Which which) const;
+  // A table's rows that are, or are not, the tool's.
+  std::map<HashedKey, std::vector<float>> Read(Which which, bool of_tool);
+  uint32_t FirstTrainingPass() const { return options_.job.statistics ? 1 : 0; }
   // The row in a partition that the batch alone adds to.
   float OwnRow(ServerNode& server, size_t shard, BatchName batch, PartitionId partition);
   bool Bsp() const { return options_.mode == pb::ConsistencySpec::BSP; }
@@ -135,12 +179,13 @@ class SimCluster {
   std::unique_ptr<SchedulerNode> scheduler_;
   std::vector<std::unique_ptr<ServerNode>> servers_;
   std::vector<std::unique_ptr<WorkerNode>> workers_;
+  std::unique_ptr<ToolNode> tool_;
   bool faults_on_ = true;
-  FaultCounts faults_;
+  FaultCounts faults_{};
   std::string violation_;
   uint64_t job_ = 1;  // the one that is watched
   uint32_t next_worker_ = 0;
-  uint64_t checks_ = 0;
+  uint64_t checks_ = 0, statistics_checks_ = 0;
   // Requests that shards have not answered yet.
   std::map<RequestName, pb::PullRequest> pulls_;
   std::map<RequestName, pb::PushRequest> pushes_;
@@ -150,6 +195,7 @@ class SimCluster {
   std::map<BatchName, ClockName> clock_of_batch_;  // BSP
   // The lanes of each configuration: (generation, job, pass, lane) -> start.
   std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
+  uint64_t lanes_of_generation_ = 0, generation_before_event_ = 0;
 };
 
 }  // namespace sheaf::sim

@@ -10,7 +10,8 @@ namespace sheaf::sim {
 pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, uint32_t staleness, uint32_t workers) {
   pb::JobSpec spec;
   spec.set_name("counting");
-  spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
+  spec.mutable_data()->set_format(size.statistics ? pb::DataSpec::TEXT : pb::DataSpec::LIBSVM);
+  if (size.statistics) spec.mutable_data()->mutable_text()->set_weighting(pb::TextSpec::TF_IDF);
   spec.mutable_data()->add_train(std::to_string(size.rows));  // the name of the file is its length
   spec.mutable_model()->set_bias(false);
   spec.mutable_model()->set_loss(pb::ModelSpec::SOFTMAX);
@@ -77,12 +78,38 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
   return batches;
 }
 
-std::vector<TableKeys> CountingStep::Needs(pb::PassKind, const Batch& batch) const { return {{weights_, batch.keys}}; }
+std::map<HashedKey, uint32_t> SimStatistics(const pb::LeaseGrant& grant, const pb::JobSpec& spec,
+                                            uint32_t partition_count) {
+  const auto rows = static_cast<uint32_t>(std::stoul(spec.data().train(0)));
+  const uint32_t range_rows = spec.train().batch_size() * spec.train().range_batches();
+  const uint32_t ranges = (rows + range_rows - 1) / range_rows;
+  uint32_t batches = 0;  // of the whole pass
+  for (uint32_t first = 0; first < rows; first += range_rows) {
+    batches += (std::min(range_rows, rows - first) + spec.train().batch_size() - 1) / spec.train().batch_size();
+  }
+  pb::LeaseGrant counted;
+  counted.set_range(grant.range() % ranges);
+  counted.mutable_rows()->set_row_count(std::min(range_rows, rows - counted.range() * range_rows));
+  std::map<HashedKey, uint32_t> counts;
+  for (const auto& batch : MakeSimBatches(counted, spec, partition_count)) {
+    for (const HashedKey key : *batch->keys) counts[key] = IsHotKey(key, partition_count) ? batches : 1;
+  }
+  return counts;
+}
+
+std::vector<TableKeys> CountingStep::Needs(pb::PassKind kind, const Batch& batch) const {
+  if (kind == pb::STATISTICS) return {};
+  return {{weights_, batch.keys}};
+}
 
 Result<StepResult> CountingStep::Run(pb::PassKind kind, const Batch& batch,
                                      const std::vector<Floats>& pulled, pb::EvalCounts& eval) const {
   StepResult result;
   result.loss_sum = static_cast<double>(batch.size());
+  if (kind == pb::STATISTICS) {
+    result.gradients.push_back({statistics_, batch.keys, std::vector<float>(batch.keys->size(), 1.0F)});
+    return result;
+  }
   if (kind != pb::TRAIN) {
     eval.set_examples(eval.examples() + batch.size());
     return result;

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <tuple>
@@ -32,6 +33,7 @@ struct SimJobSize {
   uint32_t batch_size = 0;
   uint32_t range_batches = 0;
   uint32_t epochs = 0;
+  bool statistics = false;  // a statistics pass comes first, and every range is weighted by it
   pb::WireSpec::Codec push = pb::WireSpec::FP32, pull = pb::WireSpec::FP32;
 };
 
@@ -51,6 +53,11 @@ bool IsHotKey(HashedKey key, uint32_t partition_count);
 // The batches of a leased range: each touches its own row in every partition, and a few rows that all touch.
 LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, uint32_t partition_count);
 
+// How often each key was counted by the statistics pass, of the keys that a leased range is weighted by: those of the
+// statistics of one range, each once, and what all batches touch.
+std::map<HashedKey, uint32_t> SimStatistics(const pb::LeaseGrant& grant, const pb::JobSpec& spec,
+                                            uint32_t partition_count);
+
 // How often a batch was applied, from the value of its own row (not BSP, where a mean is taken): stamps stay below a
 // quarter, and codecs round.
 inline int TimesOf(float own_row) { return static_cast<int>(own_row + 0.25F); }
@@ -60,6 +67,7 @@ class CountingStep final : public TrainStep {
   // `stamps` tells the computations of this step from those of other workers.
   CountingStep(const pb::JobBrief& brief, uint32_t partition_count, uint64_t stamps)
       : weights_(brief.weight_table()),
+        statistics_(brief.statistics_table()),
         bsp_(brief.spec().consistency().mode() == pb::ConsistencySpec::BSP),
         partition_count_(partition_count),
         stamps_(stamps) {}
@@ -68,7 +76,7 @@ class CountingStep final : public TrainStep {
                          pb::EvalCounts& eval) const override;
 
  private:
-  const TableId weights_;
+  const TableId weights_, statistics_;
   const bool bsp_;
   const uint32_t partition_count_;
   const uint64_t stamps_;

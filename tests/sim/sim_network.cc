@@ -1,6 +1,7 @@
 #include "tests/sim/sim_network.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "common/net/envelope.h"
 
@@ -28,7 +29,7 @@ std::unique_ptr<SimTransport> SimNetwork::Start(PeerId self, const std::string& 
   SHEAF_CHECK(FindNode(self) == nullptr, "node ", self, " runs already");
   SHEAF_CHECK(address.empty() || FindListener(address) == nullptr, address, " is in use");
   auto transport = std::unique_ptr<SimTransport>(new SimTransport(*this, self, address));
-  nodes_.emplace(self, Node{transport.get(), std::move(receiver), next_order_++, {}});
+  nodes_.emplace(self, Node{transport.get(), std::move(receiver), next_order_++, {}, {}});
   return transport;
 }
 
@@ -43,6 +44,26 @@ void SimNetwork::HealAll() {
   heal(faults_);
   for (auto& [link, faults] : link_faults_) heal(faults);
   cuts_.clear();
+  slow_.clear();
+}
+
+void SimNetwork::Heal(PeerId from, PeerId to) {
+  const auto cut = cuts_.find({from, to});
+  if (cut != cuts_.end() && --cut->second == 0) cuts_.erase(cut);
+}
+
+void SimNetwork::Slow(PeerId from, PeerId to, Duration at_least, Duration at_most) {
+  if (at_most > Duration::zero()) {
+    slow_[{from, to}] = {at_least, at_most};
+  } else {
+    slow_.erase({from, to});
+  }
+}
+
+void SimNetwork::Haunt(PeerId from, Duration after) {
+  const Node* const node = FindNode(from);
+  if (node == nullptr) return;
+  for (const auto& arrive : node->sent_last) AddEvent(clock_.Now() + after, arrive);
 }
 
 void SimNetwork::Schedule(Duration after, std::function<void()> action) {
@@ -113,6 +134,7 @@ Status SimNetwork::SendFrom(SimTransport& sender, PeerId to, Message message) {
     Node* const receiver = FindNode(to);
     if (receiver == nullptr || receiver->start != start || !receiver->transport->routes_.contains(known_as)) {
       ++counts_.lost;  // it ended or hung up meanwhile
+      counts_.unclaimed += receiver == nullptr || receiver->start != start;
       return;
     }
     Deliver(*receiver, known_as, frames);
@@ -122,7 +144,12 @@ Status SimNetwork::SendFrom(SimTransport& sender, PeerId to, Message message) {
 
 // Chance is always drawn in the same number and order, so that turning one fault on does not change the others.
 void SimNetwork::Transmit(PeerId from, PeerId to, const std::function<void()>& deliver) {
-  const LinkFaults& faults = FaultsOf(from, to);
+  constexpr size_t kSentLast = 4;
+  LinkFaults faults = FaultsOf(from, to);
+  if (const auto slow = slow_.find({from, to}); slow != slow_.end()) {
+    std::tie(faults.min_delay, faults.max_delay) = slow->second;
+    ++counts_.slow;
+  }
   const bool lost = random_.Chance(faults.loss);
   const bool twice = random_.Chance(faults.duplicate);
   const bool reorder = random_.Chance(faults.reorder);
@@ -144,8 +171,12 @@ void SimNetwork::Transmit(PeerId from, PeerId to, const std::function<void()>& d
     counts_.reordered += number < newest;
     newest = std::max(newest, number);
     counts_.late += clock_.Now() - sent >= Milliseconds(500);
+    counts_.posthumous += FindNode(from) == nullptr;
     deliver();
   };
+  std::deque<std::function<void()>>& sent_last = FindNode(from)->sent_last;
+  sent_last.push_back(arrive);
+  if (sent_last.size() > kSentLast) sent_last.pop_front();
   if (lost || cuts_.contains({from, to})) {
     ++counts_.lost;
   } else {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -35,10 +36,13 @@ struct LinkFaults {
 // How often the network did what.
 struct NetworkCounts {
   uint64_t delivered = 0;
-  uint64_t lost = 0;        // by chance, in a cut, or because nobody was there any more
+  uint64_t lost = 0;  // by chance, in a cut, or because nobody was there any more
   uint64_t duplicated = 0;
   uint64_t reordered = 0;   // arrived before a message that was sent earlier on the same link
   uint64_t late = 0;        // arrived half a second or more after they were sent
+  uint64_t slow = 0;        // went over a link slowed by Slow
+  uint64_t posthumous = 0;  // arrived when their sender had ended
+  uint64_t unclaimed = 0;   // were for a node that had ended
 };
 
 class SimNetwork;
@@ -73,10 +77,14 @@ class SimNetwork {
   // Faults of all links, or of messages from one node to another (over those of all links).
   void SetFaults(const LinkFaults& faults) { faults_ = faults; }
   void SetFaults(PeerId from, PeerId to, const LinkFaults& faults) { link_faults_[{from, to}] = faults; }
-  // Messages from one node to another are lost from now on; one way only.
-  void Cut(PeerId from, PeerId to) { cuts_[{from, to}] = true; }
-  void Heal(PeerId from, PeerId to) { cuts_.erase({from, to}); }
-  // No faults, no cuts from now on; delays stay.
+  // Messages from one node to another are lost from now on; one way only. As many calls of Heal mend it as cut it.
+  void Cut(PeerId from, PeerId to) { ++cuts_[{from, to}]; }
+  void Heal(PeerId from, PeerId to);
+  // Messages from one node to another take so long from now on, until the call with zero.
+  void Slow(PeerId from, PeerId to, Duration at_least, Duration at_most);
+  // What the node sent last arrives once more, that much from now: whether it still runs or not.
+  void Haunt(PeerId from, Duration after);
+  // No faults, no cuts, no slow links from now on; the delays of SetFaults stay.
   void HealAll();
 
   // `action` is called from Step when the clock has moved on by `after`: ticks, faults, crashes.
@@ -97,8 +105,9 @@ class SimNetwork {
   struct Node {
     SimTransport* transport;
     Receiver receiver;
-    uint64_t start;                      // tells a restarted node from the one before
-    std::map<PeerId, PeerId> heard_from;  // who can be answered -> under which name it knows us
+    uint64_t start;                               // tells a restarted node from the one before
+    std::map<PeerId, PeerId> heard_from;          // who can be answered -> under which name it knows us
+    std::deque<std::function<void()>> sent_last;  // arrivals of its last messages
   };
   struct Event {
     TimePoint at;
@@ -120,8 +129,9 @@ class SimNetwork {
   Random& random_;
   std::map<PeerId, Node> nodes_;
   std::map<std::pair<PeerId, PeerId>, LinkFaults> link_faults_;
-  std::map<std::pair<PeerId, PeerId>, bool> cuts_;
-  std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival_;  // of messages that keep the link's order
+  std::map<std::pair<PeerId, PeerId>, uint32_t> cuts_;  // by how many
+  std::map<std::pair<PeerId, PeerId>, std::pair<Duration, Duration>> slow_;
+  std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival_;   // of messages that keep the link's order
   std::map<std::pair<PeerId, PeerId>, uint64_t> newest_arrived_;  // by the order of sending
   LinkFaults faults_;
   std::vector<Event> events_;  // a heap, the next one in front

@@ -102,6 +102,21 @@ TEST(Trouble, PausesAfterRefusalsThatPass) {
   }
 }
 
+TEST(Trouble, AServerBehindTheConfigurationIsToldFromOneWithoutRoom) {
+  for (const auto reason : {pb::Refusal::UNKNOWN_EPOCH, pb::Refusal::UNKNOWN_TABLE}) {
+    Harness h({}, kOneShard);
+    h.client.Push({{TableId(kTable), MakeKeys(100), std::vector<float>(300)}}, {.progress = Training()}, h.now, h.out);
+    std::vector<Completion> done;
+    for (int i = 0; i < 20 * 40 && done.empty(); ++i) {
+      for (const auto& item : h.Take()) h.Refuse(item, reason, 1, 100);
+      done = h.Completions();
+      h.Tick();
+    }
+    ASSERT_EQ(done.size(), 1u);
+    EXPECT_EQ(done[0].status.error().code, ErrorCode::kUnavailable);
+  }
+}
+
 TEST(Trouble, APeerThatRefusesForNowUntilTheDeadlineEndsTheOperation) {
   Harness h({}, kOneShard);
   h.client.Push({{TableId(kTable), MakeKeys(100), std::vector<float>(300)}}, {.progress = Training()}, h.now, h.out);

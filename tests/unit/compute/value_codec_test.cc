@@ -159,6 +159,16 @@ TEST(ValueCodec, Int8ErrsByAtMostHalfAScale) {
   }
 }
 
+// The greatest floats came back infinite, and left an infinite residual.
+TEST(ValueCodec, Int8KeepsTheGreatestRowsFinite) {
+  const float most = std::numeric_limits<float>::max();
+  for (float greatest = most; greatest > most * 0.9999f; greatest = std::nextafter(greatest, 0.0f)) {
+    for (const float back : RoundTrip(Wire::INT8, {greatest, -greatest, 0}, 3))
+      ASSERT_TRUE(std::isfinite(back)) << greatest;
+  }
+  EXPECT_NEAR(RoundTrip(Wire::INT8, {most}, 1)[0], most, most / 254);
+}
+
 TEST(ValueCodec, Int8SendsZerosTinyRowsAndBadRows) {
   EXPECT_EQ(RoundTrip(Wire::INT8, {0, 0, 0}, 3), (std::vector<float>{0, 0, 0}));
   EXPECT_EQ(RoundTrip(Wire::INT8, {1e-40f, -1e-42f}, 2), (std::vector<float>{0, 0}));

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+
 #include "common/base/build_info.h"
 
 namespace sheaf {
@@ -70,6 +73,7 @@ class SchedulerCoreTest : public ::testing::Test {
   void KeepAlive(PeerId server) {
     pb::Header header;
     header.mutable_server_report()->set_seen_generation(core_.config().generation());
+    header.mutable_server_report()->set_config_generation(core_.config().generation());
     Ask(server, header);
   }
 
@@ -233,6 +237,33 @@ TEST_F(SchedulerCoreTest, RefusesAPlanThatOnlySaysThatItHasManyRows) {
   }
 }
 
+TEST_F(SchedulerCoreTest, TakesAServerForDeadThatIsHeardButTakesNoConfiguration) {
+  Register(kServer, pb::SERVER);
+  Register(kOtherServer, pb::SERVER);
+  Pass(Milliseconds(100));
+  const uint64_t generation = core_.config().generation();
+  pb::Header deaf;
+  deaf.mutable_server_report()->set_seen_generation(generation);
+  deaf.mutable_server_report()->set_config_generation(generation);
+  for (int second = 0; second < 15; ++second) {
+    Ask(kServer, deaf);
+    KeepAlive(kOtherServer);
+    Pass(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 2u);  // there was nothing to take
+  Register(PeerId(103), pb::SERVER);
+  Pass(Milliseconds(100));
+  ASSERT_GT(core_.config().generation(), generation);
+  for (int second = 0; second < 12; ++second) {
+    Ask(kServer, deaf);
+    KeepAlive(kOtherServer);
+    KeepAlive(PeerId(103));
+    Pass(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 2u);
+  for (const Node* server : core_.members().Alive(pb::SERVER)) EXPECT_NE(server->peer, kServer);
+}
+
 TEST_F(SchedulerCoreTest, EndsACancelledJobAtOnce) {
   Submit(1);
   pb::Header header;
@@ -245,6 +276,103 @@ TEST_F(SchedulerCoreTest, DoesNotKnowAJobThatNeverWas) {
   pb::Header header;
   header.mutable_get_status()->set_job(9);
   EXPECT_EQ(Ask(kPerson, header).refusal().reason(), pb::Refusal::NOT_FOUND);
+}
+
+TEST_F(SchedulerCoreTest, TellsServersOnlyWhatHasChanged) {
+  Register(kServer, pb::SERVER);
+  Pass(Milliseconds(100));
+  const uint64_t before = core_.config().generation();
+  pb::Header header;
+  header.mutable_register_node()->set_role(pb::SERVER);
+  header.mutable_register_node()->set_wire_version(kWireVersion);
+  header.mutable_register_node()->add_shard()->set_peer(9);
+  Outbox out;
+  now_ += Milliseconds(10);
+  core_.OnMessage(kOtherServer, Message{header, {}, {}}, now_, out);
+  std::map<PeerId, pb::ConfigUpdate> updates;
+  for (const auto& item : out.items()) {
+    if (!item.message.header.has_server_orders()) continue;
+    ASSERT_TRUE(updates[item.to].ParseFromString(item.message.header.server_orders().config_update()));
+  }
+  EXPECT_EQ(updates[kServer].since(), before);
+  EXPECT_EQ(updates[kServer].config().server_size(), 1);
+  EXPECT_EQ(updates[kOtherServer].since(), 0u);
+  EXPECT_EQ(updates[kOtherServer].config().server_size(), 2);
+}
+
+// With so many servers that sending one configuration to all takes a while.
+class CrowdedSchedulerTest : public SchedulerCoreTest {
+ protected:
+  static constexpr uint64_t kServers = 100;
+
+  // A job in its training pass: one worker was in when it began.
+  void StartTraining() {
+    for (uint64_t i = 0; i < kServers; ++i) Register(PeerId(500 + i), pb::SERVER);
+    Register(kWorker, pb::WORKER);
+    Pass(Milliseconds(100));
+    Submit(1);
+    WorkerReport(kWorker, 1);
+    pb::Header header;
+    header.mutable_worker_report()->set_sequence(2);
+    header.mutable_worker_report()->mutable_plan()->set_job(1);
+    pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
+    file.set_path("rows");
+    file.set_rows(256 * 8 * 1000);
+    file.set_rows_per_range(256 * 8);
+    for (uint64_t range = 0; range < 1000; ++range) file.add_offset(range);
+    Ask(kWorker, header);
+    for (uint64_t i = 0; i < kServers; ++i) KeepAlive(PeerId(500 + i));
+  }
+};
+
+TEST_F(CrowdedSchedulerTest, MakesTheLanesOfAllThatJoinTogether) {
+  StartTraining();
+  EXPECT_GT(WorkerReport(kWorker, 3).worker_orders().lease_size(), 0);
+  Pass(Milliseconds(100));
+  const PeerId first(600'000);
+  Register(first, pb::WORKER);
+  EXPECT_GT(WorkerReport(first, 1).worker_orders().lease_size(), 0);
+  const uint64_t generation = core_.config().generation();
+  for (uint64_t i = 1; i <= 50; ++i) {
+    Register(PeerId(first.value + i), pb::WORKER);
+    EXPECT_EQ(WorkerReport(PeerId(first.value + i), 1).worker_orders().lease_size(), 0);
+  }
+  EXPECT_EQ(core_.config().generation(), generation);
+  now_ += Milliseconds(100);
+  Outbox out;
+  core_.OnTick(now_, out);
+  EXPECT_EQ(core_.config().generation(), generation + 1);
+  EXPECT_EQ(core_.config().roster(0).lane_size(), 52);
+  std::set<PeerId> asked;
+  for (const auto& item : out.items()) {
+    if (item.message.header.has_report_now()) asked.insert(item.to);
+  }
+  EXPECT_EQ(asked.size(), 50u);
+  for (const PeerId worker : asked) EXPECT_GT(WorkerReport(worker, 2).worker_orders().lease_size(), 0);
+  EXPECT_EQ(core_.config().generation(), generation + 1);
+}
+
+TEST_F(CrowdedSchedulerTest, SendsNoRosterToWorkers) {
+  StartTraining();
+  pb::ConfigUpdate update;
+  ASSERT_TRUE(update.ParseFromString(WorkerReport(kWorker, 3).worker_orders().config_update()));
+  EXPECT_EQ(update.config().server_size(), static_cast<int>(kServers));
+  EXPECT_EQ(update.config().roster_size(), 0);
+  EXPECT_EQ(core_.config().roster_size(), 1);
+}
+
+TEST_F(CrowdedSchedulerTest, SendsAJobsSpecOnlyToWorkersThatHoldNothingOfIt) {
+  StartTraining();
+  const pb::WorkerOrders orders = WorkerReport(kWorker, 3).worker_orders();
+  ASSERT_GT(orders.lease_size(), 0);
+  EXPECT_EQ(orders.job_size(), 1);
+  pb::Header header;
+  header.mutable_worker_report()->set_sequence(4);
+  pb::LeaseState& lease = *header.mutable_worker_report()->add_lease();
+  lease.set_job(1);
+  lease.set_lease(orders.lease(0).lease());
+  lease.set_range(orders.lease(0).range());
+  EXPECT_EQ(Ask(kWorker, header).worker_orders().job_size(), 0);
 }
 
 TEST_F(SchedulerCoreTest, LetsAWorkerGoThatHoldsNothing) {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/net/config_update.h"
+
 namespace sheaf {
 namespace {
 
@@ -38,9 +40,9 @@ class WorkerCoreTest : public ::testing::Test {
     return options;
   }
   // A job, one shard with tables 1 (weights) and 2 (bias) and 3 (statistics).
-  static pb::WorkerOrders Orders() {
+  pb::WorkerOrders Orders() {
     pb::WorkerOrders orders;
-    pb::ClusterConfig& config = *orders.mutable_config();
+    pb::ClusterConfig& config = config_;
     config.set_generation(1);
     config.set_partition_count(1);
     pb::ServerInfo& server = *config.add_server();
@@ -72,6 +74,7 @@ class WorkerCoreTest : public ::testing::Test {
   void Give(pb::WorkerOrders orders) {
     Tick(std::chrono::seconds(1));
     orders.set_sequence(LastReport().sequence());
+    if (config_.has_generation()) orders.set_config_update(WholeConfig(config_).SerializeAsString());
     Message message;
     *message.header.mutable_worker_orders() = std::move(orders);
     core_.OnMessage(kSchedulerPeer, std::move(message), now_, out_);
@@ -110,6 +113,7 @@ class WorkerCoreTest : public ::testing::Test {
     return {std::make_shared<const Batch>(std::move(batch))};
   }
 
+  pb::ClusterConfig config_;
   SilentLoader loader_;
   TimePoint now_{};
   Outbox out_;
@@ -158,7 +162,7 @@ TEST_F(WorkerCoreTest, WorksOnAsTheJobBegan) {
 // The model's kernels ended the process.
 TEST_F(WorkerCoreTest, FailsAJobWhoseTableIsNotAsWideAsItsModel) {
   pb::WorkerOrders orders = Orders();
-  orders.mutable_config()->mutable_table(0)->set_dim(2);
+  config_.mutable_table(0)->set_dim(2);
   orders.mutable_job(0)->clear_bias_table();
   orders.mutable_job(0)->mutable_spec()->mutable_model()->set_bias(false);
   AddLease(orders, 1);
@@ -174,7 +178,7 @@ TEST_F(WorkerCoreTest, FailsAJobWhoseTableIsNotAsWideAsItsModel) {
 // The loader's thread ended the process.
 TEST_F(WorkerCoreTest, FailsAJobWhoseStatisticsAreOfAnotherWidth) {
   pb::WorkerOrders orders = Orders();
-  orders.mutable_config()->mutable_table(2)->set_dim(3);
+  config_.mutable_table(2)->set_dim(3);
   orders.mutable_job(0)->set_statistics_table(3);
   pb::DataSpec& data = *orders.mutable_job(0)->mutable_spec()->mutable_data();
   data.set_format(pb::DataSpec::TEXT);

@@ -1,0 +1,234 @@
+// What goes wrong in a run, and when.
+#include <algorithm>
+
+#include "tests/sim/sim_nodes.h"
+
+namespace sheaf::sim {
+
+const char* FaultName(Fault fault) {
+  switch (fault) {
+    case Fault::kCrash:
+      return "workers crashed";
+    case Fault::kGhost:
+      return "last messages of a worker that came again after its replacement had registered";
+    case Fault::kLeave:
+      return "workers left";
+    case Fault::kJoin:
+      return "workers joined in mid-run";
+    case Fault::kPause:
+      return "workers and tools stopped";
+    case Fault::kServerPause:
+      return "servers or schedulers stopped";
+    case Fault::kCutWorkerSchedulerOneWay:
+      return "links of worker and scheduler cut one way";
+    case Fault::kCutWorkerScheduler:
+      return "links of worker and scheduler cut both ways";
+    case Fault::kCutWorkerShardOneWay:
+      return "links of worker and shard cut one way";
+    case Fault::kCutWorkerShard:
+      return "links of worker and shard cut both ways";
+    case Fault::kCutServerSchedulerOneWay:
+      return "links of server and scheduler cut one way";
+    case Fault::kCutServerScheduler:
+      return "links of server and scheduler cut both ways";
+    case Fault::kCutToolOneWay:
+      return "links of a tool cut one way";
+    case Fault::kCutTool:
+      return "links of a tool cut both ways";
+    case Fault::kFlap:
+      return "links cut and healed again and again";
+    case Fault::kSlow:
+      return "links slowed to 50-500 ms, one way";
+    case Fault::kSkew:
+      return "processes with a clock of their own";
+    case Fault::kCancel:
+      return "jobs cancelled at work, with another behind";
+    case Fault::kCount:
+      break;
+  }
+  return "?";
+}
+
+// ---- clocks
+
+SimCluster::Process::Process(SimCluster& cluster) : clock(cluster.clock_) {
+  if (!cluster.options_.clock_skew) return;
+  constexpr uint64_t kMostSeconds = 10 * 24 * 3600;
+  constexpr uint64_t kMostPpm = 10'000;  // 1 %
+  clock_offset = std::chrono::seconds(cluster.random_.Below(kMostSeconds));
+  clock_ppm = static_cast<int64_t>(cluster.random_.Below(2 * kMostPpm + 1)) - static_cast<int64_t>(kMostPpm);
+  cluster.Note(Fault::kSkew);
+}
+
+TimePoint SimCluster::Process::Now() const {
+  const Duration passed = clock.Now().time_since_epoch();
+  return TimePoint(clock_offset + passed + passed * clock_ppm / 1'000'000);
+}
+
+// ---- processes
+
+void SimCluster::Stop(Process& process, Duration at_most) {
+  process.stopped_until = clock_.Now() + Within(Duration::zero(), at_most);
+}
+
+Duration SimCluster::Within(Duration at_least, Duration at_most) {
+  return at_least + Duration(static_cast<int64_t>(random_.Below(static_cast<uint64_t>((at_most - at_least).count()))));
+}
+
+void SimCluster::ReplaceWorker() {
+  // Without replacement the others take over what it held; a job that has not begun waits for as many workers as it
+  // asks for.
+  const Job* const job = scheduler_->core.FindJob(JobId(job_));
+  const bool begun = job != nullptr && JobStatusNow().phase() >= pb::RUNNING;
+  if (!options_.replace && begun && !workers_.empty()) return;
+  network_.Schedule(Within({}, Milliseconds(1500)), [this] {
+    Note(Fault::kJoin);
+    StartWorker();
+  });
+}
+
+// Its last messages come again when it has been replaced, as they would from a network that kept them.
+void SimCluster::HauntAs(const WorkerNode& worker) {
+  const Duration after = Within(Milliseconds(500), Milliseconds(3500));
+  const uint32_t started = next_worker_;
+  network_.Haunt(worker.self, after);
+  network_.Schedule(after, [this, started] {
+    const bool replaced = std::any_of(workers_.begin(), workers_.end(), [started](const auto& each) {
+      return each->number >= started && each->core->link().registered();
+    });
+    if (replaced) Note(Fault::kGhost);
+  });
+}
+
+// ---- links
+
+SimCluster::Link SimCluster::LinkOf(PeerId self, PeerId scheduler_or_shard, Fault one_way, Fault whole) {
+  return random_.Chance(0.5) ? Link{self, scheduler_or_shard, one_way, whole}
+                             : Link{scheduler_or_shard, self, one_way, whole};
+}
+
+PeerId SimCluster::AnyShard() {
+  return ShardPeer(static_cast<uint32_t>(random_.Below(options_.servers)),
+                   static_cast<uint32_t>(random_.Below(options_.shards)));
+}
+
+SimCluster::Link SimCluster::LinkOfWorker(const WorkerNode& worker) {
+  return random_.Chance(0.5)
+             ? LinkOf(worker.self, kSchedulerPeer, Fault::kCutWorkerSchedulerOneWay, Fault::kCutWorkerScheduler)
+             : LinkOf(worker.self, AnyShard(), Fault::kCutWorkerShardOneWay, Fault::kCutWorkerShard);
+}
+
+// Of a server and the scheduler, or of the tool.
+SimCluster::Link SimCluster::AnyOtherLink() {
+  if (tool_ != nullptr && random_.Chance(0.5))
+    return LinkOf(tool_->self, random_.Chance(0.3) ? kSchedulerPeer : AnyShard(), Fault::kCutToolOneWay,
+                  Fault::kCutTool);
+  return LinkOf(ServerPeer(static_cast<uint32_t>(random_.Below(options_.servers))), kSchedulerPeer,
+                Fault::kCutServerSchedulerOneWay, Fault::kCutServerScheduler);
+}
+
+// One way, then one side goes on as if nothing had happened; or both.
+Duration SimCluster::Cut(const Link& link) {
+  const bool whole = random_.Chance(0.5);
+  Note(whole ? link.whole : link.one_way);
+  const Duration length = Within({}, Milliseconds(2000));
+  CutFor(link, whole, length);
+  return length;
+}
+
+void SimCluster::CutFor(const Link& link, bool whole, Duration length) {
+  network_.Cut(link.from, link.to);
+  if (whole) network_.Cut(link.to, link.from);
+  network_.Schedule(length, [this, link, whole] {
+    network_.Heal(link.from, link.to);
+    if (whole) network_.Heal(link.to, link.from);
+  });
+}
+
+// Again and again in about a second.
+Duration SimCluster::Flap(const Link& link) {
+  Note(Fault::kFlap);
+  const bool whole = random_.Chance(0.5);
+  Duration at{};
+  while (at < Milliseconds(1000)) {
+    const Duration down = Within(Milliseconds(10), Milliseconds(120)), up = Within(Milliseconds(10), Milliseconds(120));
+    network_.Schedule(at, [this, link, whole, down] {
+      if (faults_on_) CutFor(link, whole, down);
+    });
+    at += down + up;
+  }
+  return at;
+}
+
+Duration SimCluster::Slow(const Link& link) {
+  Note(Fault::kSlow);
+  const Duration length = Within(Milliseconds(300), Milliseconds(2000));
+  network_.Slow(link.from, link.to, Milliseconds(50), Milliseconds(500));
+  network_.Schedule(length, [this, link] { network_.Slow(link.from, link.to, {}, {}); });
+  return length + Milliseconds(500);
+}
+
+// How long it hinders whoever is at either end; zero if nothing happened.
+Duration SimCluster::MisfortuneOfLink(const Link& link) {
+  const double per_tick = ToSeconds(kTick);
+  Duration longest{};
+  if (random_.Chance(options_.cuts * per_tick)) longest = std::max(longest, Cut(link));
+  if (random_.Chance(options_.flaps * per_tick)) longest = std::max(longest, Flap(link));
+  if (random_.Chance(options_.slow * per_tick)) longest = std::max(longest, Slow(link));
+  return longest;
+}
+
+// ---- at every tick
+
+void SimCluster::Misfortune() {
+  if (!faults_on_) return;
+  const double per_tick = ToSeconds(kTick);
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    WorkerNode& worker = **it;
+    if (random_.Chance(options_.crashes * per_tick)) {
+      Note(Fault::kCrash);
+      HauntAs(worker);
+      it = workers_.erase(it);
+      ReplaceWorker();
+      continue;
+    }
+    if (!worker.stopped() && random_.Chance(options_.pauses * per_tick)) {
+      Note(Fault::kPause);
+      Stop(worker, Milliseconds(2000));
+      worker.hindered_until = std::max(worker.hindered_until, worker.stopped_until);
+    }
+    if (!worker.stopped() && !worker.leaving_since && random_.Chance(options_.leaves * per_tick)) {
+      Note(Fault::kLeave);
+      worker.leaving_since = clock_.Now();
+      worker.core->Leave(worker.Now(), worker.out);
+      worker.Flush();
+    }
+    const Duration hindered = MisfortuneOfLink(LinkOfWorker(worker));
+    if (hindered > Duration::zero()) worker.hindered_until = std::max(worker.hindered_until, clock_.Now() + hindered);
+    ++it;
+  }
+  if (workers_.size() < options_.workers_at_most && random_.Chance(options_.joins * per_tick)) {
+    Note(Fault::kJoin);
+    StartWorker();
+  }
+  for (int twice = 0; twice < 2; ++twice) MisfortuneOfLink(AnyOtherLink());
+  if (tool_ != nullptr && !tool_->stopped() && random_.Chance(options_.pauses * per_tick)) {
+    Note(Fault::kPause);
+    Stop(*tool_, Milliseconds(1000));
+  }
+  MisfortuneOfServers();
+}
+
+void SimCluster::MisfortuneOfServers() {
+  if (!random_.Chance(options_.server_pauses * ToSeconds(kTick))) return;
+  Note(Fault::kServerPause);
+  const uint64_t which = random_.Below(servers_.size() + 1);
+  if (which < servers_.size()) {
+    Stop(*servers_[which], Milliseconds(1500));
+    return;
+  }
+  Stop(*scheduler_, Milliseconds(400));
+  for (auto& worker : workers_) worker->hindered_until = std::max(worker->hindered_until, scheduler_->stopped_until);
+}
+
+}  // namespace sheaf::sim

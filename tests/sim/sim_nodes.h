@@ -1,0 +1,190 @@
+// The processes of a SimCluster: the real cores, and around each what its shell would do. Part of SimCluster, for its
+// sources only.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/control_client.h"
+#include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_tool.h"
+#include "worker/worker_core.h"
+
+namespace sheaf::sim {
+
+inline const std::string kSchedulerAddress = "sim://scheduler";
+
+// Shards and their server share a fate; ids only have to be distinct.
+inline PeerId ServerPeer(uint32_t server) { return PeerId(1000 + server); }
+inline PeerId ShardPeer(uint32_t server, uint32_t shard) { return PeerId(2000 + server * 100 + shard); }
+inline std::string ShardAddress(uint32_t server, uint32_t shard) {
+  return "sim://server-" + std::to_string(server) + "/" + std::to_string(shard);
+}
+
+// What can be stopped: whatever comes meanwhile waits until it goes on.
+struct SimCluster::Process {
+  // With a clock of its own, if the run is to have such: nobody may compare the clocks of two processes.
+  explicit Process(SimCluster& cluster);
+
+  TimePoint Now() const;
+  bool stopped() const { return clock.Now() < stopped_until; }
+  void Do(std::function<void()> action) {
+    if (stopped()) {
+      postponed.push_back(std::move(action));
+    } else {
+      action();
+    }
+  }
+  void Resume() {
+    auto actions = std::exchange(postponed, {});
+    for (auto& action : actions) Do(std::move(action));
+  }
+
+  const Clock& clock;  // the cluster's
+  Duration clock_offset{};
+  int64_t clock_ppm = 0;  // how much faster it runs, in millionths
+  TimePoint stopped_until{};
+  std::vector<std::function<void()>> postponed;
+};
+
+struct SimCluster::SchedulerNode : Process {
+  SchedulerNode(SimCluster& cluster, SchedulerOptions options) : Process(cluster), core(std::move(options), Now()) {}
+
+  void Flush() {
+    for (auto& item : out.items()) (void)transport->Send(item.to, std::move(item.message));
+    out.clear();
+  }
+
+  SchedulerCore core;
+  Outbox out;
+  std::unique_ptr<SimTransport> transport;
+};
+
+struct SimCluster::ServerNode : Process {
+  using Process::Process;
+  struct Shard {
+    std::unique_ptr<ShardCore> core;
+    Outbox out;
+    std::unique_ptr<SimTransport> transport;
+
+    void Flush() {
+      for (auto& item : out.items()) (void)transport->Send(item.to, std::move(item.message));
+      out.clear();
+    }
+  };
+
+  ShardStats Stats() const {
+    std::vector<ShardStats> each;
+    for (const Shard& shard : shards) each.push_back(shard.core->stats());
+    return MergeStats(each);
+  }
+  void FlushControl() {
+    for (auto& item : control_out.items()) (void)control_transport->Send(item.to, std::move(item.message));
+    control_out.clear();
+  }
+
+  pb::ClusterConfig config;  // as its shards have it
+  std::unique_ptr<ControlClient> control;
+  Outbox control_out;
+  std::unique_ptr<SimTransport> control_transport;
+  std::vector<Shard> shards;
+};
+
+// A worker and its surroundings: rows come after a while.
+struct SimCluster::WorkerNode final : Process, RangeLoader {
+  WorkerNode(SimCluster& its_cluster, PeerId its_id, uint32_t its_number)
+      : Process(its_cluster), cluster(its_cluster), self(its_id), number(its_number) {
+    WorkerOptions options;
+    options.self.role = pb::WORKER;
+    options.self.self = self;
+    options.scheduler.deadline = std::chrono::hours(1);  // its own silence is what other checks see
+    options.client = cluster.options_.client;
+    options.pulls_ahead = cluster.options_.pulls_ahead;
+    options.pushes_ahead = cluster.options_.pushes_ahead;
+    core = std::make_unique<WorkerCore>(options, *this, [this](const pb::JobBrief& brief) {
+      return Result<std::unique_ptr<TrainStep>>(
+          std::make_unique<CountingStep>(brief, cluster.options_.partitions, self.value));
+    });
+  }
+
+  void Flush() {
+    for (const auto& [peer, address] : core->TakeConnections()) (void)transport->Connect(peer, address);
+    for (auto& item : out.items()) {
+      if (item.message.header.has_push()) cluster.NotePush(item.message.header.push());
+      (void)transport->Send(item.to, std::move(item.message));
+    }
+    out.clear();
+  }
+  // Answers of a loader come later, and never to a worker that has died since.
+  void Later(std::function<void()> action) {
+    const Duration delay = Milliseconds(static_cast<int64_t>(cluster.random_.Below(20)));
+    std::weak_ptr<int> living = alive;
+    cluster.network_.Schedule(delay, [this, living, action = std::move(action)] {
+      if (!living.expired()) Do(action);
+    });
+  }
+  void Load(const pb::LeaseGrant& grant, const pb::JobBrief& brief) override {
+    Later([this, grant, brief] {
+      if (brief.statistics_table() == 0 || grant.kind() == pb::STATISTICS) return Ready(grant, brief);
+      weighted[grant.lease()] = {grant, brief};
+      const auto keys = SimStatistics(grant, brief.spec(), cluster.options_.partitions);
+      std::vector<HashedKey> names;
+      for (const auto& [key, count] : keys) names.push_back(key);
+      core->OnRangeNeedsStatistics(grant.lease(), std::move(names), Now(), out);
+      Flush();
+    });
+  }
+  void Ready(const pb::LeaseGrant& grant, const pb::JobBrief& brief) {
+    core->OnRangeReady(grant.lease(), MakeSimBatches(grant, brief.spec(), cluster.options_.partitions), 0, Now(), out);
+    Flush();
+  }
+  void Weight(uint64_t lease, Floats statistics) override {
+    const auto found = weighted.extract(lease);
+    if (!found) return;
+    cluster.CheckStatistics(found.mapped().first, found.mapped().second.spec(), statistics);
+    Later([this, range = found.mapped()] { Ready(range.first, range.second); });
+  }
+  void Forget(uint64_t lease) override { weighted.erase(lease); }
+  void Plan(const pb::PlanOrder& order) override {
+    Later([this, order] {
+      core->OnPlan(MakeSimPlan(order.spec(), order.job()), Now(), out);
+      Flush();
+    });
+  }
+
+  SimCluster& cluster;
+  const PeerId self;
+  const uint32_t number;  // of those started
+  std::shared_ptr<int> alive = std::make_shared<int>();
+  std::unique_ptr<WorkerCore> core;
+  Outbox out;
+  std::map<uint64_t, std::pair<pb::LeaseGrant, pb::JobBrief>> weighted;  // leases that wait for statistics
+  std::optional<TimePoint> leaving_since;
+  TimePoint hindered_until{};  // by a cut or a pause
+  std::unique_ptr<SimTransport> transport;
+};
+
+// A tool and its transport.
+struct SimCluster::ToolNode final : Process {
+  ToolNode(SimCluster& its_cluster, PeerId its_id)
+      : Process(its_cluster),
+        self(its_id),
+        tool(its_id, its_cluster.options_.client, its_cluster.random_.Next(), its_cluster.job_,
+             its_cluster.options_.mode) {}
+  void Flush() {
+    for (const auto& [peer, address] : tool.TakeConnections()) (void)transport->Connect(peer, address);
+    for (auto& item : out.items()) (void)transport->Send(item.to, std::move(item.message));
+    out.clear();
+  }
+
+  const PeerId self;
+  SimTool tool;
+  Outbox out;
+  std::unique_ptr<SimTransport> transport;
+};
+
+}  // namespace sheaf::sim
