@@ -28,13 +28,15 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(WindowForgetsNewest), SHEAF_BUG(MixedAttempts), SHEAF_BUG(DuplicateStopsClock),
     SHEAF_BUG(AwaitedPushRefused), SHEAF_BUG(StaleSlicesKept),
     SHEAF_BUG(SspBoundIgnored), SHEAF_BUG(SspBoundOffByOne), SHEAF_BUG(BspPullTooEarly), SHEAF_BUG(JoinerNotAwaited),
-    SHEAF_BUG(ClockCountsPushes), SHEAF_BUG(SumInArrivalOrder), SHEAF_BUG(MeanOverAllLanes), SHEAF_BUG(NoUndo),
-    SHEAF_BUG(ParkedNeverWoken), SHEAF_BUG(ServerTakesOldConfig),
+    SHEAF_BUG(ClockCountsPushes), SHEAF_BUG(BarrierCountsMessages), SHEAF_BUG(SumInArrivalOrder),
+    SHEAF_BUG(MeanOverAllLanes), SHEAF_BUG(NoUndo),
+    SHEAF_BUG(ParkedNeverWoken), SHEAF_BUG(ServerTakesOldConfig), SHEAF_BUG(UpdateOutOfTurn),
     SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(RetryUnderNewName),
     SHEAF_BUG(AckedByOneShard),
     SHEAF_BUG(ReportsUnacknowledged), SHEAF_BUG(LanesBlockEachOther), SHEAF_BUG(LanesByArrival),
-    SHEAF_BUG(ClockLeftOut),
-    SHEAF_BUG(LeaseNumberReused), SHEAF_BUG(ProgressForgotten), SHEAF_BUG(FinishedTwice), SHEAF_BUG(EvalCountedAgain),
+    SHEAF_BUG(ClockLeftOut), SHEAF_BUG(PushesOvertake),
+    SHEAF_BUG(LeaseNumberReused), SHEAF_BUG(ProgressForgotten), SHEAF_BUG(ReissuedFromMemory),
+    SHEAF_BUG(FinishedTwice), SHEAF_BUG(EvalCountedAgain),
     SHEAF_BUG(DeadKeepsLane), SHEAF_BUG(GrantsUnpublished), SHEAF_BUG(LeaverKept),
 };
 #undef SHEAF_BUG
@@ -55,7 +57,8 @@ TEST_P(SimPlantedBug, IsFound) {
     const std::string wrong = RunRough(seed, counts);
     if (wrong.empty()) continue;
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    std::cout << "found " << GetParam().name << " at seed " << seed << " in " << seconds.count() << " s by " << wrong << "\n";
+    std::cout << "found " << GetParam().name << " at seed " << seed << " in " << seconds.count() << " s by " << wrong
+              << "\n";
     return;
   }
   ADD_FAILURE() << GetParam().name << " was not found in seeds " << first << " to " << last;
