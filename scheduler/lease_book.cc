@@ -134,6 +134,8 @@ void LeaseBook::Lease(NodeId worker, uint32_t index, uint64_t& next_lease) {
   range.lease = Planted(Bug::kLeaseNumberReused) ? index + 1 : next_lease++;
   range.holder = worker;
   range.first_batch = Planted(Bug::kProgressForgotten) ? 0 : range.batches_done;
+  if (Planted(Bug::kReissuedFromMemory) && range.batches_done > 0)
+    range.first_batch = std::min(range.batches_done + 1, range.plan.batches - 1);
   held_[worker].insert({range.order, index});
   NoteSpare(worker);
 }

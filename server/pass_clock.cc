@@ -43,11 +43,21 @@ void PassClock::Finish(LaneId lane, uint64_t clock) {
   SHEAF_CHECK(found != nullptr, "lane ", lane, " is not on the roster");
   const bool at_frontier = found->clock() == frontier_;
   found->finished.Mark(Planted(Bug::kClockCountsPushes) ? found->finished.floor() : clock);
-  if (at_frontier && found->clock() != frontier_) UpdateFrontier();
+  if ((at_frontier && found->clock() != frontier_) || Planted(Bug::kBarrierCountsMessages)) UpdateFrontier();
 }
 
 void PassClock::UpdateFrontier() {
   frontier_ = kEnded;
+  if (Planted(Bug::kBarrierCountsMessages)) {
+    uint64_t pushes = 0, lanes = 0;
+    for (const Lane& lane : lanes_) {
+      if (lane.clock() == kEnded) continue;
+      pushes += lane.clock();
+      ++lanes;
+    }
+    if (lanes > 0) frontier_ = pushes / lanes;
+    return;
+  }
   for (const Lane& lane : lanes_) {
     if (Planted(Bug::kJoinerNotAwaited) && lane.clock() == lane.start) continue;
     frontier_ = std::min(frontier_, lane.clock());

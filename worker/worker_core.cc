@@ -395,7 +395,7 @@ bool WorkerCore::has_ready_batch() const {
 // BSP: a lane's next push waits until the one before it is in everywhere. So no server is more than one clock ahead of
 // another, and whoever takes a lane over can still be shown the rows of before its clock.
 bool WorkerCore::IsLanesTurn(const Lease& lease, uint32_t batch) const {
-  if (!IsStatic(lease)) return true;
+  if (!IsStatic(lease) || Planted(Bug::kPushesOvertake)) return true;
   if (batch != lease.done) return false;
   return std::none_of(leases_.begin(), leases_.end(), [&](const auto& entry) {
     const Lease& other = entry.second;

@@ -3,6 +3,18 @@
 // code.
 //
 // At most one is in force, for the whole process; the test that looks for it sets it before it starts a cluster.
+//
+// The mistakes that every system of this kind is tempted by, and what they are here:
+//   acknowledge before apply               kAckWithoutApply, kAckedByOneShard
+//   dedupe key without epoch               kDedupAcrossPasses; without range: kDedupIgnoresRange
+//   lease re-issued from memory            kReissuedFromMemory, kReportsUnacknowledged
+//   window off by one                      kWindowForgetsNewest, kSspBoundOffByOne
+//   SSP minimum that ignores a joiner      kJoinerNotAwaited
+//   barrier counts messages, not members   kBarrierCountsMessages, kClockCountsPushes
+//   stale map accepted                     kServerTakesOldConfig, kUpdateOutOfTurn
+//   credit leak                            kCreditLeak, kParkedKeepsCredit
+//   retry with a new identity              kRetryUnderNewName
+//   a worker's own pushes reordered        kPushesOvertake
 #pragma once
 
 namespace sheaf {
@@ -25,11 +37,13 @@ enum class Bug {
   kBspPullTooEarly,        // a pull sees the clock before its own unfinished
   kJoinerNotAwaited,       // a lane is not waited for before its first push
   kClockCountsPushes,      // a lane's clock is how many of its pushes came, not which
+  kBarrierCountsMessages,  // a clock is complete when as many pushes have come as there are lanes, whosever they are
   kSumInArrivalOrder,      // BSP: not in lane order
   kMeanOverAllLanes,       // BSP: divided also by the lanes that have ended
   kNoUndo,                 // BSP: a lane taken over sees its clock applied already
   kParkedNeverWoken,       // a pull that was parked stays so
   kServerTakesOldConfig,   // a late configuration replaces a newer one
+  kUpdateOutOfTurn,        // an update is applied to another configuration than it was made for
   // Client.
   kCreditLeak,             // a cancelled operation keeps its credit
   kParkedKeepsCredit,      // reads stand behind parked reads
@@ -41,9 +55,11 @@ enum class Bug {
   kLanesByArrival,         // BSP: batches of several lanes in the order of their leases, not of their clocks
   kSkipUntold,             // SSP: a lane that is behind leaves clocks out without saying so
   kClockLeftOut,           // a dropped lease's unfinished clocks are never used
+  kPushesOvertake,         // BSP: a lane's push is sent although the one before is not in everywhere
   // Scheduler.
   kLeaseNumberReused,      // a range is leased again under the number it had
   kProgressForgotten,      // a range is leased again from its start
+  kReissuedFromMemory,     // a range is leased again from after what its dead holder was at, whether that is in or not
   kFinishedTwice,          // a range counts as finished as often as it is reported so
   kEvalCountedAgain,       // an evaluated range's counts are added as often as they are reported
   kDeadKeepsLane,          // a dead worker's lane stays on the roster

@@ -78,6 +78,7 @@ SimOptions RoughOptions(uint64_t seed) {
   options.job.push = codecs[random.Below(4)];
   options.job.pull = codecs[random.Below(3)];  // never INT8
   options.job.statistics = random.Chance(0.3);
+  options.job.sparse = random.Chance(0.5);
   DrawLimits(random, options);
   DrawFaults(random, options);
   return options;

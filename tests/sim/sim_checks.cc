@@ -118,6 +118,7 @@ void SimCluster::CheckPushed(ServerNode& server, size_t index, const pb::PushReq
   const BatchName batch{push.progress().pass(), static_cast<uint32_t>(push.stream_low()),
                         static_cast<uint32_t>(push.seq())};
   for (const uint32_t partition : push.partition()) {
+    if (!HasOwnRow(batch, PartitionId(partition), options_.partitions, options_.job.sparse)) continue;
     const int times = TimesOf(OwnRow(server, index, batch, PartitionId(partition)));
     if (times == 1) continue;
     Violation("acknowledgement", "a push of " + BatchText(batch) + " was acknowledged, and is applied " +
@@ -142,7 +143,8 @@ void SimCluster::CheckPull(ServerNode& server, size_t index, const pb::PullReque
     for (const uint32_t partition : pull.partition()) {
       ++checks_;
       const bool applied = std::any_of(batches.begin(), batches.end(), [&](const BatchName& batch) {
-        return OwnRow(server, index, batch, PartitionId(partition)) > 0;
+        return !HasOwnRow(batch, PartitionId(partition), options_.partitions, options_.job.sparse) ||
+               OwnRow(server, index, batch, PartitionId(partition)) > 0;
       });
       if (applied) continue;
       Violation("staleness", "a pull at clock " + std::to_string(at.clock()) + " of lane " + std::to_string(at.lane()) +
@@ -205,6 +207,7 @@ void SimCluster::CheckRows() {
       const auto lanes =
           std::count_if(lane_clocks.begin(), lane_clocks.end(), [clock](uint32_t end) { return clock < end; });
       for (uint32_t p = 0; p < options_.partitions; ++p) {
+        if (!HasOwnRow(name, PartitionId(p), options_.partitions, options_.job.sparse)) continue;
         ++own_rows;
         const auto row = rows.find(OwnKey(name, PartitionId(p), options_.partitions));
         const Row values = row == rows.end() ? Row{} : row->second;
@@ -249,6 +252,7 @@ void SimCluster::CheckStatisticsRows() {
   for (uint32_t first = 0; first < options_.job.rows; first += batch_rows) {
     const BatchName name{0, first / range_rows, first % range_rows / batch_rows};
     for (uint32_t p = 0; p < options_.partitions; ++p) {
+      if (!HasOwnRow(name, PartitionId(p), options_.partitions, options_.job.sparse)) continue;
       ++own_rows;
       const auto row = rows.find(OwnKey(name, PartitionId(p), options_.partitions));
       if (row != rows.end() && row->second[0] == 1) continue;

@@ -7,9 +7,36 @@
 #include "common/base/random.h"
 
 namespace sheaf::sim {
+namespace {
+
+const std::string kSparseName = "counting-sparse";
+
+uint64_t HashOf(BatchName batch) {
+  const auto [pass, range, number] = batch;
+  return MixPair(MixPair(pass, range), number);
+}
+
+bool IsSparse(const pb::JobSpec& spec) { return spec.name() == kSparseName; }
+
+HashedKey HotKey(uint32_t hot, uint32_t partition_count) {
+  return PartitionFirstKey(PartitionId(hot % partition_count), partition_count) + hot;
+}
+
+}  // namespace
+
+bool HasOwnRow(BatchName batch, PartitionId partition, uint32_t partition_count, bool sparse) {
+  if (!sparse) return true;
+  const uint64_t hash = HashOf(batch);
+  return hash % partition_count == partition.value || MixPair(hash, partition.value) % 4 == 0;  // at least one
+}
+
+bool TouchesHotRow(BatchName batch, uint32_t hot, bool sparse) {
+  return !sparse || MixPair(HashOf(batch), ~uint64_t{hot}) % 2 == 0;
+}
+
 pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, uint32_t staleness, uint32_t workers) {
   pb::JobSpec spec;
-  spec.set_name("counting");
+  spec.set_name(size.sparse ? kSparseName : "counting");
   spec.mutable_data()->set_format(size.statistics ? pb::DataSpec::TEXT : pb::DataSpec::LIBSVM);
   if (size.statistics) spec.mutable_data()->mutable_text()->set_weighting(pb::TextSpec::TF_IDF);
   spec.mutable_data()->add_train(std::to_string(size.rows));  // the name of the file is its length
@@ -68,9 +95,13 @@ LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spe
     batch->labels.resize(std::min(batch_size, grant.rows().row_count() - first));
     std::vector<HashedKey> keys;
     const BatchName name{grant.pass(), grant.range(), number};
-    for (uint32_t p = 0; p < partition_count; ++p) keys.push_back(OwnKey(name, PartitionId(p), partition_count));
-    for (uint32_t hot = 0; hot < kHotRows; ++hot)
-      keys.push_back(PartitionFirstKey(PartitionId(hot % partition_count), partition_count) + hot);
+    for (uint32_t p = 0; p < partition_count; ++p) {
+      if (HasOwnRow(name, PartitionId(p), partition_count, IsSparse(spec)))
+        keys.push_back(OwnKey(name, PartitionId(p), partition_count));
+    }
+    for (uint32_t hot = 0; hot < kHotRows; ++hot) {
+      if (TouchesHotRow(name, hot, IsSparse(spec))) keys.push_back(HotKey(hot, partition_count));
+    }
     std::sort(keys.begin(), keys.end());
     batch->keys = std::make_shared<const std::vector<HashedKey>>(std::move(keys));
     batches.push_back(std::move(batch));
@@ -83,16 +114,19 @@ std::map<HashedKey, uint32_t> SimStatistics(const pb::LeaseGrant& grant, const p
   const auto rows = static_cast<uint32_t>(std::stoul(spec.data().train(0)));
   const uint32_t range_rows = spec.train().batch_size() * spec.train().range_batches();
   const uint32_t ranges = (rows + range_rows - 1) / range_rows;
-  uint32_t batches = 0;  // of the whole pass
-  for (uint32_t first = 0; first < rows; first += range_rows) {
-    batches += (std::min(range_rows, rows - first) + spec.train().batch_size() - 1) / spec.train().batch_size();
+  std::map<HashedKey, uint32_t> hot_counts;
+  for (uint32_t first = 0; first < rows; first += spec.train().batch_size()) {
+    const uint32_t range = first / range_rows, batch = first % range_rows / spec.train().batch_size();
+    for (uint32_t hot = 0; hot < kHotRows; ++hot) {
+      hot_counts[HotKey(hot, partition_count)] += TouchesHotRow({0, range, batch}, hot, IsSparse(spec));
+    }
   }
   pb::LeaseGrant counted;
   counted.set_range(grant.range() % ranges);
   counted.mutable_rows()->set_row_count(std::min(range_rows, rows - counted.range() * range_rows));
   std::map<HashedKey, uint32_t> counts;
   for (const auto& batch : MakeSimBatches(counted, spec, partition_count)) {
-    for (const HashedKey key : *batch->keys) counts[key] = IsHotKey(key, partition_count) ? batches : 1;
+    for (const HashedKey key : *batch->keys) counts[key] = IsHotKey(key, partition_count) ? hot_counts[key] : 1;
   }
   return counts;
 }

@@ -33,6 +33,7 @@ struct SimJobSize {
   uint32_t batch_size = 0;
   uint32_t range_batches = 0;
   uint32_t epochs = 0;
+  bool sparse = false;      // a batch has rows in some partitions only, so that not every server holds its pull back
   bool statistics = false;  // a statistics pass comes first, and every range is weighted by it
   pb::WireSpec::Codec push = pb::WireSpec::FP32, pull = pb::WireSpec::FP32;
 };
@@ -43,14 +44,18 @@ pb::DataPlan MakeSimPlan(const pb::JobSpec& spec, uint64_t job);
 // A batch as the checkers name it.
 using BatchName = std::tuple<uint32_t, uint32_t, uint32_t>;  // pass, range, batch
 
+// Whether a batch has a row of its own in a partition, and whether it touches one of the rows that many do.
+bool HasOwnRow(BatchName batch, PartitionId partition, uint32_t partition_count, bool sparse);
+bool TouchesHotRow(BatchName batch, uint32_t hot, bool sparse);
+
 // The row in `partition` that belongs to a batch alone.
 HashedKey OwnKey(BatchName batch, PartitionId partition, uint32_t partition_count);
 
-// Rows that every batch touches.
+// Rows that every batch touches; in a sparse job every other one.
 inline constexpr uint32_t kHotRows = 4;
 bool IsHotKey(HashedKey key, uint32_t partition_count);
 
-// The batches of a leased range: each touches its own row in every partition, and a few rows that all touch.
+// The batches of a leased range: each touches its own rows, one a partition, and a few rows that others touch, too.
 LoadedBatches MakeSimBatches(const pb::LeaseGrant& grant, const pb::JobSpec& spec, uint32_t partition_count);
 
 // How often each key was counted by the statistics pass, of the keys that a leased range is weighted by: those of the
