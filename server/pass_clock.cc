@@ -43,6 +43,7 @@ void PassClock::Finish(LaneId lane, uint64_t clock) {
   SHEAF_CHECK(found != nullptr, "lane ", lane, " is not on the roster");
   const bool at_frontier = found->clock() == frontier_;
   found->finished.Mark(Planted(Bug::kClockCountsPushes) ? found->finished.floor() : clock);
+  if (found->clock() != kEnded) front_ = std::max(front_, found->clock());
   if ((at_frontier && found->clock() != frontier_) || Planted(Bug::kBarrierCountsMessages)) UpdateFrontier();
 }
 
@@ -73,14 +74,6 @@ uint64_t PassClock::last_end() const {
 uint32_t PassClock::LanesAt(uint64_t clock) const {
   return static_cast<uint32_t>(std::count_if(
       lanes_.begin(), lanes_.end(), [clock](const Lane& lane) { return lane.start <= clock && clock < lane.end; }));
-}
-
-uint64_t PassClock::front() const {
-  uint64_t front = 0;
-  for (const Lane& lane : lanes_) {
-    if (lane.clock() != kEnded && lane.clock() > lane.start) front = std::max(front, lane.clock());
-  }
-  return front;
 }
 
 std::optional<LaneId> PassClock::Slowest() const {

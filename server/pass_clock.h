@@ -34,9 +34,9 @@ class PassClock {
   uint64_t last_end() const;
   // Lanes that compute clock `clock`.
   uint32_t LanesAt(uint64_t clock) const;
-  // The clock of the lane that has come furthest, of those that have finished one and are not at their end: a lane that
-  // joins ahead of the others has been nowhere yet. 0 if there is none.
-  uint64_t front() const;
+  // The furthest clock that a lane has come to by finishing the one before: a lane that joins ahead of the others has
+  // been nowhere yet. 0 before the first.
+  uint64_t front() const { return front_; }
   // The first lane that stands at the frontier: the one that others wait for.
   std::optional<LaneId> Slowest() const;
 
@@ -55,6 +55,7 @@ class PassClock {
 
   std::vector<Lane> lanes_;   // ascending by id
   uint64_t frontier_ = kEnded;
+  uint64_t front_ = 0;
 };
 
 }  // namespace sheaf
