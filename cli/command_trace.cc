@@ -17,6 +17,9 @@ Status Collect(const Args& args, BlockingClient& client, JobId job, const Watch&
   const SystemClock clock;
   const TimePoint end =
       clock.Now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(args.Number("seconds")));
+  SHEAF_RETURN_IF_ERROR(trace.Poll(client));
+  std::fprintf(stderr, "recording for %s s at most; Ctrl-C ends it and keeps what there is\n",
+               args.Text("seconds").c_str());
   while (clock.Now() < end) {
     SHEAF_RETURN_IF_ERROR(trace.Poll(client));
     if (job.value != 0) {

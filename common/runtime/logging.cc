@@ -4,12 +4,21 @@
 
 #include <atomic>
 #include <iomanip>
+#include <mutex>
+#include <set>
 
 namespace sheaf {
 namespace {
 
-// Written seldom, read by every log line of any thread: old texts are kept for good rather than locked.
+// Written seldom, read by every log line of any thread without a lock: so a text stays where it is for good.
 std::atomic<const std::string*> log_role = nullptr;
+
+const std::string* KeepForGood(const std::string& role) {
+  static std::mutex mutex;
+  static auto& kept = *new std::set<std::string>;  // never destroyed: threads may log to the last
+  const std::lock_guard lock(mutex);
+  return &*kept.insert(role).first;
+}
 
 void WritePrefix(std::ostream& out, const google::LogMessageInfo& line, void* /*unused*/) {
   const google::LogMessageTime& time = line.time;
@@ -30,6 +39,6 @@ void SetUpLogging(const char* program, const std::string& role) {
   google::InstallFailureSignalHandler();
 }
 
-void SetLogRole(const std::string& role) { log_role.store(new std::string(role), std::memory_order_release); }
+void SetLogRole(const std::string& role) { log_role.store(KeepForGood(role), std::memory_order_release); }
 
 }  // namespace sheaf

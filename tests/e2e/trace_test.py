@@ -74,8 +74,9 @@ class Trace(harness.SheafTest):
         # A second one, interrupted: what there is, whole.
         self.file.unlink()
         tracer = self.start("trace", "--seconds", "600", "-o", self.file, "--scheduler", address)
+        self.assertIn("recording", tracer.stderr.readline())
         second = ("trace", "--seconds", "0.1", "-o", self.folder / "second", "--scheduler", address)
-        harness.wait_until(lambda: "somebody else" in self.sheaf(*second).err, 30, "the first trace is on")
+        self.assertIn("somebody else", self.sheaf(*second).err)
         tracer.send_signal(signal.SIGINT)
         self.assertEqual(self.finish(tracer).code, 130)
         self.events()
