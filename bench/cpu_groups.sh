@@ -10,14 +10,25 @@ else
   exit 1
 fi
 
-# make_group NAME PERCENT: of one processor, in periods of 10 ms. NAME begins with sheaf-bench-.
+# make_group NAME PERCENT: of one processor, 1 ms (the least that the system grants) at a time, so that a process is
+# slowed rather than stopped now and then. NAME begins with sheaf-bench-.
 make_group() {
   mkdir -p "$groups/$1"
   if ((version == 2)); then
-    echo "$(($2 * 100)) 10000" >"$groups/$1/cpu.max"
+    echo "1000 $((100000 / $2))" >"$groups/$1/cpu.max"
   else
-    echo 10000 >"$groups/$1/cpu.cfs_period_us"
-    echo $(($2 * 100)) >"$groups/$1/cpu.cfs_quota_us"
+    echo $((100000 / $2)) >"$groups/$1/cpu.cfs_period_us"
+    echo 1000 >"$groups/$1/cpu.cfs_quota_us"
+  fi
+}
+
+# slow_main_thread PID NAME: the thread that computes, and no other, is held to the group's share.
+slow_main_thread() {
+  if ((version == 2)); then
+    echo threaded >"$groups/$2/cgroup.type"
+    echo "$1" >"$groups/$2/cgroup.threads"
+  else
+    echo "$1" >"$groups/$2/tasks"
   fi
 }
 

@@ -128,7 +128,7 @@ void PsClient::Impl::AnswerPull(Request& request, const Message& message) {
                                            ValuesSize(operation.tables, request.plan.blocks, codec));
   if (!wrong.empty()) return End(operation, Malformed(request, wrong));
   NoteLsns(*request.partitions, message.header.pull_reply().lsn());
-  operation.front = std::max(operation.front, message.header.pull_reply().front());
+  operation.NoteFront(message.header.pull_reply().front());
   ScatterValues(operation.tables, request.plan.blocks, codec, message.values, operation.results);
   NoteRemembered(request);
   Erase(request);
@@ -157,7 +157,7 @@ void PsClient::Impl::AnswerPush(Request& request, const Message& message, TimePo
     return;
   }
   NoteLsns(*request.partitions, reply.lsn());
-  operation.front = std::max(operation.front, reply.front());
+  operation.NoteFront(reply.front());
   if (wants_values) {
     ScatterValues(operation.tables, request.plan.blocks, codec, message.values, operation.results);
   }
@@ -243,7 +243,7 @@ void PsClient::Impl::End(Operation& operation, Status status) {
     Completion completion;
     completion.operation = operation.id;
     const bool is_push = operation.kind != OperationKind::kPull;
-    completion.front = operation.front;
+    completion.front = operation.front.value_or(0);
     completion.duplicate = is_push && status && operation.next_group > 0 && operation.all_duplicate;
     if (status && operation.kind != OperationKind::kPush) {
       for (PulledRows& rows : operation.results) {

@@ -8,6 +8,7 @@
 // acknowledged as one.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -72,13 +73,15 @@ struct Operation {
   TimePoint started{};
   bool planned = false;           // false: waits for a configuration that has a place for every partition
   bool encoded = false;           // pushes: the payloads are made, with the error feedback applied once
-  uint64_t front = 0;             // the greatest of the answers so far
+  std::optional<uint64_t> front;  // the least of the answers so far
   bool all_duplicate = true;      // of the groups acknowledged so far
   std::vector<bool> acknowledged; // pushes: by partition
   std::map<uint32_t, PushGroup> groups;   // those not acknowledged
   uint32_t next_group = 0;
   std::vector<uint64_t> requests; // open ones
   std::vector<PulledRows> results;   // pulls: by table
+
+  void NoteFront(uint64_t answered) { front = std::min(front.value_or(answered), answered); }
 };
 
 struct Request {

@@ -76,7 +76,7 @@ struct Completion {
   OperationId operation = 0;
   Status status;                                         // ok, or why the whole operation failed
   std::vector<Floats> values;                            // pulls: per table of the request, [n, dim]
-  uint64_t front = 0;                                    // SSP: the clock that the furthest lane has come to
+  uint64_t front = 0;                                    // SSP: every shard knew a lane that had come to this clock
   bool duplicate = false;                                // pushes: every partition had it already
 };
 

@@ -433,7 +433,10 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join) {
     lanes_wanted_.insert(worker.id);
     return;
   }
-  if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, options_.leases_ahead, next_lease_);
+  const uint32_t range_batches = std::max(spec_.train().range_batches(), 1U);
+  const uint32_t ahead =
+      std::max(options_.leases_ahead, 1 + (options_.batches_ahead + range_batches - 1) / range_batches);
+  if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease_);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
   const pb::Lane no_lane;

@@ -30,7 +30,10 @@ namespace sheaf {
 struct JobOptions {
   uint32_t min_servers = 1;
   Duration settle_limit = std::chrono::seconds(30);   // for servers to apply and to agree; then the job fails
-  uint32_t leases_ahead = 2;                          // ranges a worker may hold
+  // A worker may hold so many ranges, and more if they are so short that beside the one it is at they have fewer
+  // batches: a lease, its rows and its first pull each take a turn to come, and a worker has one turn a batch.
+  uint32_t leases_ahead = 2;
+  uint32_t batches_ahead = 8;
 };
 
 class Job {

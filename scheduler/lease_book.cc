@@ -151,6 +151,7 @@ std::optional<uint32_t> LeaseBook::SpareOf(NodeId worker) const {
 }
 
 void LeaseBook::NoteSpare(NodeId worker) {
+  if (!note_spares_) return;
   if (const auto noted = spare_.find(worker); noted != spare_.end()) {
     spare_by_left_.erase({noted->second, worker});
     spare_.erase(noted);
@@ -160,6 +161,12 @@ void LeaseBook::NoteSpare(NodeId worker) {
   for (const auto& [order, index] : held_.at(worker)) left += ranges_[index].plan.batches - ranges_[index].batches_done;
   spare_.emplace(worker, left);
   spare_by_left_.emplace(left, worker);
+}
+
+void LeaseBook::NoteSpares() {
+  if (note_spares_ || free_count_ > 0) return;
+  note_spares_ = true;
+  for (const auto& [worker, held] : held_) NoteSpare(worker);
 }
 
 bool LeaseBook::Relieve() {
@@ -186,6 +193,7 @@ bool LeaseBook::Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease) {
       Lease(worker, TakeFree(from), next_lease);
       granted = true;
     }
+    NoteSpares();
     return granted;
   }
   const auto lanes = lanes_of_.find(worker);

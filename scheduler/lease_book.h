@@ -96,6 +96,7 @@ class LeaseBook {
   // The range that a worker was granted last, if it has another one to work on and nothing of it is known to be done.
   std::optional<uint32_t> SpareOf(NodeId worker) const;
   void NoteSpare(NodeId worker);
+  void NoteSpares();
   // Frees a spare range of whoever has most to do; false if there is none.
   bool Relieve();
   void GiveLane(uint32_t lane, NodeId worker);
@@ -113,6 +114,7 @@ class LeaseBook {
   std::set<std::pair<size_t, uint32_t>> free_by_count_;  // how many each of them has; of equals the least id is last
   size_t free_count_ = 0;
   // Workers with a SpareOf(), and how many batches they have left in all; by that, too.
+  bool note_spares_ = false;  // from when no range is free
   std::map<NodeId, uint32_t> spare_;
   std::set<std::pair<uint32_t, NodeId>> spare_by_left_;
   std::vector<NodeId> relieved_;

@@ -35,7 +35,8 @@ scripts/setup.sh
 mkdir -p build/release
 log=build/release/bench-build.log
 programs=(sheaf-bench sheaf sheaf-scheduler sheaf-server sheaf-worker)
-if ! { cmake --preset release && cmake --build --preset release -j "$jobs" --target "${programs[@]}"; } >"$log" 2>&1; then
+if ! { cmake --preset release &&
+  cmake --build --preset release -j "$jobs" --target "${programs[@]}"; } >"$log" 2>&1; then
   tail -n 40 "$log"
   die "the build failed (whole log: $log)"
 fi

@@ -58,8 +58,8 @@ void ShardCore::Impl::FinishClock(const Push& push, Outbox& out) {
   for (const uint32_t p : push.part->partitions) {
     PassClock& clock = Owned(p).passes.at(key).clock;
     const uint64_t before = clock.frontier();
-    const uint64_t last = push.progress->clock();
-    for (uint64_t each = last - push.progress->skipped(); each <= last; ++each) clock.Finish(lane, each);
+    const uint64_t first = push.progress->clock();
+    for (uint64_t each = first; each <= first + push.progress->skipped(); ++each) clock.Finish(lane, each);
     moved |= clock.frontier() != before;
   }
   if (!moved) return;

@@ -146,10 +146,10 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
                   lane.start_clock(), " to ", end, " (exclusive), not ", progress.clock());
   }
   if (progress.skipped() > 0 &&
-      (pass->roster.mode() != pb::ConsistencySpec::SSP || progress.skipped() > progress.clock() - lane.start_clock() ||
-       progress.skipped() >= SeqWindow::kWindow)) {
+      (pass->roster.mode() != pb::ConsistencySpec::SSP || progress.skipped() >= SeqWindow::kWindow ||
+       progress.skipped() >= end - progress.clock())) {
     return Refuse(pb::Refusal::INVALID, "lane ", progress.lane(), " of job ", progress.job(), " cannot leave out ",
-                  progress.skipped(), " clocks before ", progress.clock());
+                  progress.skipped(), " clocks after ", progress.clock());
   }
   if (pass->bsp() && request.pull_after()) {
     return Refuse(pb::Refusal::INVALID,
@@ -178,7 +178,7 @@ MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, s
     }
     const PassClock& clock = partition.passes.at(*push.key.pass).clock;
     const LaneId lane(push.progress->lane());
-    if (clock.WouldExceed(lane, push.progress->clock())) {
+    if (clock.WouldExceed(lane, push.progress->clock() + push.progress->skipped())) {
       return Refuse(pb::Refusal::WINDOW_EXCEEDED, "clock ", push.progress->clock(), " of lane ", lane, " is more than ",
                     SeqWindow::kWindow, " past what partition ", p, " has of it");
     }

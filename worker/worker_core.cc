@@ -222,13 +222,40 @@ void WorkerCore::DropLease(uint64_t number) {
   for (const BatchState& state : it->second.states) {
     if (counts_on && state.has_clock && state.stage != Stage::kDone) {
       std::set<uint64_t>& unfinished = ClockOf(it->second).unfinished;
-      for (uint64_t clock = state.clock - state.skipped; clock <= state.clock; ++clock) unfinished.insert(clock);
+      for (uint64_t clock = state.clock; clock <= state.clock + state.skipped; ++clock) unfinished.insert(clock);
     }
     pulling_ -= state.stage == Stage::kPulling || state.stage == Stage::kPulled;
+    computed_ -= state.stage == Stage::kComputed;
     pushing_ -= state.stage == Stage::kPushing;
   }
+  const Lease dropped = std::move(it->second);
   loader_.Forget(number);
   leases_.erase(it);
+  if (counts_on) ReturnLaterClocks(dropped);
+}
+
+// Batches that were asked for at later clocks than the lane now has to finish are to be started again, the least clock
+// first: their pulls may wait for the very clocks that nothing else would finish.
+void WorkerCore::ReturnLaterClocks(const Lease& dropped) {
+  const auto job = jobs_.find(dropped.grant.job());
+  if (job == jobs_.end() || job->second.brief.spec().consistency().mode() != pb::ConsistencySpec::SSP) return;
+  LaneClock& lane = ClockOf(dropped);
+  if (lane.unfinished.empty()) return;
+  const uint64_t least = *lane.unfinished.begin();
+  for (auto& [number, lease] : leases_) {
+    if (lease.grant.job() != dropped.grant.job() || lease.grant.pass() != dropped.grant.pass()) continue;
+    for (uint32_t i = lease.done; i < lease.next; ++i) {
+      BatchState& state = lease.states[i];
+      if ((state.stage != Stage::kPulling && state.stage != Stage::kPulled) || state.clock < least) continue;
+      if (state.stage == Stage::kPulling) {
+        client_.Cancel(state.operation);
+        operations_.erase(state.operation);
+      }
+      for (uint64_t clock = state.clock; clock <= state.clock + state.skipped; ++clock) lane.unfinished.insert(clock);
+      state = {};
+      --pulling_;
+    }
+  }
 }
 
 void WorkerCore::OnRangeReady(uint64_t number, LoadedBatches batches, uint64_t bad_rows, TimePoint now, Outbox& out) {
@@ -312,46 +339,83 @@ pb::Progress WorkerCore::ProgressOf(const Lease& lease, const BatchState& state)
   return progress;
 }
 
+bool WorkerCore::MayLeaveClocksOut(const Lease& lease) const {
+  constexpr uint32_t kLeastStaleness = 2;  // below it lanes are to keep step with each other
+  const pb::ConsistencySpec& consistency = jobs_.at(lease.grant.job()).brief.spec().consistency();
+  return lease.grant.kind() == pb::TRAIN && consistency.mode() == pb::ConsistencySpec::SSP &&
+         consistency.staleness() >= kLeastStaleness;
+}
+
+uint64_t WorkerCore::LeaveOut(const Lease& lease, uint64_t clock, uint64_t wanted) {
+  constexpr uint64_t kMost = SeqWindow::kWindow / 2;
+  for (auto& [number, other] : leases_) {
+    if (other.grant.job() != lease.grant.job() || other.grant.pass() != lease.grant.pass()) continue;
+    for (uint32_t i = other.done; i < other.next; ++i) {
+      BatchState& before = other.states[i];
+      if (!before.has_clock || before.stage >= Stage::kPushing || before.clock + before.skipped + 1 != clock) continue;
+      const uint64_t skipped = std::min(wanted, kMost - std::min(kMost, before.skipped));
+      before.skipped += skipped;
+      return skipped;
+    }
+  }
+  return 0;
+}
+
 // The clock of a batch that is about to be pulled. Under SSP a lane that is behind leaves clocks out: the furthest lane
-// does
-// more batches than we do, and would have to wait for us for ever. It is never set beyond the last clock that some lane
-// has
-// finished: that lane's pull at this clock was answered, so ours waits for nobody who could be waiting for us.
+// does more batches than we do, and would have to wait for us for ever. The clock is never beyond the last that some
+// lane has finished: that lane's pull at this clock was answered, so ours waits for nobody who could be waiting for us.
+// What is left out is told by the push of the batch before, which is the soonest: no other push will come in between.
 void WorkerCore::TakeClock(const Lease& lease, uint32_t batch, BatchState& state) {
-  // Below it lanes are to keep step with each other.
-  constexpr uint32_t kLeastStaleness = 2;
-  constexpr uint64_t kMostSkipped = SeqWindow::kWindow / 2;
   LaneClock& clock = ClockOf(lease);
-  state.has_clock = true;
   if (IsStatic(lease)) {
     state.clock = lease.grant.first_clock() + batch;
-    return;
-  }
-  if (!clock.unfinished.empty()) {
+  } else if (!clock.unfinished.empty()) {
     state.clock = clock.unfinished.extract(clock.unfinished.begin()).value();
-    return;
+    while (MayLeaveClocksOut(lease) && state.skipped < SeqWindow::kWindow / 2 &&
+           clock.unfinished.erase(state.clock + state.skipped + 1) > 0) {
+      ++state.skipped;
+    }
+  } else {
+    if (MayLeaveClocksOut(lease) && clock.front > clock.next + 1)
+      clock.next += LeaveOut(lease, clock.next, clock.front - 1 - clock.next);
+    state.clock = clock.next++;
   }
-  const pb::ConsistencySpec& consistency = jobs_.at(lease.grant.job()).brief.spec().consistency();
-  if (lease.grant.kind() == pb::TRAIN && consistency.mode() == pb::ConsistencySpec::SSP &&
-      consistency.staleness() >= kLeastStaleness && clock.front > clock.next + 1) {
-    state.skipped = std::min(clock.front - 1 - clock.next, kMostSkipped);
-  }
-  state.clock = clock.next + state.skipped;
+  state.has_clock = true;
+}
+
+// The rows of a pull are as new as those of a later clock: every shard that answered it knew a lane at `front`.
+void WorkerCore::TakeLaterClock(const Lease& lease, BatchState& state, uint64_t front) {
+  LaneClock& clock = ClockOf(lease);
+  if (!state.has_clock || state.clock + 1 != clock.next || state.skipped > 0 || front <= clock.next) return;
+  state.clock += LeaveOut(lease, state.clock, front - clock.next);
   clock.next = state.clock + 1;
 }
 
+uint32_t WorkerCore::NextToStart(const Lease& lease) {
+  for (uint32_t i = lease.done; i < lease.next; ++i) {
+    if (lease.states[i].stage == Stage::kWaiting) return i;
+  }
+  return lease.next;
+}
+
 bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
+  if (computed_ > 0) return false;  // what has come meanwhile is to be heard first
   Lease* first = nullptr;
+  uint32_t batch = 0;
   for (auto& [number, lease] : leases_) {
-    if (!lease.ready || lease.next >= lease.batches.size()) continue;
-    if (first == nullptr || Before(lease, lease.next, *first, first->next)) first = &lease;
+    if (!lease.ready) continue;
+    const uint32_t next = NextToStart(lease);
+    if (next >= lease.batches.size()) continue;
+    if (first != nullptr && !Before(lease, next, *first, batch)) continue;
+    first = &lease;
+    batch = next;
   }
   if (first == nullptr) return false;
   if (pushing_ >= options_.pushes_ahead) return false;
   if (pulling_ >= options_.pulls_ahead) {
     // Full of pulls that may wait for the very batch at hand: that one must still go.
     if (!IsStatic(*first) || Planted(Bug::kLanesBlockEachOther)) return false;
-    const uint64_t clock = first->grant.first_clock() + first->next;
+    const uint64_t clock = first->grant.first_clock() + batch;
     for (const auto& [number, lease] : leases_) {
       for (const BatchState& state : lease.states) {
         if (state.stage == Stage::kPulling || state.stage == Stage::kPulled) {
@@ -360,7 +424,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
       }
     }
   }
-  const uint32_t batch = first->next++;
+  first->next = std::max(first->next, batch + 1);
   BatchState& state = first->states[batch];
   if (Updates(first->grant)) {
     TakeClock(*first, batch, state);
@@ -403,7 +467,7 @@ bool WorkerCore::IsLanesTurn(const Lease& lease, uint32_t batch) const {
   });
 }
 
-bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
+bool WorkerCore::ComputeOne() {
   Lease* first = nullptr;
   uint32_t first_batch = 0;
   for (auto& [number, lease] : leases_) {
@@ -427,19 +491,29 @@ bool WorkerCore::ComputeOne(TimePoint now, Outbox& out) {
   if (!result) {
     FailJob(first->grant.job(), result.error());
     DropLease(first->grant.lease());
-    Pump(now, out);
     return true;
   }
   state.loss_sum = result->loss_sum;
   examples_computed_ += first->batches[first_batch]->size();
   --pulling_;
   if (Updates(first->grant)) {
-    StartPush(*first, first_batch, std::move(*result), now, out);
+    state.stage = Stage::kComputed;
+    ++computed_;
+    state.result = std::move(*result);
   } else {
     BatchDone(*first, first_batch);
   }
-  Pump(now, out);
   return true;
+}
+
+void WorkerCore::StartBatches(TimePoint now, Outbox& out) {
+  for (auto& [number, lease] : leases_) {
+    for (uint32_t i = lease.done; i < lease.next; ++i) {
+      if (lease.states[i].stage == Stage::kComputed) StartPush(lease, i, std::move(lease.states[i].result), now, out);
+    }
+  }
+  Pump(now, out);
+  if (tracing()) TraceWait(has_ready_batch() ? pb::NO_WAIT : CauseOfWait());
 }
 
 void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, TimePoint now, Outbox& out) {
@@ -452,6 +526,7 @@ void WorkerCore::StartPush(Lease& lease, uint32_t batch, StepResult result, Time
   if (lease.grant.kind() == pb::TRAIN) options.codec = jobs_.at(lease.grant.job()).brief.spec().wire().push();
   options.error_feedback = !IsStatic(lease);
   state.stage = Stage::kPushing;
+  --computed_;
   ++pushing_;
   if (tracing()) state.sent = options_.trace->Now();
   state.operation = client_.Push(std::move(result.gradients), std::move(options), now, out);
@@ -543,6 +618,7 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
     if (!Updates(lease.grant)) silence_ = overload_ = {};   // where there are pushes, they tell: they go to every shard
     state.stage = Stage::kPulled;
     state.pulled = std::move(completion.values);
+    if (MayLeaveClocksOut(lease)) TakeLaterClock(lease, state, completion.front);
     return;
   }
   --pushing_;
@@ -560,7 +636,6 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     while (StartNext(now, out)) started = true;
     if (completions.empty() && !started) break;
   }
-  if (tracing()) TraceWait(has_ready_batch() ? pb::NO_WAIT : CauseOfWait());
   // One report at a time: a newer one would make the answer under way worthless.
   if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every()))
     SendReport(now, out);

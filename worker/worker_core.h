@@ -56,9 +56,11 @@ class WorkerCore {
   void OnPlanProgress(uint64_t job, const std::string& path, uint64_t rows);
   void OnPlan(const pb::DataPlan& plan, TimePoint now, Outbox& out);
 
-  // Computes one batch if one is ready; returns whether there was one. Apart from the other events so that the owner
-  // can look for messages between two batches.
-  bool ComputeOne(TimePoint now, Outbox& out);
+  // Once a turn: StartBatches, send what it says, ComputeOne. Apart from the other events, so that the messages which
+  // came while a batch was computed are heard before it is pushed and the next one is asked for.
+  void StartBatches(TimePoint now, Outbox& out);
+  // Computes one batch if one is ready; returns whether there was one.
+  bool ComputeOne();
   bool has_ready_batch() const;
 
   // Finish nothing more, tell the scheduler, end.
@@ -74,15 +76,16 @@ class WorkerCore {
   const PsClient& client() const { return client_; }
 
  private:
-  enum class Stage { kWaiting, kPulling, kPulled, kPushing, kDone };
+  enum class Stage { kWaiting, kPulling, kPulled, kComputed, kPushing, kDone };
   struct BatchState {
     Stage stage = Stage::kWaiting;
     uint64_t clock = 0;
     bool has_clock = false;
-    uint64_t skipped = 0;                    // clocks right before it that the lane leaves out
+    uint64_t skipped = 0;                    // clocks right after it that the lane leaves out
     OperationId operation = 0;
     TimePoint sent;                          // of the operation, if it is traced
     std::vector<Floats> pulled;
+    StepResult result;                       // kComputed
     double loss_sum = 0;
   };
   struct Lease {
@@ -148,7 +151,14 @@ class WorkerCore {
   static bool Updates(const pb::LeaseGrant& grant);
   pb::Progress ProgressOf(const Lease& lease, const BatchState& state) const;
   LaneClock& ClockOf(const Lease& lease);
+  void ReturnLaterClocks(const Lease& dropped);
+  // A batch that was returned, or the first that was never started; may be past the last.
+  static uint32_t NextToStart(const Lease& lease);
   void TakeClock(const Lease& lease, uint32_t batch, BatchState& state);
+  bool MayLeaveClocksOut(const Lease& lease) const;
+  void TakeLaterClock(const Lease& lease, BatchState& state, uint64_t front);
+  // Lets the batch before `clock` finish up to `wanted` clocks from `clock` on; answers how many.
+  uint64_t LeaveOut(const Lease& lease, uint64_t clock, uint64_t wanted);
   std::string WaitingFor(TimePoint now) const;
   bool tracing() const { return options_.trace != nullptr && options_.trace->on(); }
   pb::WaitCause CauseOfWait() const;
@@ -175,7 +185,8 @@ class WorkerCore {
   std::map<uint64_t, JobState> jobs_;
   std::map<LaneKey, LaneClock> clocks_;
   std::map<OperationId, OperationOf> operations_;
-  uint32_t pulling_ = 0, pushing_ = 0;       // batches at these stages (kPulled counts as pulling)
+  // Batches at these stages; kPulled counts as pulling.
+  uint32_t pulling_ = 0, computed_ = 0, pushing_ = 0;
   Trouble silence_, overload_;
   std::optional<Error> fatal_;
   std::vector<std::string> events_;

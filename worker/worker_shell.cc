@@ -70,10 +70,9 @@ void WorkerShell::OnTick(TimePoint now) {
 
 // One batch a turn: messages that came while it was computed are served before the next.
 void WorkerShell::OnTurnEnd(TimePoint now) {
-  if (core_.ComputeOne(now, out_)) {
-    Flush();
-    if (core_.has_ready_batch()) loop_.RequestTick();
-  }
+  core_.StartBatches(now, out_);
+  Flush();
+  if (core_.ComputeOne()) loop_.RequestTurn();
 }
 
 void WorkerShell::Flush() {

@@ -2,12 +2,13 @@
 
 #include <google/protobuf/text_format.h>
 
-#include <cstdlib>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "common/base/strings.h"
+#include "common/runtime/process.h"
 
 namespace sheaf::bench {
 
@@ -18,11 +19,17 @@ Result<double> ExamplesPerSecond(const pb::JobSpec& spec, const std::string& fol
   std::string text;
   google::protobuf::TextFormat::PrintToString(spec, &text);
   std::ofstream(job) << text;
-  const std::string command = StrCat(sheaf, " run ", job, " --data ", folder, " --report ", report, " --servers ",
-                                     run.servers, " --workers ", run.workers, " --quiet >", folder, "/out 2>&1");
-  if (std::system(command.c_str()) != 0) {
-    std::ifstream said(folder + "/out");
-    return Fail(ErrorCode::kInternal, command, ": ", std::string(std::istreambuf_iterator<char>(said), {}));
+  const std::string out = folder + "/out";
+  SHEAF_ASSIGN_OR_RETURN(
+      const auto child,
+      ChildProcess::Spawn({.argv = {sheaf, "run", job, "--data", folder, "--report", report, "--servers",
+                                    StrCat(run.servers), "--workers", StrCat(run.workers), "--quiet"},
+                           .log_path = out}));
+  const auto exit = child->Wait(std::chrono::minutes(10));
+  if (!exit || !exit->ok()) {
+    std::ifstream said(out);
+    return Fail(ErrorCode::kInternal, sheaf, " run ", job, ": ", exit ? exit->Text() : "still runs after 10 minutes",
+                "\n", std::string(std::istreambuf_iterator<char>(said), {}));
   }
   std::ifstream file(report);
   const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);

@@ -29,7 +29,9 @@ void EventLoop::Unwatch(int fd) {
 void EventLoop::Wait() {
   polled_.assign(1, {stop_fd_, POLLIN, 0});
   for (const auto& watched : watched_) polled_.push_back({watched->fd, POLLIN, 0});
-  const Duration until_tick = tick_requested_ ? Duration::zero() : next_tick_ - clock_.Now();
+  const bool at_once = tick_requested_ || turn_requested_;
+  turn_requested_ = false;
+  const Duration until_tick = at_once ? Duration::zero() : next_tick_ - clock_.Now();
   transport_.Poll(std::max(until_tick, Duration::zero()), polled_);
   now_ = clock_.Now();
 }

@@ -46,6 +46,8 @@ class EventLoop final : public Clock {
 
   // OnTick at the end of this turn rather than at the next regular time.
   void RequestTick() { tick_requested_ = true; }
+  // The next turn begins without waiting: there is work left that the turn's messages go before.
+  void RequestTurn() { turn_requested_ = true; }
 
   // Serves `handler` until Stop(). A Stop() before Run ends it at once; Run may be called again afterwards.
   void Run(Handler& handler);
@@ -67,6 +69,7 @@ class EventLoop final : public Clock {
   int stop_fd_ = -1;
   std::atomic<bool> stopped_ = false;
   bool tick_requested_ = false;
+  bool turn_requested_ = false;
   TimePoint now_;
   TimePoint next_tick_;
   std::vector<std::shared_ptr<const Watched>> watched_;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <iomanip>
+#include <memory>
 #include <mutex>
 #include <set>
 
@@ -15,7 +16,8 @@ std::atomic<const std::string*> log_role = nullptr;
 
 const std::string* KeepForGood(const std::string& role) {
   static std::mutex mutex;
-  static auto& kept = *new std::set<std::string>;  // never destroyed: threads may log to the last
+  // Never destroyed: threads may log to the last.
+  static auto& kept = *std::make_unique<std::set<std::string>>().release();
   const std::lock_guard lock(mutex);
   return &*kept.insert(role).first;
 }

@@ -24,7 +24,7 @@ void SimCluster::NotePush(const pb::PushRequest& push) {
   const ClockName clock{progress.pass(), progress.lane(), progress.clock()};
   const BatchName batch{progress.pass(), static_cast<uint32_t>(push.stream_low()), static_cast<uint32_t>(push.seq())};
   // Clocks that were left out are finished by this push too.
-  for (uint64_t each = progress.clock() - progress.skipped(); each <= progress.clock(); ++each) {
+  for (uint64_t each = progress.clock(); each <= progress.clock() + progress.skipped(); ++each) {
     batches_of_clock_[{progress.pass(), progress.lane(), each}].insert(batch);
   }
   if (Bsp() && progress.pass() >= FirstTrainingPass() &&

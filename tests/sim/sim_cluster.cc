@@ -175,7 +175,9 @@ void SimCluster::TickWorkers() {
     worker.Resume();
     worker.core->OnTick(worker.Now(), worker.out);
     // A batch or a few in a tick: workers go at different speeds.
-    for (uint64_t n = random_.Below(4); n > 0 && worker.core->ComputeOne(worker.Now(), worker.out); --n) {}
+    for (uint64_t n = random_.Below(4); n > 0 && worker.core->ComputeOne(); --n) {
+      worker.core->StartBatches(worker.Now(), worker.out);
+    }
     worker.Flush();
     // One that cannot reach a server may end; whoever runs it starts another.
     const bool cut_off = worker.core->fatal() && worker.core->fatal()->code == ErrorCode::kTimeout;

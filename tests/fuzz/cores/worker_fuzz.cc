@@ -90,7 +90,7 @@ class Worker {
       }
       core_.OnMessage(from, std::move(message), now_, out_);
     }
-    for (int i = 0; i < 4 && core_.ComputeOne(now_, out_); ++i) continue;
+    for (int i = 0; i < 4 && core_.ComputeOne(); ++i) core_.StartBatches(now_, out_);
     sent_.Take(out_);
     core_.TakeConnections();
     core_.TakeEvents();

@@ -31,7 +31,11 @@ class Recorder : public EventLoop::Handler {
     ++ticks;
     if (on_tick) on_tick(now);
   }
-  void OnTurnEnd(TimePoint) override { ++turns; }
+  void OnTurnEnd(TimePoint) override {
+    ++turns;
+    if (on_turn) on_turn();
+  }
+  std::function<void()> on_turn;
   std::function<void(PeerId, Message&)> on_message;
   std::function<void(TimePoint)> on_tick;
   int messages = 0;
@@ -67,6 +71,17 @@ TEST_F(EventLoopTest, TicksAtOnceWhenAsked) {
   };
   loop.Run(recorder_);
   EXPECT_EQ(recorder_.ticks, 100);
+}
+
+TEST_F(EventLoopTest, TurnsWithoutWaitingWhenAsked) {
+  EventLoop loop(transport_, clock_, {.tick_every = std::chrono::hours(1)});
+  recorder_.on_turn = [&] {
+    if (recorder_.turns == 100) return loop.Stop();
+    loop.RequestTurn();
+  };
+  loop.Run(recorder_);
+  EXPECT_EQ(recorder_.turns, 100);
+  EXPECT_EQ(recorder_.ticks, 1) << "the first; a turn is no tick";
 }
 
 TEST_F(EventLoopTest, AnswersMessagesOfAPeerOnAnotherThread) {

@@ -1,6 +1,7 @@
 // Training: lanes and clocks under BSP, SSP and ASP, parked pulls, passes and their ledgers.
 #include <gmock/gmock.h>
 
+#include "common/base/seq_window.h"
 #include "tests/unit/server/shard_fixture.h"
 
 namespace sheaf {
@@ -231,7 +232,7 @@ TEST_F(ShardCoreSsp, FinishesTheClocksThatALaneLeavesOut) {
   Install();
   for (uint64_t clock = 0; clock < 3; ++clock) Ask(MakePush({}, clock, At(0, clock)));
   EXPECT_EQ(Refusal(MakePull({}, At(0, 3))), "NOT_YET");
-  pb::Progress late = At(1, 2);
+  pb::Progress late = At(1, 0);
   late.set_skipped(2);
   const auto items = Send(MakePush({}, 0, late, 1), kOtherClient);
   ASSERT_EQ(items.size(), 2U) << "nobody waits for clocks 0 and 1 of lane 1 any more";
@@ -255,7 +256,7 @@ TEST_F(ShardCoreSsp, RefusesToLeaveOutClocksThatAreNotThere) {
   AddRoster(pb::ConsistencySpec::SSP, 2);
   Install();
   pb::Progress progress = At(0, 3);
-  progress.set_skipped(4);
+  progress.set_skipped(SeqWindow::kWindow);
   EXPECT_EQ(Refusal(MakePush({}, 0, progress)), "INVALID");
   progress.set_skipped(~uint64_t{0});
   EXPECT_EQ(Refusal(MakePush({}, 0, progress)), "INVALID");

@@ -128,7 +128,7 @@ TEST_F(WorkerCoreTest, FinishesALeaseThatBeginsBehindItsEnd) {
   Give(orders);
   core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
   EXPECT_FALSE(core_.has_ready_batch());
-  EXPECT_FALSE(core_.ComputeOne(now_, out_));
+  EXPECT_FALSE(core_.ComputeOne());
   Tick(std::chrono::seconds(1));
   ASSERT_EQ(LastReport().lease_size(), 1);
   EXPECT_TRUE(LastReport().lease(0).finished());
@@ -155,7 +155,7 @@ TEST_F(WorkerCoreTest, WorksOnAsTheJobBegan) {
   Give(orders);
   core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
   AnswerPulls(1);
-  EXPECT_TRUE(core_.ComputeOne(now_, out_));
+  EXPECT_TRUE(core_.ComputeOne());
   EXPECT_FALSE(LastReport().has_failure());
 }
 
@@ -169,7 +169,7 @@ TEST_F(WorkerCoreTest, FailsAJobWhoseTableIsNotAsWideAsItsModel) {
   Give(orders);
   core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
   AnswerPulls(2);
-  EXPECT_TRUE(core_.ComputeOne(now_, out_));
+  EXPECT_TRUE(core_.ComputeOne());
   Tick(std::chrono::seconds(1));
   EXPECT_THAT(LastReport().failure().text(), HasSubstr("rows of 1"));
   EXPECT_EQ(LastReport().lease_size(), 0);
