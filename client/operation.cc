@@ -33,9 +33,9 @@ std::vector<RequestPlan> CutRequests(std::vector<BlockPlan> blocks, const std::v
 }
 
 size_t MaxBlocks(size_t partition_count) {
-  constexpr size_t kHeaderBytes = 60 << 10;
-  const size_t common = 64 + 12 * partition_count;       // id, epoch and lsn of each partition, as varints
-  const size_t block = 48 + 3 * partition_count;         // the key counts
+  constexpr size_t kHeaderBytes = 120 << 10;
+  const size_t common = 64 + 20 * partition_count;       // id, epoch and lsn of each partition
+  const size_t block = 48 + 4 * partition_count;         // the key counts
   return common + block >= kHeaderBytes ? 1 : (kHeaderBytes - common) / block;
 }
 

@@ -110,7 +110,7 @@ struct Request {
 // `row_bytes` is by table. Pulls and pushes of the same tables are cut alike, so they share signatures.
 std::vector<RequestPlan> CutRequests(std::vector<BlockPlan> blocks, const std::vector<size_t>& row_bytes,
                                      size_t max_bytes, size_t max_blocks);
-// Blocks that fit the header's 64 KiB beside `partition_count` partitions. At least 1.
+// Blocks that fit the header's 128 KiB beside `partition_count` partitions. At least 1.
 size_t MaxBlocks(size_t partition_count);
 
 }  // namespace sheaf

@@ -95,13 +95,35 @@ void Router::FindBounds(std::span<const HashedKey> keys, std::vector<uint32_t>& 
     }
     return;
   }
-  // Keys are spread evenly, so a boundary is nearly always within a few times the mean distance of the last one.
-  const size_t reach = 2 * (n / count) + 8;
+  // Keys are spread evenly, so a boundary is near where it would be if they were spread exactly: from there by steps
+  // that double, then between the last two. A key list of an adversary costs a logarithm more, no worse.
   size_t at = 0;
   for (uint32_t p = 1; p < count; ++p) {
-    size_t end = std::min(n, at + reach);
-    if (end < n && keys[end - 1] < first_key_[p]) end = n;
-    at = static_cast<size_t>(std::lower_bound(keys.begin() + at, keys.begin() + end, first_key_[p]) - keys.begin());
+    const HashedKey first = first_key_[p];
+    const size_t guess = std::max(at, static_cast<size_t>(uint64_t{n} * p / count));
+    size_t low = at, high = n;  // keys before low are less, keys from high on are not
+    if (guess < n && keys[guess] < first) {
+      low = guess + 1;
+      for (size_t step = 4; low + step < n; step *= 2) {
+        if (keys[low + step] >= first) {
+          high = low + step;
+          break;
+        }
+        low += step + 1;
+      }
+    } else if (guess > at) {
+      high = std::min(guess, n);
+      for (size_t step = 4; high > at + step; step *= 2) {
+        if (keys[high - step] < first) {
+          low = high - step + 1;
+          break;
+        }
+        high -= step;
+      }
+    }
+    at = static_cast<size_t>(std::lower_bound(keys.begin() + static_cast<ptrdiff_t>(low),
+                                              keys.begin() + static_cast<ptrdiff_t>(high), first) -
+                             keys.begin());
     bounds[p] = static_cast<uint32_t>(at);
   }
 }

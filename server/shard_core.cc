@@ -99,6 +99,7 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
       shard_count = static_cast<uint32_t>(server.shard_size());
     }
   }
+  session_streams.clear();
   if (count != 0) partitions.resize(count);
   epochs.assign(partitions.size(), 0);
   owned.clear();
@@ -245,6 +246,7 @@ void ShardCore::Impl::OnTick(TimePoint now, Outbox& out) {
   if (now < next_session_sweep) return;
   next_session_sweep = now + kSessionSweepEvery;
   for (const uint32_t p : owned) {
+    session_streams.clear();
     std::erase_if(Owned(p).sessions, [&](const auto& entry) { return entry.second.last < now - options.session_idle; });
   }
 }

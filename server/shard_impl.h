@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -96,7 +97,7 @@ struct ShardCore::Impl {
   MaybeRefusal TakePush(PeerId from, Message& message, TimePoint now, Outbox& out);
   MaybeRefusal CheckTrainingPush(const pb::PushRequest& request, Pass*& pass);
   // Which of the push's partitions do not have it yet.
-  MaybeRefusal CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing) const;
+  MaybeRefusal CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing);
   // Decodes what is not fp32 into `decoded`, and refuses NaN and infinite values.
   MaybeRefusal CheckValues(const RequestPart& part);
   // Fills push.parts if the push is complete; a slice that is kept is answered.
@@ -107,7 +108,9 @@ struct ShardCore::Impl {
   MaybeRefusal RefuseIfNeverRoom(const Push& push) const;
   void Accept(const Push& push, const Pass* pass, TimePoint now);
   const SeqWindow* FindWindow(const PartitionState& partition, const PushKey& key) const;
-  void MarkTaken(PartitionState& partition, const Push& push, TimePoint now);
+  // A session's streams by partition; nullptr where none is known to be. Until the next look-up of a session.
+  std::vector<SessionStream*>& StreamsOf(const PushKey& key);
+  void MarkTaken(PartitionState& partition, const Push& push, std::vector<SessionStream*>* streams, TimePoint now);
   void ApplyPart(const RequestPart& part, std::span<const uint32_t> missing, float rate_scale);
   void AnswerPush(const Push& push, bool duplicate, Outbox& out);
 
@@ -164,6 +167,9 @@ struct ShardCore::Impl {
   std::set<PassKey> half_answered;   // passes with parked pulls that may be answered, and wait for the next tick only
   std::map<PassKey, PassCounts> ended_counts;
 
+  // What PartitionState::sessions has, found once a session rather than once a partition and push. Emptied whenever
+  // a stream ends.
+  std::unordered_map<SessionId, std::vector<SessionStream*>, SessionHash> session_streams;
   KeyListCache key_lists;
   Staging staging;
   std::map<uint64_t, Pull> parked;                         // in the order they came

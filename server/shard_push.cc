@@ -158,11 +158,18 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
   return {};
 }
 
-MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing) const {
+MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing) {
   const uint64_t seq = push.key.seq;
+  std::vector<SessionStream*>* const streams = pass == nullptr ? &StreamsOf(push.key) : nullptr;
+  missing.reserve(push.part->partitions.size());
   for (const uint32_t p : push.part->partitions) {
     const PartitionState& partition = Owned(p);
-    const SeqWindow* window = FindWindow(partition, push.key);
+    const SeqWindow* window = nullptr;
+    if (streams != nullptr && (*streams)[p] != nullptr && !Planted(Bug::kNoDedup)) {
+      window = &(*streams)[p]->window;
+    } else {
+      window = FindWindow(partition, push.key);
+    }
     const bool taken = window != nullptr && window->Contains(seq);
     if (!taken) missing.push_back(p);
     if (pass == nullptr) {
@@ -264,7 +271,8 @@ MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
 }
 
 void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {
-  for (const uint32_t p : push.missing) MarkTaken(Owned(p), push, now);
+  std::vector<SessionStream*>* const streams = push.key.pass ? nullptr : &StreamsOf(push.key);
+  for (const uint32_t p : push.missing) MarkTaken(Owned(p), push, streams, now);
   if (Planted(Bug::kAckWithoutApply)) return;
   if (pass != nullptr && pass->bsp()) {
     for (const uint32_t p : push.missing) {
@@ -290,7 +298,16 @@ const SeqWindow* ShardCore::Impl::FindWindow(const PartitionState& partition, co
   return found == partition.sessions.end() ? nullptr : &found->second.window;
 }
 
-void ShardCore::Impl::MarkTaken(PartitionState& partition, const Push& push, TimePoint now) {
+std::vector<SessionStream*>& ShardCore::Impl::StreamsOf(const PushKey& key) {
+  constexpr size_t kMost = 1024;
+  const SessionId id{key.stream_high, key.stream_low};
+  if (const auto found = session_streams.find(id); found != session_streams.end()) return found->second;
+  if (session_streams.size() >= kMost) session_streams.clear();
+  return session_streams.emplace(id, partitions.size()).first->second;
+}
+
+void ShardCore::Impl::MarkTaken(PartitionState& partition, const Push& push, std::vector<SessionStream*>* streams,
+                                TimePoint now) {
   ++partition.lsn.value;
   if (push.key.pass) {
     PassState& pass = partition.passes.at(*push.key.pass);
@@ -299,7 +316,9 @@ void ShardCore::Impl::MarkTaken(PartitionState& partition, const Push& push, Tim
     return;
   }
   // A session's push names only the partitions it has keys in, so a partition sees gaps: its window slides.
-  SessionStream& session = partition.sessions[{push.key.stream_high, push.key.stream_low}];
+  SessionStream*& known = (*streams)[partition.id.value];
+  if (known == nullptr) known = &partition.sessions[{push.key.stream_high, push.key.stream_low}];
+  SessionStream& session = *known;
   if (push.key.seq >= SeqWindow::kWindow) session.window.RaiseFloor(push.key.seq - SeqWindow::kWindow + 1);
   session.window.Mark(push.key.seq);
   session.last = now;
@@ -312,18 +331,22 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
     Table* table = FindTable(block.table);
     if (table == nullptr) continue;
     const float* floats = FloatsOf(block, decoded[b]);
+    const bool all_missing = std::ranges::equal(missing, part.partitions);
+    const auto is_missing = [&](size_t i) { return all_missing || Contains(missing, part.partitions[i]); };
     // Runs of partitions that need it: all of them at once, but for the rare push that some have already.
     for (size_t i = 0; i < part.partitions.size();) {
-      if (!Contains(missing, part.partitions[i])) {
+      if (!is_missing(i)) {
         ++i;
         continue;
       }
       const size_t run = i;
-      sections.clear();
-      for (; i < part.partitions.size() && Contains(missing, part.partitions[i]); ++i) {
-        if (block.begin[i] != block.begin[i + 1])
-          sections.push_back({&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)});
+      sections.resize(part.partitions.size() - i);
+      size_t count_of_sections = 0;
+      for (; i < part.partitions.size() && is_missing(i); ++i) {
+        if (block.begin[i] == block.begin[i + 1]) continue;
+        sections[count_of_sections++] = {&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)};
       }
+      sections.resize(count_of_sections);
       const float* gradients = floats + size_t{block.begin[run]} * block.dim;
       rows.resize(kMaxLookupKeys);
       ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {

@@ -74,10 +74,14 @@ void SheafClient::Flush() {
 }
 
 Result<size_t> SheafClient::Turn() {
-  transport_.Poll(kTickEvery, {});
+  // One answer at a time, as the limit's client: what is asked next goes before the other answers are looked at.
+  auto received = transport_.Receive();
+  if (!received) {
+    transport_.Poll(kTickEvery, {});
+    received = transport_.Receive();
+  }
   const TimePoint now = clock_.Now();
-  while (auto received = transport_.Receive())
-    client_.OnMessage(received->from, std::move(received->message), now, out_);
+  if (received) client_.OnMessage(received->from, std::move(received->message), now, out_);
   if (now >= next_tick_) {
     next_tick_ = now + kTickEvery;
     client_.OnTick(now, out_);

@@ -1,7 +1,8 @@
 // Messages to frames and back: [header][keys][values], empty frames at the end left out.
 //
-// A header of more than 64 KiB (control messages of large clusters) travels in the values frame, and a LargeHeader says
-// so in its place; such a message has no payload of its own. Senders and receivers see the header where it belongs.
+// A header of more than 128 KiB (control messages of large clusters) travels in the values frame, and a LargeHeader
+// says so in its place; such a message has no payload of its own. Senders and receivers see the header where it
+// belongs.
 // Ownership: frames of a decoded message are shared with it, never copied. Thread-safety: pure functions.
 // Errors: encoding answers kInvalidArgument over a limit; decoding answers kDataLoss for bytes that are no message and
 // kVersionMismatch for a peer of another wire version. Nothing is ever allocated by a size that only the bytes claim.
@@ -19,7 +20,7 @@
 
 namespace sheaf {
 
-inline constexpr size_t kMaxHeaderBytes = 64 << 10;
+inline constexpr size_t kMaxHeaderBytes = 128 << 10;
 // Keys and values together: 4 MiB, and slack so that a sender who cuts by a close estimate is not refused.
 inline constexpr size_t kMaxPayloadBytes = (4 << 20) + (64 << 10);
 inline constexpr size_t kMaxFrames = 3;

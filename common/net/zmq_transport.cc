@@ -20,7 +20,7 @@ namespace sheaf {
 namespace {
 
 // Sending without a copy costs an allocation and a visit to another core's cache; below this, copying costs less.
-constexpr size_t kZeroCopyBytes = 256 << 10;
+constexpr size_t kZeroCopyBytes = 16 << 10;
 // A small frame is a piece of ZeroMQ's receive buffer: to keep it would keep all 8 KiB of that.
 constexpr size_t kCopyReceivedBytes = 512;
 constexpr size_t kFrameAlignment = 8;

@@ -2,7 +2,7 @@
 //
 // A peer's routing id is 0x01 and its PeerId (8 bytes, big-endian), so that a message's sender is known without asking.
 // A message on a DEALER is from the peer that was named in Connect. Send prefers the DEALER, else the ROUTER.
-// Thread-safety: none; use it on one event loop. Frames from 256 KiB are sent without a copy: ZeroMQ's thread lets go
+// Thread-safety: none; use it on one event loop. Frames from 16 KiB are sent without a copy: ZeroMQ's thread lets go
 // of their owner. Received frames are 8-byte aligned.
 // Errors: malformed messages are dropped, counted and reported at most once a second.
 #pragma once

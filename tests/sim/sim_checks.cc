@@ -18,7 +18,7 @@ std::string BatchText(const BatchName& batch) {
 
 // ---- checks at every message
 
-void SimCluster::NotePush(const pb::PushRequest& push) {
+void SimCluster::NotePush(PeerId to, const pb::PushRequest& push) {
   const pb::Progress& progress = push.progress();
   if (progress.job() != job_) return;
   const ClockName clock{progress.pass(), progress.lane(), progress.clock()};
@@ -26,6 +26,14 @@ void SimCluster::NotePush(const pb::PushRequest& push) {
   // Clocks that were left out are finished by this push too.
   for (uint64_t each = progress.clock(); each <= progress.clock() + progress.skipped(); ++each) {
     batches_of_clock_[{progress.pass(), progress.lane(), each}].insert(batch);
+  }
+  if (Bsp() && progress.pass() >= FirstTrainingPass()) {
+    pushed_to_[clock].insert(to);
+    const ClockName before{progress.pass(), progress.lane(), progress.clock() - 1};
+    if (progress.clock() > 0 && acknowledged_by_[before] != pushed_to_[before]) {
+      Violation("order", BatchText(batch) + " is pushed while lane " + std::to_string(progress.lane()) +
+                             " has not been acknowledged everywhere the clock before");
+    }
   }
   if (Bsp() && progress.pass() >= FirstTrainingPass() &&
       clock_of_batch_.try_emplace(batch, clock).first->second != clock) {
@@ -73,7 +81,8 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
   ServerNode::Shard& shard = server.shards[index];
   for (const auto& item : shard.out.items()) {
     const pb::Header& header = item.message.header;
-    const RequestName name{ShardPeerOf(server, index), item.to, header.request()};
+    const PeerId shard_peer = ShardPeerOf(server, index);
+    const RequestName name{shard_peer, item.to, header.request()};
     if (header.has_pull_reply()) {
       const auto pull = pulls_.extract(name);
       if (pull && pull.mapped().has_progress()) CheckPull(server, index, pull.mapped());
@@ -81,6 +90,10 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
       const auto push = pushes_.extract(name);
       const bool static_lanes = Bsp() && push && push.mapped().progress().pass() >= FirstTrainingPass();
       if (push && !static_lanes) CheckPushed(server, index, push.mapped());
+      if (static_lanes) {
+        const pb::Progress& progress = push.mapped().progress();
+        acknowledged_by_[{progress.pass(), progress.lane(), progress.clock()}].insert(shard_peer);
+      }
     }
   }
   shard.Flush();

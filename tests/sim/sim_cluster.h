@@ -160,7 +160,7 @@ class SimCluster {
   void CheckStatisticsRows();
   void CheckToolRows();
   void Violation(const char* checker, const std::string& text);
-  void NotePush(const pb::PushRequest& push);
+  void NotePush(PeerId to, const pb::PushRequest& push);
   PeerId ShardPeerOf(const ServerNode& server, size_t shard) const;
   enum class Which { kWeights, kStatistics };
   // The watched job's, 0 if it has none.
@@ -193,6 +193,7 @@ class SimCluster {
   using ClockName = std::tuple<uint32_t, uint32_t, uint64_t>;
   std::map<ClockName, std::set<BatchName>> batches_of_clock_;
   std::map<BatchName, ClockName> clock_of_batch_;  // BSP
+  std::map<ClockName, std::set<PeerId>> pushed_to_, acknowledged_by_;  // BSP: shards
   // The lanes of each configuration: (generation, job, pass, lane) -> start.
   std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
   uint64_t lanes_of_generation_ = 0, generation_before_event_ = 0;

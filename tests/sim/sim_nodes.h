@@ -114,7 +114,7 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
   void Flush() {
     for (const auto& [peer, address] : core->TakeConnections()) (void)transport->Connect(peer, address);
     for (auto& item : out.items()) {
-      if (item.message.header.has_push()) cluster.NotePush(item.message.header.push());
+      if (item.message.header.has_push()) cluster.NotePush(item.to, item.message.header.push());
       (void)transport->Send(item.to, std::move(item.message));
     }
     out.clear();

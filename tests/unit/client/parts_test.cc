@@ -92,7 +92,7 @@ TEST(CutRequests, CutsALongBlockAndNeverARow) {
 
 TEST(CutRequests, BoundsTheBlocksOfAMessage) {
   EXPECT_EQ(CutRequests({PlanOf(0, 1), PlanOf(1, 1), PlanOf(2, 1)}, {1, 1, 1}, 1000, 2).size(), 2u);
-  EXPECT_EQ(MaxBlocks(4096), 1u);
+  EXPECT_EQ(MaxBlocks(4096), 2u);
   EXPECT_GT(MaxBlocks(64), 100u);
 }
 

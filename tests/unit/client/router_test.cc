@@ -1,5 +1,7 @@
 #include "client/router.h"
 
+#include <set>
+
 #include "tests/unit/client/fake_cluster.h"
 
 namespace sheaf {
@@ -44,6 +46,23 @@ TEST(Router, FindsBoundsOfKeysThatAreAllInOnePlace) {
   router.FindBounds(keys, bounds);
   EXPECT_EQ(bounds[63], 0u);
   EXPECT_EQ(bounds[64], 5000u);
+}
+
+TEST(Router, FindsBoundsOfKeysInClusters) {
+  const Router router(MakeConfig({.partitions = 64}));
+  for (const uint64_t stride : {uint64_t{1}, uint64_t{1} << 40, uint64_t{1} << 57}) {
+    for (const uint64_t base : {uint64_t{0}, uint64_t{1} << 58, uint64_t{31} << 58, ~uint64_t{0} - 3000}) {
+      std::set<HashedKey> set;
+      for (uint64_t i = 0; i < 3000; ++i) set.insert(base + i * stride + (i % 7) * (uint64_t{1} << 59));  // may wrap
+      const std::vector<HashedKey> keys(set.begin(), set.end());
+      std::vector<uint32_t> bounds;
+      router.FindBounds(keys, bounds);
+      for (uint32_t p = 0; p < 64; ++p) {
+        for (uint32_t i = bounds[p]; i < bounds[p + 1]; ++i) ASSERT_EQ(PartitionOf(keys[i], 64).value, p);
+      }
+      EXPECT_EQ(bounds[64], keys.size());
+    }
+  }
 }
 
 TEST(Router, SaysWhyAConfigurationCannotBeUsed) {
