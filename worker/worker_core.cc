@@ -398,6 +398,19 @@ uint32_t WorkerCore::NextToStart(const Lease& lease) {
   return lease.next;
 }
 
+// Small batches are computed faster than rows come: more of them are asked for ahead, up to half of what SSP allows, so
+// that the wire is always busy. Large ones are not: rows that wait grow old.
+uint32_t WorkerCore::PullsAhead(const Lease& lease) const {
+  const uint32_t least = options_.pulls_ahead;
+  if (IsStatic(lease) || round_trip_ == Duration::zero()) return least;
+  uint32_t most = std::max(least, options_.most_pulls_ahead);
+  const pb::ConsistencySpec& consistency = jobs_.at(lease.grant.job()).brief.spec().consistency();
+  if (lease.grant.kind() == pb::TRAIN && consistency.mode() == pb::ConsistencySpec::SSP)
+    most = std::clamp(consistency.staleness() / 2, least, most);
+  if (compute_time_ == Duration::zero()) return most;
+  return static_cast<uint32_t>(std::clamp<int64_t>(1 + round_trip_ / compute_time_, least, most));
+}
+
 bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   if (computed_ > 0) return false;  // what has come meanwhile is to be heard first
   Lease* first = nullptr;
@@ -412,7 +425,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   }
   if (first == nullptr) return false;
   if (pushing_ >= options_.pushes_ahead) return false;
-  if (pulling_ >= options_.pulls_ahead) {
+  if (pulling_ >= PullsAhead(*first)) {
     // Full of pulls that may wait for the very batch at hand: that one must still go.
     if (!IsStatic(*first) || Planted(Bug::kLanesBlockEachOther)) return false;
     const uint64_t clock = first->grant.first_clock() + batch;
@@ -440,6 +453,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
   options.codec = jobs_.at(first->grant.job()).brief.spec().wire().pull();
   if (first->grant.kind() == pb::TRAIN) options.progress = ProgressOf(*first, state);
   state.stage = Stage::kPulling;
+  state.asked = now;
   if (tracing()) state.sent = options_.trace->Now();
   state.operation = client_.Pull(needs, std::move(options), now, out);
   operations_[state.operation] = {first->grant.lease(), batch};
@@ -507,6 +521,8 @@ bool WorkerCore::ComputeOne() {
 }
 
 void WorkerCore::StartBatches(TimePoint now, Outbox& out) {
+  if (computed_ > 0) compute_time_ += (now - turn_began_ - compute_time_) / 8;
+  turn_began_ = now;
   for (auto& [number, lease] : leases_) {
     for (uint32_t i = lease.done; i < lease.next; ++i) {
       if (lease.states[i].stage == Stage::kComputed) StartPush(lease, i, std::move(lease.states[i].result), now, out);
@@ -616,6 +632,8 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
   if (state.stage == Stage::kPulling) {
     if (tracing()) options_.trace->End(pb::PULL, 0, state.sent, lease.grant.range(), batch);
     if (!Updates(lease.grant)) silence_ = overload_ = {};   // where there are pushes, they tell: they go to every shard
+    const Duration taken = now - state.asked;
+    round_trip_ = round_trip_ == Duration::zero() ? taken : std::min(taken, round_trip_ + round_trip_ / 16);
     state.stage = Stage::kPulled;
     state.pulled = std::move(completion.values);
     if (MayLeaveClocksOut(lease)) TakeLaterClock(lease, state, completion.front);

@@ -35,7 +35,9 @@ struct WorkerOptions {
   MemberInfo self;
   SchedulerLinkOptions scheduler;
   ClientOptions client;
-  uint32_t pulls_ahead = 2;                  // batches being pulled or computed
+  // Batches being pulled or computed: at least, and at most where a pull takes longer than a batch is computed.
+  uint32_t pulls_ahead = 2;
+  uint32_t most_pulls_ahead = 4;
   uint32_t pushes_ahead = 4;                 // batches being pushed
   TraceLog* trace = nullptr;                 // outlives the core; nullptr: nothing is traced
 };
@@ -83,6 +85,7 @@ class WorkerCore {
     bool has_clock = false;
     uint64_t skipped = 0;                    // clocks right after it that the lane leaves out
     OperationId operation = 0;
+    TimePoint asked{};                       // when its pull was sent
     TimePoint sent;                          // of the operation, if it is traced
     std::vector<Floats> pulled;
     StepResult result;                       // kComputed
@@ -154,6 +157,7 @@ class WorkerCore {
   void ReturnLaterClocks(const Lease& dropped);
   // A batch that was returned, or the first that was never started; may be past the last.
   static uint32_t NextToStart(const Lease& lease);
+  uint32_t PullsAhead(const Lease& lease) const;
   void TakeClock(const Lease& lease, uint32_t batch, BatchState& state);
   bool MayLeaveClocksOut(const Lease& lease) const;
   void TakeLaterClock(const Lease& lease, BatchState& state, uint64_t front);
@@ -185,6 +189,9 @@ class WorkerCore {
   std::map<uint64_t, JobState> jobs_;
   std::map<LaneKey, LaneClock> clocks_;
   std::map<OperationId, OperationOf> operations_;
+  // The least that a pull takes, and what computing a batch takes on average; 0 while unknown.
+  Duration round_trip_{}, compute_time_{};
+  TimePoint turn_began_{};
   // Batches at these stages; kPulled counts as pulling.
   uint32_t pulling_ = 0, computed_ = 0, pushing_ = 0;
   Trouble silence_, overload_;

@@ -15,7 +15,7 @@ void DrawLimits(Random& random, SimOptions& options) {
   if (random.Chance(0.4)) options.client.deadline = Milliseconds(1000);
   if (random.Chance(0.5)) options.client.min_keys_to_remember = 2;
   if (random.Chance(0.3)) options.shard.key_list_budget_bytes = 2000;
-  if (random.Chance(0.4)) options.shard.request_budget_bytes = (8 << 10) + random.Below(8 << 10);
+  if (random.Chance(0.4)) options.shard.request_budget_bytes = (12 << 10) + random.Below(12 << 10);
   if (random.Chance(0.3)) options.shard.staging_idle = Milliseconds(500);
   options.pulls_ahead = 1 + static_cast<uint32_t>(random.Below(4));
   options.pushes_ahead = 1 + static_cast<uint32_t>(random.Below(6));

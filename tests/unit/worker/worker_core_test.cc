@@ -90,8 +90,8 @@ class WorkerCoreTest : public ::testing::Test {
     }
     return {};
   }
-  // Answers all pulls not answered yet with rows of `dim` zeros.
-  void AnswerPulls(uint32_t dim) {
+  // Answers all pulls not answered yet with rows of `dim` zeros, from a shard that knows a lane at `front`.
+  void AnswerPulls(uint32_t dim, uint64_t front = 0) {
     std::vector<Message> answers;
     for (; answered_ < out_.items().size(); ++answered_) {
       const Message& asked = out_.items()[answered_].message;
@@ -99,10 +99,38 @@ class WorkerCoreTest : public ::testing::Test {
       Message answer;
       answer.header.set_request(asked.header.request());
       answer.header.mutable_pull_reply()->add_lsn(1);
+      if (front > 0) answer.header.mutable_pull_reply()->set_front(front);
       answer.values = Buffer::FromVector(std::vector<float>(asked.keys.size() / sizeof(HashedKey) * dim));
       answers.push_back(std::move(answer));
     }
     for (Message& answer : answers) core_.OnMessage(kShard, std::move(answer), now_, out_);
+  }
+  // Computes all that is ready and sends it.
+  void Compute() {
+    core_.StartBatches(now_, out_);
+    while (core_.ComputeOne()) core_.StartBatches(now_, out_);
+  }
+  // The clocks of all pushes so far, and how many after them each leaves out.
+  std::vector<std::pair<uint64_t, uint64_t>> PushedClocks() {
+    std::vector<std::pair<uint64_t, uint64_t>> clocks;
+    for (const auto& item : out_.items()) {
+      if (!item.message.header.has_push()) continue;
+      const pb::Progress& progress = item.message.header.push().progress();
+      clocks.emplace_back(progress.clock(), progress.skipped());
+    }
+    return clocks;
+  }
+  std::vector<uint64_t> PulledClocks() {
+    std::vector<uint64_t> clocks;
+    for (const auto& item : out_.items()) {
+      if (item.message.header.has_pull()) clocks.push_back(item.message.header.pull().progress().clock());
+    }
+    return clocks;
+  }
+  static LoadedBatches Batches(size_t count) {
+    LoadedBatches batches;
+    while (batches.size() < count) batches.push_back(OneBatch().front());
+    return batches;
   }
   static LoadedBatches OneBatch() {
     Batch batch;
@@ -133,6 +161,50 @@ TEST_F(WorkerCoreTest, FinishesALeaseThatBeginsBehindItsEnd) {
   ASSERT_EQ(LastReport().lease_size(), 1);
   EXPECT_TRUE(LastReport().lease(0).finished());
   EXPECT_EQ(LastReport().lease(0).batches_done(), 1u);
+}
+
+using Clocks = std::vector<std::pair<uint64_t, uint64_t>>;
+
+TEST_F(WorkerCoreTest, LeavesOutTheClocksThatItIsBehindBy) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_mode(pb::ConsistencySpec::SSP);
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_staleness(8);
+  AddLease(orders, 1);
+  Give(orders);
+  core_.OnRangeReady(1, Batches(3), 0, now_, out_);
+  EXPECT_EQ(PulledClocks(), (std::vector<uint64_t>{0, 1}));
+  AnswerPulls(1, /*front=*/10);  // the second's rows are as new as those of clock 9
+  Compute();
+  EXPECT_EQ(PushedClocks(), (Clocks{{0, 8}, {9, 0}}));
+  EXPECT_EQ(PulledClocks().back(), 10U);
+}
+
+TEST_F(WorkerCoreTest, KeepsStepWhereHardlyAnyStalenessIsAllowed) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_mode(pb::ConsistencySpec::SSP);
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_staleness(1);
+  AddLease(orders, 1);
+  Give(orders);
+  core_.OnRangeReady(1, Batches(2), 0, now_, out_);
+  AnswerPulls(1, 10);
+  Compute();
+  EXPECT_EQ(PushedClocks(), (Clocks{{0, 0}, {1, 0}}));
+}
+
+// Its pull at clock 2 waited for clock 0 of its own lane, which nothing would have finished.
+TEST_F(WorkerCoreTest, StartsAgainAtTheClocksOfALeaseThatWasTakenAway) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_mode(pb::ConsistencySpec::SSP);
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_staleness(0);
+  AddLease(orders, 1).set_range(1);
+  AddLease(orders, 2).set_range(2);
+  Give(orders);
+  core_.OnRangeReady(1, Batches(1), 0, now_, out_);
+  core_.OnRangeReady(2, Batches(1), 0, now_, out_);
+  EXPECT_EQ(PulledClocks(), (std::vector<uint64_t>{0, 1}));
+  orders.mutable_lease()->DeleteSubrange(0, 1);
+  Give(orders);
+  EXPECT_EQ(PulledClocks().back(), 0U);
 }
 
 // A batch_size of 0 made batches without end.
