@@ -1,5 +1,6 @@
 #include "bench/child.h"
 
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <ctime>
 #include <fstream>
 
+#include "bench/allocations.h"
 #include "common/base/strings.h"
 
 namespace sheaf::bench {
@@ -44,6 +46,10 @@ bool ReadAll(int fd, char* bytes, size_t size) {
 }  // namespace
 
 Result<std::unique_ptr<Child>> Child::Fork(const std::string& name, const std::function<void(const Announce&)>& serve) {
+  void* const page =
+      mmap(nullptr, sizeof(std::atomic<uint64_t>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return Fail(ErrorCode::kResourceExhausted, name, ": no shared page");
+  auto& allocations = *static_cast<std::atomic<uint64_t>*>(page);  // zero, which is a valid counter
   int ends[2];
   if (pipe(ends) != 0) return Fail(ErrorCode::kResourceExhausted, name, ": no pipe");
   const pid_t pid = fork();
@@ -51,6 +57,7 @@ Result<std::unique_ptr<Child>> Child::Fork(const std::string& name, const std::f
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close(ends[0]);
+    CountAllocationsIn(allocations);
     serve([&](const std::string& text) {
       const uint64_t size = text.size();
       if (!WriteAll(ends[1], reinterpret_cast<const char*>(&size), sizeof(size)) ||
@@ -70,7 +77,7 @@ Result<std::unique_ptr<Child>> Child::Fork(const std::string& name, const std::f
     ok = ReadAll(ends[0], announced.data(), size);
   }
   close(ends[0]);
-  std::unique_ptr<Child> child(new Child(pid, std::move(announced)));
+  std::unique_ptr<Child> child(new Child(pid, allocations, std::move(announced)));
   if (!ok) return Fail(ErrorCode::kUnavailable, name, " ended before it was ready: see its message above");
   return child;
 }

@@ -6,6 +6,8 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,12 +28,16 @@ class Child {
   const std::string& announced() const { return announced_; }
   // CPU seconds of all its threads so far.
   double CpuSeconds() const;
+  // Calls of operator new of all its threads so far.
+  uint64_t Allocations() const { return allocations_->load(std::memory_order_relaxed); }
   // Bytes of memory it holds now.
   size_t ResidentBytes() const;
 
  private:
-  Child(pid_t pid, std::string announced) : pid_(pid), announced_(std::move(announced)) {}
+  Child(pid_t pid, const std::atomic<uint64_t>& allocations, std::string announced)
+      : pid_(pid), allocations_(&allocations), announced_(std::move(announced)) {}
   const pid_t pid_;
+  const std::atomic<uint64_t>* const allocations_;  // on a page shared with it, for good
   const std::string announced_;
 };
 

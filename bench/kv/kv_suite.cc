@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "bench/allocations.h"
 #include "bench/kv/raw_wire.h"
 #include "bench/kv/sheaf_endpoint.h"
 #include "common/base/random.h"
@@ -113,6 +114,7 @@ class KvSuite {
     size_t next = 0;
     const double cpu_before = sheaf_server_->CpuSeconds();
     const double own_before = OwnCpuSeconds();
+    const uint64_t taken_before = sheaf_server_->Allocations(), own_taken_before = Allocations();
     SHEAF_ASSIGN_OR_RETURN(
         const DriveResult run, client.Drive(kWindow, options_.seconds, [&](PsClient& ps, TimePoint now, Outbox& out) {
           const KeyVector& keys = (*load.lists)[next++ % load.lists->size()];
@@ -128,6 +130,11 @@ class KvSuite {
         }));
     server_cpu_ = (sheaf_server_->CpuSeconds() - cpu_before) / static_cast<double>(run.operations);
     client_cpu_ = (OwnCpuSeconds() - own_before) / static_cast<double>(run.operations);
+    const auto a_request = [&](uint64_t before, uint64_t now) {
+      return static_cast<double>(now - before) / static_cast<double>(run.operations);
+    };
+    server_taken_ = a_request(taken_before, sheaf_server_->Allocations());
+    client_taken_ = a_request(own_taken_before, Allocations());
     return static_cast<double>(run.operations) / run.seconds;
   }
 
@@ -191,7 +198,8 @@ class KvSuite {
   std::string CpuRemark() const {
     const auto us = [](double seconds) { return FormatFixed(seconds * 1e6, 1); };
     return StrCat("us of CPU a request: server ", us(server_cpu_), " (limit ", us(limit_server_cpu_), "), client ",
-                  us(client_cpu_), " (limit ", us(limit_client_cpu_), ")");
+                  us(client_cpu_), " (limit ", us(limit_client_cpu_), "); allocations: server ",
+                  FormatFixed(server_taken_, 1), ", client ", FormatFixed(client_taken_, 1));
   }
 
   Status Dense() {
@@ -386,6 +394,7 @@ class KvSuite {
   std::shared_ptr<const std::vector<float>> gradients_;
   // Of the latest sample, seconds a request.
   double server_cpu_ = 0, client_cpu_ = 0, limit_server_cpu_ = 0, limit_client_cpu_ = 0;
+  double server_taken_ = 0, client_taken_ = 0;  // calls of operator new a request
 };
 
 }  // namespace
