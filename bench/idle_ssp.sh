@@ -13,20 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-5}
-bin=build/release/bin
-[[ -x $bin/sheaf ]] || { echo "no $bin/sheaf: run scripts/quickstart.sh first" >&2; exit 1; }
-# shellcheck source=bench/cpu_groups.sh
-source bench/cpu_groups.sh
-work=$(mktemp -d)
-cleanup() {
-  local running
-  mapfile -t running < <(jobs -p)
-  ((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
-  wait || true
-  remove_groups
-  rm -rf "$work"
-}
-trap cleanup EXIT
+# shellcheck source=bench/slowed_cluster.sh
+source bench/slowed_cluster.sh
 
 xz -dc examples/data/adult/a9a.xz >"$work/once"
 for ((copy = 0; copy < 160; ++copy)); do cat "$work/once"; done >"$work/rows"
@@ -78,7 +66,8 @@ once() {
   wait "${pids[@]}" || true
 }
 
-for ((run = 0; run < runs; ++run)); do once; done | sort -n >"$work/idle"
+for ((run = 0; run < runs; ++run)); do once >>"$work/shares_of_runs"; done
+sort -n "$work/shares_of_runs" >"$work/idle"
 idle=$(sed -n "$(((runs + 1) / 2))p" "$work/idle")
 echo "idle share of the faster worker, median of $runs: $idle % (at most 2 %)"
 awk "BEGIN { exit !($idle <= 2) }"

@@ -5,26 +5,14 @@
 #   bench/workers_scale.sh DATA [PERCENT=20] [MOST=8] [RUNS=3]
 #
 # DATA holds ctr/ (sheaf datagen ctr; see examples/ctr-fm.job.textproto). One scheduler, two servers, 1, 2, 4 .. MOST
-# workers; each worker may use PERCENT of one processor (a control group with a period of 10 ms). On a host without free
+# workers; each worker may use PERCENT of one processor (a control group). On a host without free
 # processors a single unlimited worker already fills them, which shows nothing. Needs root. Prints the median of RUNS
 # runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:?usage: bench/workers_scale.sh DATA [PERCENT] [MOST]} percent=${2:-20} most=${3:-8} runs=${4:-3}
-bin=build/release/bin
-[[ -x $bin/sheaf ]] || { echo "no $bin/sheaf: run scripts/quickstart.sh first" >&2; exit 1; }
-# shellcheck source=bench/cpu_groups.sh
-source bench/cpu_groups.sh
-work=$(mktemp -d)
-cleanup() {
-  local running
-  mapfile -t running < <(jobs -p)
-  ((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
-  wait || true
-  remove_groups
-  rm -rf "$work"
-}
-trap cleanup EXIT
+# shellcheck source=bench/slowed_cluster.sh
+source bench/slowed_cluster.sh
 
 # once WORKERS: prints examples a second.
 once() {

@@ -414,7 +414,7 @@ bool Job::HasWorkFor(const Node& worker) const {
 // Dynamic ranges go to whoever asks first: more workers than there are ranges need not come.
 size_t Job::most_idle_wanted() const {
   const bool any_may = book_ == nullptr || (IsBsp() && pass().kind == pb::TRAIN);
-  return any_may ? std::numeric_limits<size_t>::max() : book_->free_count();
+  return any_may ? std::numeric_limits<size_t>::max() : book_->free_count() + book_->spare_count();
 }
 
 void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join) {
@@ -434,8 +434,9 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join) {
     return;
   }
   const uint32_t range_batches = std::max(spec_.train().range_batches(), 1U);
-  const uint32_t ahead =
-      std::max(options_.leases_ahead, 1 + (options_.batches_ahead + range_batches - 1) / range_batches);
+  const uint32_t short_ones = 1 + (options_.batches_ahead + range_batches - 1) / range_batches;
+  // Static: of each lane.
+  const uint32_t ahead = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
   if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease_);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;

@@ -219,6 +219,9 @@ std::vector<RangeId> LeaseBook::Held(NodeId worker) const {
   if (const auto it = held_.find(worker); it != held_.end()) {
     for (const auto& [order, index] : it->second) held.push_back(RangeId(index));
   }
+  // Workers begin with what is listed first, so that what was granted last is what they begin last.
+  if (policy_ == Policy::kDynamic)
+    std::ranges::sort(held, {}, [this](RangeId range) { return ranges_[range.value].lease; });
   return held;
 }
 

@@ -76,6 +76,8 @@ class LeaseBook {
   std::vector<NodeId> TakeRelieved() { return std::exchange(relieved_, {}); }
   // Dynamic: ranges that nobody holds.
   size_t free_count() const { return free_count_; }
+  // Dynamic: workers from whom an idle one could take over a range.
+  size_t spare_count() const { return spare_.size(); }
   // True if there is nothing left to lease out to this worker.
   bool NothingFor(NodeId worker) const;
 

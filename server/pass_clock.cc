@@ -38,11 +38,12 @@ bool PassClock::Finished(LaneId lane, uint64_t clock) const {
   return found != nullptr && found->finished.Contains(clock);
 }
 
-void PassClock::Finish(LaneId lane, uint64_t clock) {
+void PassClock::Finish(LaneId lane, uint64_t first, uint64_t last) {
   Lane* found = Find(lane);
   SHEAF_CHECK(found != nullptr, "lane ", lane, " is not on the roster");
   const bool at_frontier = found->clock() == frontier_;
-  found->finished.Mark(Planted(Bug::kClockCountsPushes) ? found->finished.floor() : clock);
+  for (uint64_t clock = first; clock <= last; ++clock)
+    found->finished.Mark(Planted(Bug::kClockCountsPushes) ? found->finished.floor() : clock);
   if (found->clock() != kEnded) front_ = std::max(front_, found->clock());
   if ((at_frontier && found->clock() != frontier_) || Planted(Bug::kBarrierCountsMessages)) UpdateFrontier();
 }

@@ -25,8 +25,8 @@ class PassClock {
 
   bool WouldExceed(LaneId lane, uint64_t clock) const;
   bool Finished(LaneId lane, uint64_t clock) const;
-  // The lane has finished `clock`. The lane is on the roster, and the clock within its window.
-  void Finish(LaneId lane, uint64_t clock);
+  // The lane has finished the clocks from `first` to `last`. It is on the roster, and they are within its window.
+  void Finish(LaneId lane, uint64_t first, uint64_t last);
 
   // Every lane has finished all clocks below: the least of the lanes' clocks. A lane that is at its end does not count.
   uint64_t frontier() const { return frontier_; }

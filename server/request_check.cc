@@ -75,6 +75,18 @@ MaybeRefusal CheckRanges(const RequestBlock& block, const BlockContext& context)
 
 }  // namespace
 
+void RequestPart::Clear() {
+  partitions.clear();
+  epochs.clear();
+  for (RequestBlock& block : blocks) {
+    block.key_bytes = {};
+    block.values = {};
+    block.begin.clear();
+  }
+  bytes = 0;
+  reservation = {};
+}
+
 std::optional<size_t> RequestPart::IndexOf(uint32_t partition) const {
   const auto at = std::lower_bound(partitions.begin(), partitions.end(), partition);
   if (at == partitions.end() || *at != partition) return std::nullopt;
@@ -121,7 +133,7 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
     for (const uint32_t count : from.key_count()) total += count;
     if (MaybeRefusal refusal = ResolveKeys(from, keys, total, context.key_lists, keys_offset, block.key_bytes))
       return refusal;
-    block.begin.resize(partitions + 1);
+    block.begin.assign(partitions + 1, 0);
     for (size_t i = 0; i < partitions; ++i) {
       block.begin[i + 1] = block.begin[i] + from.key_count(static_cast<int>(i));
     }

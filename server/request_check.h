@@ -58,6 +58,8 @@ struct RequestPart {
   size_t bytes = 0;                  // of its frames, and a guess of the rest: what keeping it costs
   Reservation reservation;           // while it is kept
 
+  // Gives frames and room back, and keeps the memory of its lists for the next request.
+  void Clear();
   // Of a partition's place in the request; nothing if it is not named.
   std::optional<size_t> IndexOf(uint32_t partition) const;
 };

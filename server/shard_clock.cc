@@ -58,8 +58,7 @@ void ShardCore::Impl::FinishClock(const Push& push, Outbox& out) {
   for (const uint32_t p : push.part->partitions) {
     PassClock& clock = Owned(p).passes.at(key).clock;
     const uint64_t before = clock.frontier();
-    const uint64_t first = push.progress->clock();
-    for (uint64_t each = first; each <= first + push.progress->skipped(); ++each) clock.Finish(lane, each);
+    clock.Finish(lane, push.progress->clock(), push.progress->clock() + push.progress->skipped());
     moved |= clock.frontier() != before;
   }
   if (!moved) return;
@@ -174,10 +173,17 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
   }
 }
 
-std::optional<uint64_t> ShardCore::Impl::FrontOf(const pb::Progress& progress, uint32_t partition) const {
+std::optional<uint64_t> ShardCore::Impl::FrontOf(const pb::Progress& progress, std::span<const uint32_t> named) const {
   const PassKey key{progress.job(), progress.pass()};
-  if (passes.at(key).roster.mode() != pb::ConsistencySpec::SSP) return std::nullopt;
-  return Owned(partition).passes.at(key).clock.front();
+  const pb::Roster& roster = passes.at(key).roster;
+  if (roster.mode() != pb::ConsistencySpec::SSP) return std::nullopt;
+  uint64_t front = Owned(named.front()).passes.at(key).clock.front();
+  if (Planted(Bug::kFrontUnbounded)) return front;
+  for (const uint32_t p : named) {
+    const uint64_t frontier = Owned(p).passes.at(key).clock.frontier();
+    if (frontier < front) front = std::min(front, frontier + roster.staleness() + 1);
+  }
+  return front;
 }
 
 std::string ShardCore::Impl::WaitingFor(const PassKey& pass, std::span<const uint32_t> named, uint64_t clock) const {

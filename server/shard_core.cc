@@ -327,7 +327,8 @@ MaybeRefusal ShardCore::Impl::CheckEpochs(std::span<const uint32_t> named,
 }
 
 MaybeRefusal ShardCore::Impl::FindTables(const google::protobuf::RepeatedPtrField<pb::Block>& blocks,
-                                         const pb::Progress* progress, std::vector<uint32_t>& dims) const {
+                                         const pb::Progress* progress, std::vector<uint32_t>& widths) const {
+  widths.clear();
   for (int b = 0; b < blocks.size(); ++b) {
     const uint32_t id = blocks[b].table();
     const auto table = tables.find(id);
@@ -345,7 +346,7 @@ MaybeRefusal ShardCore::Impl::FindTables(const google::protobuf::RepeatedPtrFiel
       if (blocks[earlier].table() == id)
         return Refuse(pb::Refusal::INVALID, "table ", id, " has two blocks in one request");
     }
-    dims.push_back(table->second.layout.dim);
+    widths.push_back(table->second.layout.dim);
   }
   return {};
 }

@@ -87,14 +87,14 @@ struct ShardCore::Impl {
   // ---- checks that pulls and pushes share (shard_core.cc)
   MaybeRefusal CheckEpochs(std::span<const uint32_t> partitions, std::span<const uint64_t> epochs) const;
   MaybeRefusal FindTables(const google::protobuf::RepeatedPtrField<pb::Block>& blocks, const pb::Progress* progress,
-                          std::vector<uint32_t>& dims) const;
+                          std::vector<uint32_t>& widths) const;
   // The pass and lane of a training request.
   MaybeRefusal FindPass(const pb::Progress& progress, Pass*& pass);
   void SendRefusal(PeerId to, uint64_t request, pb::Refusal refusal, Outbox& out);
 
   // ---- pushes (shard_push.cc)
   void OnPush(PeerId from, Message message, TimePoint now, Outbox& out);
-  MaybeRefusal TakePush(PeerId from, Message& message, TimePoint now, Outbox& out);
+  MaybeRefusal TakePush(Push& push, Message& message, TimePoint now, Outbox& out);
   MaybeRefusal CheckTrainingPush(const pb::PushRequest& request, Pass*& pass);
   // Which of the push's partitions do not have it yet.
   MaybeRefusal CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing);
@@ -117,8 +117,9 @@ struct ShardCore::Impl {
   // ---- clocks (shard_clock.cc)
   // Finishes the clock of a push in all its partitions, applies what is complete, and answers parked pulls.
   void FinishClock(const Push& push, Outbox& out);
-  // SSP: how far the furthest lane has come, for the answer to a training request.
-  std::optional<uint64_t> FrontOf(const pb::Progress& progress, uint32_t partition) const;
+  // SSP: how far the furthest lane has come, for the answer to a training request, but no further than a clock whose
+  // rows of these partitions would be answered now: what is read now may count as read at the clock before it.
+  std::optional<uint64_t> FrontOf(const pb::Progress& progress, std::span<const uint32_t> partitions) const;
   void ApplyCompleteClocks(const PassKey& key, const Pass& pass);
   void ApplyClock(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts);
   void ApplyClockToTable(const PassKey& key, const Pass& pass, uint64_t clock, std::span<PartitionState* const> parts,
@@ -180,6 +181,10 @@ struct ShardCore::Impl {
   ShardStats counters;                                     // only its counters are kept up
 
   // Memory reused from request to request.
+  std::shared_ptr<RequestPart> spare_push_part;
+  RequestPart spare_pull_part;
+  std::vector<uint32_t> dims, spare_missing;
+  std::vector<std::shared_ptr<RequestPart>> spare_parts;
   std::vector<RowSection> sections;
   std::vector<RowSection> chunk;
   std::vector<float*> rows;

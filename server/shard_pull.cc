@@ -75,6 +75,7 @@ void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
     parked_by_request.erase(before);
   }
   pull.from = from;
+  pull.part = std::move(spare_pull_part);
   pull.request = message.header.request();
   if (MaybeRefusal refusal = TakePull(message, pull)) {
     SendRefusal(from, pull.request, std::move(*refusal), out);
@@ -86,6 +87,8 @@ void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
   }
   AnswerPull(pull, out);
   TraceParked(pull);
+  pull.part.Clear();
+  spare_pull_part = std::move(pull.part);
 }
 
 MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
@@ -95,7 +98,6 @@ MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
   part.epochs.assign(request.epoch().begin(), request.epoch().end());
   if (MaybeRefusal refusal = CheckEpochs(part.partitions, part.epochs)) return refusal;
   const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
-  std::vector<uint32_t> dims;
   if (MaybeRefusal refusal = FindTables(request.block(), progress, dims)) return refusal;
   if (progress != nullptr) {
     Pass* pass = nullptr;
@@ -146,11 +148,12 @@ void ShardCore::Impl::AnswerPull(const Pull& pull, Outbox& out) {
   Message message;
   message.header.set_request(pull.request);
   pb::PullReply& reply = *message.header.mutable_pull_reply();
-  for (const uint32_t p : pull.part.partitions) reply.add_lsn(Owned(p).lsn.value);
+  reply.mutable_lsn()->Reserve(static_cast<int>(pull.part.partitions.size()));
+  for (const uint32_t p : pull.part.partitions) reply.mutable_lsn()->AddAlreadyReserved(Owned(p).lsn.value);
   message.values = ReadRows(pull.part, pull.progress ? &*pull.progress : nullptr);
   if (pull.progress) {
     NoteStaleness(pull);
-    if (const auto front = FrontOf(*pull.progress, pull.part.partitions.front())) reply.set_front(*front);
+    if (const auto front = FrontOf(*pull.progress, pull.part.partitions)) reply.set_front(*front);
   }
   out.Send(pull.from, std::move(message));
   ++counters.pulls_answered;

@@ -19,25 +19,34 @@ bool Contains(std::span<const uint32_t> ascending, uint32_t value) {
 }  // namespace
 
 void ShardCore::Impl::OnPush(PeerId from, Message message, TimePoint now, Outbox& out) {
-  if (MaybeRefusal refusal = TakePush(from, message, now, out)) {
-    SendRefusal(from, message.header.request(), std::move(*refusal), out);
-  }
-}
-
-MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint now, Outbox& out) {
-  const pb::PushRequest& request = message.header.push();
   Push push;
   push.from = from;
+  push.part = spare_push_part != nullptr ? std::move(spare_push_part) : std::make_shared<RequestPart>();
+  push.parts = std::move(spare_parts);
+  push.missing = std::move(spare_missing);
+  if (MaybeRefusal refusal = TakePush(push, message, now, out)) {
+    SendRefusal(from, message.header.request(), std::move(*refusal), out);
+  }
+  push.parts.clear();
+  spare_parts = std::move(push.parts);
+  push.missing.clear();
+  spare_missing = std::move(push.missing);
+  if (push.part.use_count() > 1) return;  // staged, or kept for its clock
+  push.part->Clear();
+  spare_push_part = std::move(push.part);
+}
+
+MaybeRefusal ShardCore::Impl::TakePush(Push& push, Message& message, TimePoint now, Outbox& out) {
+  const pb::PushRequest& request = message.header.push();
   push.request = message.header.request();
   push.pull_after = request.pull_after();
   push.example_count = request.example_count();
-  push.part = std::make_shared<RequestPart>();
   RequestPart& part = *push.part;
   part.partitions.assign(request.partition().begin(), request.partition().end());
   part.epochs.assign(request.epoch().begin(), request.epoch().end());
   if (MaybeRefusal refusal = CheckEpochs(part.partitions, part.epochs)) return refusal;
 
-  push.origin = {.sender = from,
+  push.origin = {.sender = push.from,
                  .attempt = request.attempt(),
                  .slice = request.slice(),
                  .slice_count = request.has_slice_count() ? request.slice_count() : 1};
@@ -56,7 +65,6 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
               .seq = request.seq()};
   if (Planted(Bug::kDedupIgnoresRange)) push.key.stream_low = 0;
   const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
-  std::vector<uint32_t> dims;
   if (MaybeRefusal refusal = FindTables(request.block(), progress, dims)) return refusal;
   Pass* pass = nullptr;
   if (progress != nullptr) {
@@ -76,6 +84,7 @@ MaybeRefusal ShardCore::Impl::TakePush(PeerId from, Message& message, TimePoint 
     }
   }
   if (duplicate) {
+    if (!push.pull_after) part.blocks.clear();  // of an earlier request
     ++counters.pushes_deduplicated;
     if (pass != nullptr) ++pass->counts.duplicates;
     AnswerPush(push, true, out);
@@ -227,7 +236,8 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
   Message message;
   message.header.set_request(push.request);
   pb::PushReply& reply = *message.header.mutable_push_reply();
-  for (const uint32_t p : push.part->partitions) reply.add_lsn(Owned(p).lsn.value);
+  reply.mutable_lsn()->Reserve(static_cast<int>(push.part->partitions.size()));
+  for (const uint32_t p : push.part->partitions) reply.mutable_lsn()->AddAlreadyReserved(Owned(p).lsn.value);
   reply.set_staged(true);
   out.Send(push.from, std::move(message));
   return {};
@@ -299,10 +309,10 @@ const SeqWindow* ShardCore::Impl::FindWindow(const PartitionState& partition, co
 }
 
 std::vector<SessionStream*>& ShardCore::Impl::StreamsOf(const PushKey& key) {
-  constexpr size_t kMost = 1024;
+  constexpr size_t kMostPointers = 1 << 20;  // 8 MiB
   const SessionId id{key.stream_high, key.stream_low};
   if (const auto found = session_streams.find(id); found != session_streams.end()) return found->second;
-  if (session_streams.size() >= kMost) session_streams.clear();
+  if (session_streams.size() * partitions.size() >= kMostPointers) session_streams.clear();
   return session_streams.emplace(id, partitions.size()).first->second;
 }
 
@@ -365,7 +375,7 @@ void ShardCore::Impl::AnswerPush(const Push& push, bool duplicate, Outbox& out) 
   for (const uint32_t p : push.part->partitions) reply.add_lsn(Owned(p).lsn.value);
   if (duplicate) reply.set_duplicate(true);
   if (push.key.pass && push.progress) {
-    if (const auto front = FrontOf(*push.progress, push.part->partitions.front())) reply.set_front(*front);
+    if (const auto front = FrontOf(*push.progress, push.part->partitions)) reply.set_front(*front);
   }
   if (push.pull_after) message.values = ReadRows(*push.part, nullptr);
   out.Send(push.from, std::move(message));

@@ -8,7 +8,7 @@
 namespace sheaf {
 
 // Raised by every change that an older build would misread. Builds talk to each other only under the same number.
-inline constexpr uint32_t kWireVersion = 1;
+inline constexpr uint32_t kWireVersion = 2;
 
 std::string_view BuildVersion();  // 0.1.0
 std::string_view BuildCommit();   // short git commit as of configuring, or "unknown"

@@ -53,6 +53,7 @@ enum class Bug {
   kReportsUnacknowledged,  // batches count as done when they are begun
   kLanesBlockEachOther,    // BSP: pulls that wait keep the batch that they wait for from being begun
   kLanesByArrival,         // BSP: batches of several lanes in the order of their leases, not of their clocks
+  kFrontUnbounded,         // SSP: a pull's answer may move its batch past what its rows are as new as
   kSkipUntold,             // SSP: a lane that is behind leaves clocks out without saying so
   kClockLeftOut,           // a dropped lease's unfinished clocks are never used
   kPushesOvertake,         // BSP: a lane's push is sent although the one before is not in everywhere

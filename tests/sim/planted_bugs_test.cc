@@ -34,7 +34,7 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(RetryUnderNewName),
     SHEAF_BUG(AckedByOneShard),
     SHEAF_BUG(ReportsUnacknowledged), SHEAF_BUG(LanesBlockEachOther), SHEAF_BUG(LanesByArrival),
-    SHEAF_BUG(ClockLeftOut), SHEAF_BUG(SkipUntold), SHEAF_BUG(PushesOvertake),
+    SHEAF_BUG(ClockLeftOut), SHEAF_BUG(SkipUntold), SHEAF_BUG(FrontUnbounded), SHEAF_BUG(PushesOvertake),
     SHEAF_BUG(LeaseNumberReused), SHEAF_BUG(ProgressForgotten), SHEAF_BUG(ReissuedFromMemory),
     SHEAF_BUG(FinishedTwice), SHEAF_BUG(EvalCountedAgain),
     SHEAF_BUG(DeadKeepsLane), SHEAF_BUG(GrantsUnpublished), SHEAF_BUG(LeaverKept),

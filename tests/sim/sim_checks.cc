@@ -85,7 +85,9 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
     const RequestName name{shard_peer, item.to, header.request()};
     if (header.has_pull_reply()) {
       const auto pull = pulls_.extract(name);
-      if (pull && pull.mapped().has_progress()) CheckPull(server, index, pull.mapped());
+      if (pull && pull.mapped().has_progress()) {
+        CheckPull(server, index, pull.mapped(), header.pull_reply().front());
+      }
     } else if (header.has_push_reply() && !header.push_reply().staged()) {
       const auto push = pushes_.extract(name);
       const bool static_lanes = Bsp() && push && push.mapped().progress().pass() >= FirstTrainingPass();
@@ -140,7 +142,7 @@ void SimCluster::CheckPushed(ServerNode& server, size_t index, const pb::PushReq
 }
 
 // By the roster that the shard itself has: it cannot wait for a lane that it has not heard of.
-void SimCluster::CheckPull(ServerNode& server, size_t index, const pb::PullRequest& pull) {
+void SimCluster::CheckPull(ServerNode& server, size_t index, const pb::PullRequest& pull, uint64_t front) {
   const pb::Progress& at = pull.progress();
   const pb::Roster* roster = nullptr;
   for (const pb::Roster& each : server.config.roster()) {
@@ -148,8 +150,9 @@ void SimCluster::CheckPull(ServerNode& server, size_t index, const pb::PullReque
   }
   if (at.job() != job_ || roster == nullptr || options_.mode == pb::ConsistencySpec::ASP) return;
   const uint64_t staleness = Bsp() ? 0 : roster->staleness();
-  if (at.clock() < staleness + 1) return;
-  const uint64_t must = at.clock() - staleness - 1;
+  const uint64_t counts_as = std::max(at.clock(), front > 0 && staleness >= 2 ? front - 1 : 0);
+  if (counts_as < staleness + 1) return;
+  const uint64_t must = counts_as - staleness - 1;
   for (const pb::Lane& lane : roster->lane()) {
     if (must < lane.start_clock() || must >= lane.end_clock()) continue;
     const std::set<BatchName>& batches = batches_of_clock_[{at.pass(), lane.lane(), must}];
@@ -160,7 +163,7 @@ void SimCluster::CheckPull(ServerNode& server, size_t index, const pb::PullReque
                OwnRow(server, index, batch, PartitionId(partition)) > 0;
       });
       if (applied) continue;
-      Violation("staleness", "a pull at clock " + std::to_string(at.clock()) + " of lane " + std::to_string(at.lane()) +
+      Violation("staleness", "a pull at clock " + std::to_string(counts_as) + " of lane " + std::to_string(at.lane()) +
                                  " was answered without clock " + std::to_string(must) + " of lane " +
                                  std::to_string(lane.lane()) + " in partition " + std::to_string(partition));
     }

@@ -175,8 +175,10 @@ void SimCluster::TickWorkers() {
     worker.Resume();
     worker.core->OnTick(worker.Now(), worker.out);
     // A batch or a few in a tick: workers go at different speeds.
-    for (uint64_t n = random_.Below(4); n > 0 && worker.core->ComputeOne(); --n) {
+    // The last one is sent by the next tick, after what has come meanwhile, as in the worker's loop.
+    for (uint64_t n = random_.Below(4); n > 0; --n) {
       worker.core->StartBatches(worker.Now(), worker.out);
+      if (!worker.core->ComputeOne()) break;
     }
     worker.Flush();
     // One that cannot reach a server may end; whoever runs it starts another.

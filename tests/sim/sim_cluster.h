@@ -151,7 +151,8 @@ class SimCluster {
 
   void AfterScheduler(PeerId from, uint64_t seen_generation);
   void AfterShard(ServerNode& server, size_t shard);
-  void CheckPull(ServerNode& server, size_t shard, const pb::PullRequest& request);
+  // `front`: of the answer; the batch may count as read at the clock before it.
+  void CheckPull(ServerNode& server, size_t shard, const pb::PullRequest& request, uint64_t front);
   void CheckPushed(ServerNode& server, size_t shard, const pb::PushRequest& request);
   void CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation);
   void CheckStatistics(const pb::LeaseGrant& grant, const pb::JobSpec& spec, const Floats& statistics);

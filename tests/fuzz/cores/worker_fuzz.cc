@@ -90,7 +90,10 @@ class Worker {
       }
       core_.OnMessage(from, std::move(message), now_, out_);
     }
-    for (int i = 0; i < 4 && core_.ComputeOne(); ++i) core_.StartBatches(now_, out_);
+    for (int i = 0; i < 4; ++i) {
+      core_.StartBatches(now_, out_);
+      if (!core_.ComputeOne()) break;
+    }
     sent_.Take(out_);
     core_.TakeConnections();
     core_.TakeEvents();

@@ -98,7 +98,7 @@ TEST_F(FlagsEnv, HelpShowsOurFlagsOnly) {
 TEST_F(FlagsEnv, VersionSaysWhatThisBuildIs) {
   EXPECT_EQ(Parse({"--version"}).exit_code, kExitOk);
   EXPECT_EQ(out_.str(), "sheaf-unit: " + BuildText() + "\n");
-  EXPECT_NE(BuildText().find("wire 1"), std::string::npos);
+  EXPECT_NE(BuildText().find("wire " + std::to_string(kWireVersion)), std::string::npos);
 }
 
 }  // namespace

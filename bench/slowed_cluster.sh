@@ -1,5 +1,8 @@
-# Control groups that hold a process to a share of one processor. Sourced by the scripts beside it; needs root.
+# What scripts share that start a cluster of their own with workers held to a share of one processor: programs ($bin), a
+# folder for the run ($work), control groups, and an end that leaves nothing behind. Sourced by them; needs root.
 # shellcheck shell=bash
+bin=build/release/bin
+[[ -x $bin/sheaf ]] || { echo "no $bin/sheaf: run scripts/quickstart.sh first" >&2; exit 1; }
 [[ $EUID == 0 ]] || { echo "control groups need root" >&2; exit 1; }
 if [[ -f /sys/fs/cgroup/cgroup.controllers ]]; then
   groups=/sys/fs/cgroup version=2
@@ -35,3 +38,14 @@ slow_main_thread() {
 remove_groups() {
   for group in "$groups"/sheaf-bench-*; do [[ ! -d $group ]] || rmdir "$group" || true; done
 }
+
+work=$(mktemp -d)
+cleanup() {
+  local running
+  mapfile -t running < <(jobs -p)
+  ((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
+  wait || true
+  remove_groups
+  rm -rf "$work"
+}
+trap cleanup EXIT
