@@ -27,7 +27,7 @@ class Strangers(harness.SheafTest):
     def shard_address(self):
         peer = zmtp.Peer.connect(int(self.address.rsplit(":", 1)[1]), 77)
         try:
-            peer.send(zmtp.header(1, 1, GET_CONFIG))
+            peer.send(zmtp.header(zmtp.WIRE_VERSION, 1, GET_CONFIG))
             found = re.search(rb"tcp://[0-9.]+:[0-9]+", peer.receive()[0])
             return found.group().decode() if found else None
         finally:
@@ -77,10 +77,10 @@ class Strangers(harness.SheafTest):
         ports = self.start_cluster()
         chance = random.Random(7)
         shapes = [
-            [b""], [b"", b"", b""], [b"\x08\x01"], [b"x"] * 9, [os.urandom(70000)], [b"\x08\x01" + os.urandom(200)],
-            [zmtp.header(1, 1, 10, os.urandom(50)), os.urandom(7)],
-            [zmtp.header(1, 1, 3), b"", os.urandom(1000)],                 # a large header that is none
-            [zmtp.header(1, 1, 12, b""), os.urandom(8), os.urandom(8)],    # a push of nothing
+            [b""], [b"", b"", b""], [zmtp.PREFIX], [b"x"] * 9, [os.urandom(140000)], [zmtp.PREFIX + os.urandom(200)],
+            [zmtp.header(zmtp.WIRE_VERSION, 1, 10, os.urandom(50)), os.urandom(7)],
+            [zmtp.header(zmtp.WIRE_VERSION, 1, 3), b"", os.urandom(1000)],                 # a large header that is none
+            [zmtp.header(zmtp.WIRE_VERSION, 1, 12, b""), os.urandom(8), os.urandom(8)],    # a push of nothing
         ]
         for port in ports:
             peer = zmtp.Peer.connect(port, 2000)

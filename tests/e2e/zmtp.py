@@ -4,6 +4,8 @@ The tests that use it speak to our processes as a stranger would, so they must n
 ZeroMQ for Python. Blocking, one connection, NULL mechanism.
 """
 
+import pathlib
+import re
 import socket
 import struct
 
@@ -17,6 +19,12 @@ def varint(number):
         out += bytes([number & 0x7F | 0x80])
         number >>= 7
     return out + bytes([number])
+
+
+WIRE_VERSION = int(re.search(
+    r"kWireVersion = (\d+);",
+    (pathlib.Path(__file__).parents[2] / "common/base/build_info.h").read_text())[1])
+PREFIX = b"\x08" + varint(WIRE_VERSION)  # what every header begins with
 
 
 def header(wire_version, request, field, body=b""):
