@@ -17,8 +17,8 @@ class Trace(harness.SheafTest):
         super().setUp()
         self.file = self.folder / "trace.json"
 
-    def events(self):
-        """How often each event is there, by process and name; the file parses and nothing is left beside it."""
+    def spans(self):
+        """What the file holds, as (process, event); it parses and nothing is left beside it."""
         self.assertEqual([path.name for path in self.folder.glob("*trace*")], ["trace.json"])
         trace = json.loads(self.file.read_text())
         events = trace["traceEvents"]
@@ -26,17 +26,28 @@ class Trace(harness.SheafTest):
         for event in events:
             self.assertGreaterEqual(event.get("ts", 0), 0)
             self.assertGreaterEqual(event.get("dur", 0), 0)
-        return collections.Counter(
-            (names[event["pid"]].split("-")[0], event["name"]) for event in events if event["ph"] in "Xbi")
+        return [(names[event["pid"]].split("-")[0], event) for event in events if event["ph"] in "Xbi"]
+
+    def events(self):
+        """How often each event is there, by process and name."""
+        return collections.Counter((process, event["name"]) for process, event in self.spans())
+
+    def batches(self, name):
+        """How often a worker did this to a batch, by (range, batch)."""
+        return collections.Counter((event["args"]["range"], event["args"]["batch"])
+                                   for process, event in self.spans() if (process, event["name"]) == ("worker", name))
 
     def test_a_run_shows_every_batch_of_every_process(self):
         outcome = self.run_ok("run", ADULT, "--trace", self.file, "--set", "train.epochs=2",
                               "--set", "train.batch_size=256")
+        # At least: at a pass's end an idle worker takes over a range that its holder may just have begun.
+        pushes, pulls, computed = self.batches("push"), self.batches("pull"), self.batches("compute")
+        self.assertEqual(len(pushes), BATCHES)
+        self.assertTrue(all(count >= 2 for count in pushes.values()), pushes)
+        self.assertGreater(computed.total(), pushes.total())  # the test rows are pulled for and computed only
+        for batch, count in computed.items():
+            self.assertGreaterEqual(pulls[batch], count, batch)
         events = self.events()
-        tests = events["worker", "compute"] - 2 * BATCHES
-        self.assertGreater(tests, 0)
-        self.assertEqual(events["worker", "push"], 2 * BATCHES)
-        self.assertEqual(events["worker", "pull"], 2 * BATCHES + tests)
         self.assertGreaterEqual(events["server", "push"], 2 * BATCHES)
         self.assertGreater(events["worker", "read"], 0)
         self.assertGreater(events["scheduler", "lease"], 0)
