@@ -178,7 +178,7 @@ void PsClient::Impl::AcknowledgeGroup(Operation& operation, uint32_t group_numbe
   for (const uint32_t p : group.partitions->ids) operation.acknowledged[p] = true;
   operation.all_duplicate = operation.all_duplicate && duplicate;
   if (operation.kind == OperationKind::kPushPull && !have_values && !group.blocks.empty()) {
-    PlanReads(operation, group.peer, std::move(group.blocks), now);
+    PlanReads(operation, router.shard_of(group.partitions->ids.front()), std::move(group.blocks), now);
   }
 }
 

@@ -55,12 +55,13 @@ struct PsClient::Impl {
   void PlanPull(Operation& operation, TimePoint now);
   Status PlanPush(Operation& operation, TimePoint now);
   void PlanScan(Operation& operation, TimePoint now);
-  void PlanReads(Operation& operation, PeerId peer, std::vector<BlockPlan> blocks, TimePoint now);
+  void PlanReads(Operation& operation, size_t shard, std::vector<BlockPlan> blocks, TimePoint now);
   // `pause`: before the first sending.
   Status PlanGroup(Operation& operation, PeerId peer, std::shared_ptr<const PartitionSet> partitions,
                    std::vector<BlockPlan> blocks, TimePoint now, Duration pause);
   void PlanPullAnew(Operation& operation, const std::vector<uint64_t>& displaced, TimePoint now);
-  std::shared_ptr<const PartitionSet> PartitionsOf(const std::vector<BlockPlan>& blocks) const;
+  // Of what is sent to the router's shard of this index.
+  std::shared_ptr<const PartitionSet> PartitionsOf(size_t shard, const std::vector<BlockPlan>& blocks) const;
   Request& AddRequest(Operation& operation, RequestKind kind, PeerId peer,
                       std::shared_ptr<const PartitionSet> partitions, RequestPlan plan, TimePoint now);
   std::vector<size_t> RowBytes(const Operation& operation) const;

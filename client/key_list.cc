@@ -15,7 +15,10 @@ Signature SignatureOf(std::span<const HashedKey> keys) {
 
 KeyPart::KeyPart(std::vector<Segment> segments) : segments_(std::move(segments)) {
   uint32_t end = segments_.empty() ? 0 : segments_.front().begin;
+  const Segment* before = nullptr;
   for (const Segment& segment : segments_) {
+    partition_count_ += before == nullptr || before->partition != segment.partition;
+    before = &segment;
     contiguous_ = contiguous_ && segment.begin == end;
     end = segment.begin + segment.count;
     size_ += segment.count;
@@ -57,8 +60,7 @@ std::shared_ptr<KeyPart> KeyPart::Slice(uint32_t first, uint32_t count) const {
   return std::make_shared<KeyPart>(std::move(cut));
 }
 
-ShardParts PartsByShard(const Router& router, std::span<const HashedKey> keys) {
-  std::vector<uint32_t> bounds;
+ShardParts PartsByShard(const Router& router, std::span<const HashedKey> keys, std::vector<uint32_t>& bounds) {
   router.FindBounds(keys, bounds);
   ShardParts parts;
   parts.reserve(router.shards().size());
@@ -80,7 +82,7 @@ std::shared_ptr<const ShardParts> PartCache::Get(const Router& router, const Key
       return entry->parts;
     }
   }
-  auto parts = std::make_shared<const ShardParts>(PartsByShard(router, *keys));
+  auto parts = std::make_shared<const ShardParts>(PartsByShard(router, *keys, bounds_));
   if (entries_.size() == kMaxEntries) entries_.pop_front();
   entries_.push_back({keys, keys.get(), parts});
   return parts;

@@ -41,6 +41,7 @@ class KeyPart {
   const std::vector<Segment>& segments() const { return segments_; }   // ascending, none empty
   uint32_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
+  uint32_t partition_count() const { return partition_count_; }
   // Is it the list from its first key on without a gap?
   bool contiguous() const { return contiguous_; }
 
@@ -64,6 +65,7 @@ class KeyPart {
  private:
   std::vector<Segment> segments_;
   uint32_t size_ = 0;
+  uint32_t partition_count_ = 0;
   bool contiguous_ = true;
   Buffer keys_;
   std::optional<Signature> signature_;
@@ -71,7 +73,8 @@ class KeyPart {
 
 // A key list's parts, by index of the router's shards; parts may be empty, never null.
 using ShardParts = std::vector<std::shared_ptr<KeyPart>>;
-ShardParts PartsByShard(const Router& router, std::span<const HashedKey> keys);
+// `bounds` is memory to be used again.
+ShardParts PartsByShard(const Router& router, std::span<const HashedKey> keys, std::vector<uint32_t>& bounds);
 
 // The parts of the lists used last, so that the push after a pull neither routes nor hashes again.
 class PartCache {
@@ -88,6 +91,7 @@ class PartCache {
   };
   static constexpr size_t kMaxEntries = 32;
   std::deque<Entry> entries_;   // newest last
+  std::vector<uint32_t> bounds_;
 };
 
 // The signatures a shard is believed to have; the oldest are forgotten first. Being wrong costs one round trip.

@@ -215,7 +215,7 @@ void PsClient::Impl::PlanPull(Operation& operation, TimePoint now) {
     for (uint32_t t = 0; t < operation.tables.size(); ++t) {
       if (const auto& part = (*of_table[t])[shard]; !part->empty()) blocks.push_back({t, part});
     }
-    if (!blocks.empty()) PlanReads(operation, router.shards()[shard].peer, std::move(blocks), now);
+    if (!blocks.empty()) PlanReads(operation, shard, std::move(blocks), now);
   }
 }
 
@@ -233,7 +233,7 @@ Status PsClient::Impl::PlanPush(Operation& operation, TimePoint now) {
     std::shared_ptr<const PartitionSet> partitions;
     if (!operation.push.progress) {
       if (blocks.empty()) continue;
-      partitions = PartitionsOf(blocks);
+      partitions = PartitionsOf(shard, blocks);
     } else if (!any_acknowledged) {
       partitions = router.shards()[shard].partitions;
     } else {
@@ -282,15 +282,15 @@ Status PsClient::Impl::PlanGroup(Operation& operation, PeerId peer, std::shared_
   return {};
 }
 
-void PsClient::Impl::PlanReads(Operation& operation, PeerId peer, std::vector<BlockPlan> blocks, TimePoint now) {
+void PsClient::Impl::PlanReads(Operation& operation, size_t shard, std::vector<BlockPlan> blocks, TimePoint now) {
   size_t partitions_at_most = 0;
   for (const BlockPlan& block : blocks) partitions_at_most += block.part->segments().size();
   partitions_at_most = std::min<size_t>(partitions_at_most, router.partition_count());
   std::vector<RequestPlan> plans =
       CutRequests(std::move(blocks), RowBytes(operation), options.max_payload_bytes, MaxBlocks(partitions_at_most));
   for (RequestPlan& plan : plans) {
-    auto partitions = PartitionsOf(plan.blocks);
-    AddRequest(operation, RequestKind::kPull, peer, std::move(partitions), std::move(plan), now);
+    auto partitions = PartitionsOf(shard, plan.blocks);
+    AddRequest(operation, RequestKind::kPull, router.shards()[shard].peer, std::move(partitions), std::move(plan), now);
   }
 }
 
@@ -312,7 +312,7 @@ void PsClient::Impl::PlanPullAnew(Operation& operation, const std::vector<uint64
       std::ranges::sort(at->second, {}, &Segment::begin);
       blocks.push_back({at->first.second, std::make_shared<KeyPart>(std::move(at->second))});
     }
-    PlanReads(operation, router.shards()[shard].peer, std::move(blocks), now);
+    PlanReads(operation, shard, std::move(blocks), now);
   }
 }
 
@@ -326,7 +326,11 @@ void PsClient::Impl::PlanScan(Operation& operation, TimePoint now) {
              {{}, bytes}, now);
 }
 
-std::shared_ptr<const PartitionSet> PsClient::Impl::PartitionsOf(const std::vector<BlockPlan>& blocks) const {
+std::shared_ptr<const PartitionSet> PsClient::Impl::PartitionsOf(size_t shard,
+                                                                 const std::vector<BlockPlan>& blocks) const {
+  const auto& all = router.shards()[shard].partitions;
+  const auto has_all = [&](const BlockPlan& block) { return block.part->partition_count() == all->ids.size(); };
+  if (std::ranges::any_of(blocks, has_all)) return all;
   auto set = std::make_shared<PartitionSet>();
   for (const BlockPlan& block : blocks) {
     for (const Segment& segment : block.part->segments()) {

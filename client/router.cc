@@ -95,35 +95,27 @@ void Router::FindBounds(std::span<const HashedKey> keys, std::vector<uint32_t>& 
     }
     return;
   }
-  // Keys are spread evenly, so a boundary is near where it would be if they were spread exactly: from there by steps
-  // that double, then between the last two. A key list of an adversary costs a logarithm more, no worse.
+  // Hashed keys are spread evenly: a boundary is near where it would be if they were spread exactly, and from the key
+  // there one more step of interpolation leaves a few keys to look at. Lists that are not so are searched as any other.
+  constexpr uint32_t kAhead = 4;
+  constexpr size_t kMostSteps = 64;
   size_t at = 0;
   for (uint32_t p = 1; p < count; ++p) {
     const HashedKey first = first_key_[p];
-    const size_t guess = std::max(at, static_cast<size_t>(uint64_t{n} * p / count));
-    size_t low = at, high = n;  // keys before low are less, keys from high on are not
-    if (guess < n && keys[guess] < first) {
-      low = guess + 1;
-      for (size_t step = 4; low + step < n; step *= 2) {
-        if (keys[low + step] >= first) {
-          high = low + step;
-          break;
-        }
-        low += step + 1;
-      }
-    } else if (guess > at) {
-      high = std::min(guess, n);
-      for (size_t step = 4; high > at + step; step *= 2) {
-        if (keys[high - step] < first) {
-          low = high - step + 1;
-          break;
-        }
-        high -= step;
-      }
-    }
-    at = static_cast<size_t>(std::lower_bound(keys.begin() + static_cast<ptrdiff_t>(low),
-                                              keys.begin() + static_cast<ptrdiff_t>(high), first) -
-                             keys.begin());
+    __builtin_prefetch(keys.data() + uint64_t{n} * std::min(p + kAhead, count - 1) / count);
+    const size_t expected = uint64_t{n} * p / count;
+    const HashedKey near = keys[expected];
+    const auto distance = [n](HashedKey from, HashedKey to) {
+      return static_cast<size_t>((static_cast<unsigned __int128>(to - from) * n) >> 64);
+    };
+    const size_t guess = near < first ? std::min(n, expected + distance(near, first))
+                                      : expected - std::min(expected, distance(first, near));
+    const size_t low = guess - std::min(guess, kMostSteps), high = std::min(n, guess + kMostSteps);
+    at = guess;
+    while (at < high && keys[at] < first) ++at;
+    while (at > low && keys[at - 1] >= first) --at;
+    const bool found = (at == n || keys[at] >= first) && (at == 0 || keys[at - 1] < first);
+    if (!found) at = static_cast<size_t>(std::ranges::lower_bound(keys, first) - keys.begin());
     bounds[p] = static_cast<uint32_t>(at);
   }
 }

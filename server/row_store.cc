@@ -45,40 +45,39 @@ double CheapGaussian(Random& random) {
   return static_cast<double>(2 * sum - kTwiceMean) * (0.5 / kDeviation);
 }
 
-// The slots of a batch. One group's cells are fetched while those of the group before are looked at.
-void FindSlots(std::span<const RowSection> sections, uint32_t* slots) {
-  constexpr size_t kGroup = 32;  // twice as many cells on their way: about the misses a core can have outstanding
-  struct Group {
-    const RowStore* store = nullptr;
-    std::span<const HashedKey> keys = {};
-    size_t homes[kGroup];
-    uint32_t* slots = nullptr;
-  } groups[2];
-  size_t turn = 0;
-  size_t first = 0;
-  for (const RowSection& section : sections) {
-    SHEAF_CHECK(first + section.keys.size() <= kMaxLookupKeys, "a lookup of too many keys");
-    if (section.store == nullptr) {
-      std::fill_n(slots + first, section.keys.size(), RowStore::kNoSlot);
-      first += section.keys.size();
-      continue;
-    }
-    for (size_t at = 0; at < section.keys.size(); at += kGroup) {
-      Group& next = groups[turn];
-      const Group& before = groups[turn ^= 1];
-      next.store = section.store;
-      next.keys = section.keys.subspan(at, std::min(kGroup, section.keys.size() - at));
-      next.slots = slots + first;
-      next.store->StartLookup(next.keys, next.homes);
-      if (before.store != nullptr) before.store->FinishLookup(before.keys, before.homes, before.slots);
-      first += next.keys.size();
-    }
-  }
-  const Group& last = groups[turn ^ 1];
-  if (last.store != nullptr) last.store->FinishLookup(last.keys, last.homes, last.slots);
-}
-
 }  // namespace
+
+// Keys ascending; those of empty cells are the greatest there is, and behind.
+struct alignas(kCacheLine) RowStore::Bucket {
+  static constexpr size_t kCells = 5;
+  HashedKey keys[kCells];
+  uint32_t slots[kCells];
+
+  bool empty(size_t cell) const { return slots[cell] == kNoSlot; }
+  bool full() const { return !empty(kCells - 1); }
+  // Without a branch, as which cell it is is hard to predict.
+  size_t CountBelow(HashedKey key) const {
+    size_t below = 0;
+#pragma GCC unroll 5
+    for (size_t cell = 0; cell < kCells; ++cell) below += keys[cell] < key;
+    return below;
+  }
+  // The slot of `key`, whose home this is, or kNoSlot.
+  static uint32_t SlotOf(HashedKey key, const Bucket* home) {
+    size_t below = home->CountBelow(key);
+    while (below == kCells) [[unlikely]] below = (++home)->CountBelow(key);
+    return home->keys[below] == key ? home->slots[below] : kNoSlot;
+  }
+  void Insert(size_t cell, HashedKey key, uint32_t slot) {
+    std::copy_backward(keys + cell, keys + kCells - 1, keys + kCells);
+    std::copy_backward(slots + cell, slots + kCells - 1, slots + kCells);
+    keys[cell] = key;
+    slots[cell] = slot;
+  }
+};
+
+constexpr RowStore::Bucket RowStore::kNowhere = {.keys = {~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL},
+                                                 .slots = {kNoSlot, kNoSlot, kNoSlot, kNoSlot, kNoSlot}};
 
 void RowLayout::InitWeights(HashedKey key, float* weights) const {
   const uint32_t zeros = init_stddev == 0 ? dim : std::min(init_zero_columns, dim);
@@ -159,9 +158,13 @@ void RowStore::Reserve(size_t rows) {
   }
 }
 
+uint32_t RowStore::SlotOf(HashedKey key) const {
+  if (home_count_ == 0) return kNoSlot;
+  return Bucket::SlotOf(key, buckets() + Home(key));
+}
+
 float* RowStore::Find(HashedKey key) const {
-  if (home_count_ == 0) return nullptr;
-  const uint32_t slot = Probe(key, Home(key)).SlotOf(key);
+  const uint32_t slot = SlotOf(key);
   return slot == kNoSlot ? nullptr : Row(slot);
 }
 
@@ -171,62 +174,59 @@ float* RowStore::FindOrCreate(HashedKey key) {
   return Row(Insert(key));
 }
 
-void RowStore::StartLookup(std::span<const HashedKey> keys, size_t* homes) const {
-  if (home_count_ == 0) return;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    homes[i] = Home(keys[i]);
-    __builtin_prefetch(buckets() + homes[i]);
-  }
-}
-
-void RowStore::FinishLookup(std::span<const HashedKey> keys, const size_t* homes, uint32_t* slots) const {
+void RowStore::StartLookup(std::span<const HashedKey> keys, const Bucket** homes) const {
   if (home_count_ == 0) {
-    std::fill_n(slots, keys.size(), kNoSlot);
+    std::fill_n(homes, keys.size(), &kNowhere);
     return;
   }
-  for (size_t i = 0; i < keys.size(); ++i) slots[i] = Probe(keys[i], homes[i]).SlotOf(keys[i]);
+  for (size_t i = 0; i < keys.size(); ++i) homes[i] = buckets() + Home(keys[i]);
 }
 
-void RowStore::MakeAbsent(std::span<const HashedKey> keys, uint32_t* slots) {
-  const auto absent = static_cast<size_t>(std::count(slots, slots + keys.size(), kNoSlot));
-  if (absent == 0) return;
-  Reserve(absent);
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (slots[i] == kNoSlot) slots[i] = Insert(keys[i]);
-  }
-}
-
-void RowStore::StartRows(std::span<const uint32_t> slots, size_t floats, float** rows) const {
+size_t RowStore::FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats,
+                              float** rows) const {
   const Pages* const slabs = slabs_.data();
   const int bits = slab_bits_;
   const uint32_t mask = (uint32_t{1} << bits) - 1;
   const size_t stride = layout_->stride;
   // Of long rows only the beginning: the hardware sees the pattern and follows.
   const size_t bytes = std::min<size_t>(floats * sizeof(float), 4 * kCacheLine);
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const uint32_t slot = slots[i];
+  size_t absent = 0;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    __builtin_prefetch(homes[i + kAhead]);
+    const uint32_t slot = Bucket::SlotOf(keys[i], homes[i]);
     if (slot == kNoSlot) {
       rows[i] = nullptr;
+      ++absent;
       continue;
     }
     float* const row = slabs[slot >> bits].as<float>() + (slot & mask) * stride;
     rows[i] = row;
     const char* const line = reinterpret_cast<const char*>(row);
-    for (size_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(line + at, 1);
+    __builtin_prefetch(line, 1);
+    for (size_t at = kCacheLine; at < bytes; at += kCacheLine) __builtin_prefetch(line + at, 1);
     if (bytes > 2 * sizeof(float)) __builtin_prefetch(line + bytes - 1, 1);  // rows need not begin on cache lines
   }
+  return absent;
+}
+
+void RowStore::MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows) {
+  Reserve(absent);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (rows[i] == nullptr) Insert(keys[i]);
+  }
+  for (size_t i = 0; i < keys.size(); ++i) rows[i] = Find(keys[i]);  // making some may have moved the others
 }
 
 // Of a key that is not in. There is a slot free.
 uint32_t RowStore::Insert(HashedKey key) {
   // Grows by a third when six in ten cells are full: with more, too many keys would not lie in their home bucket.
-  if ((size_ + 1) * 10 > home_count_ * kBucketCells * 6) {
+  if ((size_ + 1) * 10 > home_count_ * Bucket::kCells * 6) {
     Rebuild(std::max(kMinHomes, home_count_ + (home_count_ + 2) / 3), bucket_count_ - home_count_);
   }
   const size_t home = Home(key);
   size_t at = home;
   size_t cell = buckets()[at].CountBelow(key);
-  while (cell == kBucketCells) cell = buckets()[++at].CountBelow(key);
+  while (cell == Bucket::kCells) cell = buckets()[++at].CountBelow(key);
   size_t gap = at;
   while (buckets()[gap].full()) ++gap;
   if (gap == bucket_count_) {
@@ -239,14 +239,15 @@ uint32_t RowStore::Insert(HashedKey key) {
     return Insert(key);
   }
   const auto slot = static_cast<uint32_t>(size_++);
-  Cell coming{static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), slot};
-  for (;; ++at, cell = 0) {  // each full bucket's last cell goes on to the next bucket
-    Cell* const cells = buckets()[at].cells;
-    const Cell last = cells[kBucketCells - 1];
-    std::memmove(cells + cell + 1, cells + cell, (kBucketCells - 1 - cell) * sizeof(Cell));
-    cells[cell] = coming;
-    if (last.empty()) break;
+  HashedKey coming = key;
+  for (uint32_t coming_slot = slot;; ++at, cell = 0) {  // each full bucket's last cell goes on to the next bucket
+    Bucket& bucket = buckets()[at];
+    const HashedKey last = bucket.keys[Bucket::kCells - 1];
+    const uint32_t last_slot = bucket.slots[Bucket::kCells - 1];
+    bucket.Insert(cell, coming, coming_slot);
+    if (last_slot == kNoSlot) break;
     coming = last;
+    coming_slot = last_slot;
   }
   layout_->InitRow(key, Row(slot));
   return slot;
@@ -271,16 +272,17 @@ void RowStore::Rebuild(size_t homes, size_t tail) {
     size_t bucket = 0, cell = 0;
     bool fits = true;
     for (size_t i = 0; i < old_count && fits; ++i) {
-      for (const Cell& moved : old.as<Bucket>()[i].cells) {
-        if (moved.empty()) break;
-        const size_t home = Home(moved.key());
-        if (home > bucket || cell == kBucketCells) {
-          bucket = std::max(home, bucket + (cell == kBucketCells));
+      const Bucket& from = old.as<Bucket>()[i];
+      for (size_t moved = 0; moved < Bucket::kCells && !from.empty(moved); ++moved) {
+        const size_t home = Home(from.keys[moved]);
+        if (home > bucket || cell == Bucket::kCells) {
+          bucket = std::max(home, bucket + (cell == Bucket::kCells));
           cell = 0;
         }
         fits = bucket < bucket_count_;
         if (!fits) break;
-        fresh.as<Bucket>()[bucket].cells[cell++] = moved;
+        fresh.as<Bucket>()[bucket].keys[cell] = from.keys[moved];
+        fresh.as<Bucket>()[bucket].slots[cell++] = from.slots[moved];
       }
     }
     if (fits) {
@@ -297,41 +299,59 @@ bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& key
   if (home_count_ == 0) return true;
   // Buckets before a key's home hold smaller keys only.
   for (size_t at = Home(from); at < bucket_count_; ++at) {
-    for (const Cell& cell : buckets()[at].cells) {
-      if (cell.empty() || cell.key() < from) continue;
+    const Bucket& bucket = buckets()[at];
+    for (size_t cell = 0; cell < Bucket::kCells && !bucket.empty(cell); ++cell) {
+      if (bucket.keys[cell] < from) continue;
       if (rows.size() == max_rows) return false;
-      keys.push_back(cell.key());
-      rows.push_back(Row(cell.slot));
+      keys.push_back(bucket.keys[cell]);
+      rows.push_back(Row(bucket.slots[cell]));
     }
   }
   return true;
 }
 
-void FindRows(std::span<const RowSection> sections, float** rows) {
-  uint32_t slots[kMaxLookupKeys];
-  FindSlots(sections, slots);
+namespace {
+
+// Calls look(store, keys, homes, place of the first) for the sections that have a store.
+template <typename Look>
+void ForEachLookup(std::span<const RowSection> sections, float** rows, Look look) {
+  const RowStore::Bucket* homes[kMaxLookupKeys + RowStore::kAhead];
+  size_t count = 0;
+  for (const RowSection& section : sections) {
+    SHEAF_CHECK(count + section.keys.size() <= kMaxLookupKeys, "a lookup of too many keys");
+    if (section.store == nullptr) {
+      std::fill_n(homes + count, section.keys.size(), nullptr);  // which may be prefetched
+    } else {
+      section.store->StartLookup(section.keys, homes + count);
+    }
+    count += section.keys.size();
+  }
+  std::fill_n(homes + count, RowStore::kAhead, nullptr);
+  for (size_t i = 0; i < std::min(count, RowStore::kAhead); ++i) __builtin_prefetch(homes[i]);
   size_t first = 0;
   for (const RowSection& section : sections) {
-    const size_t count = section.keys.size();
     if (section.store == nullptr) {
-      std::fill_n(rows + first, count, nullptr);
+      std::fill_n(rows + first, section.keys.size(), nullptr);
     } else {
-      section.store->StartRows({slots + first, count}, section.store->layout().dim, rows + first);
+      look(*section.store, section.keys, homes + first, rows + first);
     }
-    first += count;
+    first += section.keys.size();
   }
 }
 
+}  // namespace
+
+void FindRows(std::span<const RowSection> sections, float** rows) {
+  ForEachLookup(sections, rows, [](const RowStore& store, auto keys, auto homes, float** found) {
+    store.FinishLookup(keys, homes, store.layout().dim, found);
+  });
+}
+
 void FindOrCreateRows(std::span<const RowSection> sections, float** rows) {
-  uint32_t slots[kMaxLookupKeys];
-  FindSlots(sections, slots);
-  size_t first = 0;
-  for (const RowSection& section : sections) {
-    const size_t count = section.keys.size();
-    section.store->MakeAbsent(section.keys, slots + first);
-    section.store->StartRows({slots + first, count}, section.store->layout().stride, rows + first);
-    first += count;
-  }
+  ForEachLookup(sections, rows, [](RowStore& store, auto keys, auto homes, float** found) {
+    const size_t absent = store.FinishLookup(keys, homes, store.layout().stride, found);
+    if (absent > 0) store.MakeAbsent(keys, absent, found);
+  });
 }
 
 }  // namespace sheaf

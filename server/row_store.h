@@ -1,15 +1,13 @@
 // The rows of one table in one partition: weights and optimizer state beside each other, found by hashed key.
 //
-// Index: buckets of one cache line, their cells sorted by key over all buckets, with gaps at buckets' ends. A key's
-// home
-//   bucket is its place within the partition's range (hashed keys are uniform), so a sorted batch walks the index in
-//   memory order, a lookup goes forward from home, and a scan is a walk. (Linear probing with ordered cells: Amble and
-//   Knuth, "Ordered hash tables", 1974; with an order-preserving hash, and buckets, so that one line nearly always
-//   answers.)
+// Index: buckets of one cache line, five keys and the slots of their rows, sorted by key over all buckets, with gaps at
+//   buckets' ends. A key's home bucket is its place within the partition's range (hashed keys are uniform), so a sorted
+//   batch walks the index in memory order, a lookup goes forward from home, and a scan is a walk. (Linear probing with
+//   ordered cells: Amble and Knuth, "Ordered hash tables", 1974; with an order-preserving hash, and buckets, so that
+//   one line nearly always answers.)
 // Rows: slots of slabs, [weights | state]. All slabs have one size, so that a slot's address is a shift and a mask.
-// Only
-//   the first grows, by doubling, until it has that size, so a tiny store stays tiny. Its growth moves rows: addresses
-//   are valid until the next row is made.
+//   Only the first grows, by doubling, until it has that size, so a tiny store stays tiny. Its growth moves rows:
+//   addresses are valid until the next row is made.
 // Memory: key + row + 12.8 / load bytes a row (load 0.45..0.6): under 1.3 times key and row for 16 floats with Adagrad.
 // Thread-safety: none. Ownership: owns its rows; the layout is lent and outlives it.
 // DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only
@@ -80,56 +78,31 @@ class RowStore {
   size_t size() const { return size_; }
   size_t memory_bytes() const { return memory_bytes_; }
 
-  // The steps of the batched lookups below, each for many keys of several stores before the next.
-  static constexpr uint32_t kNoSlot = ~uint32_t{0};
-  // Where each key's cell is looked for; its memory is on the way into the cache when this returns.
-  void StartLookup(std::span<const HashedKey> keys, size_t* homes) const;
-  // The slots of keys, kNoSlot if absent.
-  void FinishLookup(std::span<const HashedKey> keys, const size_t* homes, uint32_t* slots) const;
-  // Makes rows for those keys whose slot is kNoSlot, and sets it.
-  void MakeAbsent(std::span<const HashedKey> keys, uint32_t* slots);
-  // Rows of slots, nullptr for kNoSlot; their memory is on the way into the cache when this returns, `floats` of each.
-  void StartRows(std::span<const uint32_t> slots, size_t floats, float** rows) const;
+  // The steps of the batched lookups below.
+  struct Bucket;
+  // Where each key is looked for.
+  void StartLookup(std::span<const HashedKey> keys, const Bucket** homes) const;
+  // The keys' rows, nullptr if absent; answers how many are. `floats` of each row are on the way into the cache when
+  // this returns, and so are homes a little further on: `homes` goes on behind those of `keys` with what is next.
+  size_t FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats, float** rows) const;
+  // Makes the rows of keys that have none, so many, and sets the addresses of all.
+  void MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows);
+  // How far ahead of a key FinishLookup fetches homes: about the misses that a core can have outstanding.
+  static constexpr size_t kAhead = 24;
 
  private:
+  static constexpr uint32_t kNoSlot = ~uint32_t{0};
+  static const Bucket kNowhere;  // where everything is looked for that has no index
+
   float* Row(uint32_t slot) const {
     return slabs_[slot >> slab_bits_].as<float>() + size_t{slot & ((uint32_t{1} << slab_bits_) - 1)} * layout_->stride;
   }
-  // 12 bytes, so that eight-byte keys are not padded to 16.
-  struct Cell {
-    uint32_t key_low;
-    uint32_t key_high;
-    uint32_t slot;
-
-    HashedKey key() const { return (uint64_t{key_high} << 32) | key_low; }  // of an empty cell: the greatest
-    bool empty() const { return slot == kNoSlot; }
-    uint32_t SlotOf(HashedKey wanted) const { return key() == wanted ? slot : kNoSlot; }
-  };
-  static constexpr size_t kBucketCells = 5;
-  struct alignas(64) Bucket {
-    Cell cells[kBucketCells];  // ascending; empty ones behind
-
-    bool full() const { return !cells[kBucketCells - 1].empty(); }
-    // Without a branch: which cell it is is hard to predict.
-    size_t CountBelow(HashedKey key) const {
-      size_t below = 0;
-      for (const Cell& cell : cells) below += cell.key() < key;
-      return below;
-    }
-  };
-
   Bucket* buckets() const { return index_.as<Bucket>(); }
   // The low half of key * P is how far into its partition's range a key lies, in units of 2^-64.
   size_t Home(HashedKey key) const {
     return static_cast<size_t>((static_cast<unsigned __int128>(key * partition_count_) * home_count_) >> 64);
   }
-  // The cell that holds `key`, or another one. There is an index.
-  const Cell& Probe(HashedKey key, size_t home) const {
-    const Bucket* bucket = buckets() + home;
-    size_t below = bucket->CountBelow(key);
-    while (below == kBucketCells) [[unlikely]] below = (++bucket)->CountBelow(key);
-    return bucket->cells[below];
-  }
+  uint32_t SlotOf(HashedKey key) const;
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);
   uint32_t Insert(HashedKey key);
@@ -139,8 +112,8 @@ class RowStore {
   uint64_t partition_count_;
   int slab_bits_;          // a slab has 2^slab_bits_ slots; the first may have fewer
   size_t home_count_ = 0;  // buckets that are homes
-  size_t bucket_count_ =
-      0;  // and the tail behind them, into which the last cells run over; one empty bucket more is behind
+  // And the tail behind them, into which the last keys run over; one empty bucket more is behind.
+  size_t bucket_count_ = 0;
   Pages index_;
   std::vector<Pages> slabs_;
   size_t slot_count_ = 0;  // slots in slabs

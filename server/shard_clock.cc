@@ -157,7 +157,7 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
   }
   std::vector<float> before(keys.size() * dim);
   rows.resize(kMaxLookupKeys);
-  ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {
+  ForEachChunk(sections, [&](std::span<const RowSection> piece, size_t first, size_t count) {
     FindOrCreateRows(piece, rows.data());
     for (size_t i = 0; i < count; ++i)
       std::copy_n(rows[i], dim, before.begin() + static_cast<ptrdiff_t>((first + i) * dim));

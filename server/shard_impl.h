@@ -186,35 +186,36 @@ struct ShardCore::Impl {
   std::vector<uint32_t> dims, spare_missing;
   std::vector<std::shared_ptr<RequestPart>> spare_parts;
   std::vector<RowSection> sections;
-  std::vector<RowSection> chunk;
   std::vector<float*> rows;
   std::vector<float> floats_scratch;
   std::vector<float> absent_scratch;
   std::vector<std::vector<float>> decoded;
 };
 
-// Cuts sections into chunks of at most kMaxLookupKeys keys: work(sections of the chunk, its first key's index, its
-// keys).
+// Takes sections in chunks of at most kMaxLookupKeys keys: work(sections of the chunk, its first key's index, its
+// keys). Where a chunk ends within a section, that section is cut down for the time of the call.
 template <typename Work>
-void ForEachChunk(std::span<const RowSection> sections, std::vector<RowSection>& chunk, Work work) {
-  chunk.clear();
-  size_t first = 0;
+void ForEachChunk(std::span<RowSection> sections, Work work) {
+  size_t first = 0;  // key
+  size_t begin = 0;  // section
   size_t count = 0;
-  for (const RowSection& section : sections) {
-    for (auto keys = section.keys; !keys.empty();) {
-      const auto piece = keys.first(std::min(keys.size(), kMaxLookupKeys - count));
-      keys = keys.subspan(piece.size());
-      chunk.push_back({section.store, piece});
-      count += piece.size();
-      if (count == kMaxLookupKeys) {
-        work(std::span<const RowSection>(chunk), first, count);
-        first += count;
-        count = 0;
-        chunk.clear();
-      }
+  for (size_t end = 0; end < sections.size();) {
+    std::span<const HashedKey>& keys = sections[end].keys;
+    if (count + keys.size() <= kMaxLookupKeys) {
+      count += keys.size();
+      ++end;
+      continue;
     }
+    const auto rest = keys.subspan(kMaxLookupKeys - count);
+    keys = keys.first(kMaxLookupKeys - count);
+    const size_t taken = keys.empty() ? 0 : 1;
+    work(std::span<const RowSection>(sections).subspan(begin, end + taken - begin), first, kMaxLookupKeys);
+    keys = rest;
+    first += kMaxLookupKeys;
+    begin = end;
+    count = 0;
   }
-  if (count > 0) work(std::span<const RowSection>(chunk), first, count);
+  if (count > 0) work(std::span<const RowSection>(sections).subspan(begin), first, count);
 }
 
 }  // namespace sheaf

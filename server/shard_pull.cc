@@ -247,7 +247,7 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
       if (block.begin[i] != block.begin[i + 1])
         sections.push_back({Owned(part.partitions[i]).store(table.slot), block.keys(i)});
     }
-    ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t, size_t count) {
+    ForEachChunk(sections, [&](std::span<const RowSection> piece, size_t, size_t count) {
       FindRows(piece, rows.data());
       if (progress != nullptr && !Planted(Bug::kNoUndo)) UseUndo(piece, table, *progress);
       const std::span<float* const> found(rows.data(), count);

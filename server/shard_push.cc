@@ -359,7 +359,7 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
       sections.resize(count_of_sections);
       const float* gradients = floats + size_t{block.begin[run]} * block.dim;
       rows.resize(kMaxLookupKeys);
-      ForEachChunk(sections, chunk, [&](std::span<const RowSection> piece, size_t first, size_t count) {
+      ForEachChunk(sections, [&](std::span<const RowSection> piece, size_t first, size_t count) {
         FindOrCreateRows(piece, rows.data());
         table->optimizer->Apply({rows.data(), count}, gradients + first * block.dim, block.dim, rate_scale);
       });
