@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "bench/kv/core_suite.h"
 #include "bench/kv/kv_suite.h"
 #include "bench/train/train_suite.h"
 #include "common/runtime/exit_codes.h"
@@ -26,12 +27,14 @@ int Run(const std::string& name) {
   Status status;
   if (name == "kv") {
     status = RunKv({.rows = FLAGS_rows, .seconds = FLAGS_seconds}, suite);
+  } else if (name == "cores") {
+    status = RunCores(suite);
   } else if (name == "train") {
     status = RunTrain({.seconds = FLAGS_seconds}, suite);
   } else if (name == "scale") {
     status = RunScale(suite);
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, train and scale\n", name.c_str());
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train and scale\n", name.c_str());
     return kExitUsage;
   }
   if (!FLAGS_json.empty()) {
@@ -58,10 +61,10 @@ int Run(const std::string& name) {
 int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  gflags::SetUsageMessage("sheaf-bench kv|train|scale [--json FILE] [--only TEXT]");
+  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale [--json FILE] [--only TEXT]");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sheaf-bench kv|train|scale [--json FILE] [--only TEXT]\n");
+    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale [--json FILE] [--only TEXT]\n");
     return sheaf::kExitUsage;
   }
   return sheaf::bench::Run(argv[1]);

@@ -2,6 +2,7 @@
 # Measures Sheaf beside its limits, in turns in one run: raw TCP, raw ZeroMQ and a bare table with the same bytes.
 #
 #   scripts/bench.sh kv                pushes and pulls against one server, against raw request and reply
+#   scripts/bench.sh cores             what a request costs beside the wire, on one thread: without noise, without limit
 #   scripts/bench.sh train             reading, and training through processes, against one process without a wire
 #   scripts/bench.sh scale             two servers and two workers, against one of each
 #   --json FILE                        write the rows as JSON too
@@ -21,7 +22,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | train | scale) suites+=("$1") ;;
+    kv | cores | train | scale) suites+=("$1") ;;
     --json | --only | --rows) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
     -h | --help) usage; exit 0 ;;
