@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include "server/row_store.h"
+
 namespace sheaf {
 
 KeySignature SignatureOf(std::span<const std::byte> keys) {
@@ -16,18 +18,35 @@ const Buffer* KeyListCache::Get(const KeySignature& signature) {
   return &found->second.keys;
 }
 
+std::shared_ptr<KnownSlots> KeyListCache::SlotsOf(const KeySignature& signature, uint32_t table) {
+  const auto found = entries_.find(signature);
+  if (found == entries_.end()) return nullptr;
+  Entry& entry = found->second;
+  for (const auto& [of, slots] : entry.slots) {
+    if (of == table) return slots;
+  }
+  const size_t before = entry.cost();
+  const auto made = std::make_shared<KnownSlots>();
+  entry.slots.emplace_back(table, made);
+  if (bytes_ + entry.cost() - before > budget_bytes_) {
+    entry.slots.pop_back();
+    return nullptr;
+  }
+  bytes_ += entry.cost() - before;
+  made->slots.assign(entry.keys.size() / sizeof(HashedKey), RowStore::kNoSlot);
+  return made;
+}
+
 void KeyListCache::Put(const KeySignature& signature, std::span<const std::byte> keys) {
-  const size_t cost = keys.size() + kEntryOverhead;
-  if (cost > budget_bytes_ || Get(signature) != nullptr) return;
-  while (bytes_ + cost > budget_bytes_) {
+  if (Cost(keys.size(), 1) > budget_bytes_ || Get(signature) != nullptr) return;
+  while (bytes_ + Cost(keys.size(), 1) > budget_bytes_) {
     const auto oldest = entries_.find(uses_.back());
-    bytes_ -= oldest->second.keys.size() + kEntryOverhead;
+    bytes_ -= oldest->second.cost();
     entries_.erase(oldest);
     uses_.pop_back();
   }
   uses_.push_front(signature);
-  entries_.emplace(signature, Entry{Buffer::CopyOf(keys), uses_.begin()});
-  bytes_ += cost;
+  bytes_ += entries_.emplace(signature, Entry{Buffer::CopyOf(keys), uses_.begin(), {}}).first->second.cost();
 }
 
 }  // namespace sheaf

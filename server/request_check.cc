@@ -17,7 +17,9 @@ bool StrictlyAscending(std::span<const HashedKey> keys) {
 
 // The block's key list: of the keys frame from `offset` on, which it moves, or remembered.
 MaybeRefusal ResolveKeys(const pb::Block& block, const Buffer& frame, uint64_t key_count, KeyListCache& cache,
-                         size_t& offset, Buffer& keys) {
+                         size_t& offset, RequestBlock& out) {
+  Buffer& keys = out.key_bytes;
+  out.slots.reset();
   if (key_count == 0) {
     keys = Buffer();
     return {};
@@ -36,6 +38,7 @@ MaybeRefusal ResolveKeys(const pb::Block& block, const Buffer& frame, uint64_t k
                     " keys, the named list has ", known->size() / sizeof(HashedKey));
     }
     keys = *known;
+    out.slots = cache.SlotsOf(signature, block.table());
     return {};
   }
   if (bytes > frame.size() - offset) {
@@ -81,6 +84,7 @@ void RequestPart::Clear() {
   for (RequestBlock& block : blocks) {
     block.key_bytes = {};
     block.values = {};
+    block.slots.reset();
     block.begin.clear();
   }
   bytes = 0;
@@ -131,7 +135,7 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
     }
     uint64_t total = 0;
     for (const uint32_t count : from.key_count()) total += count;
-    if (MaybeRefusal refusal = ResolveKeys(from, keys, total, context.key_lists, keys_offset, block.key_bytes))
+    if (MaybeRefusal refusal = ResolveKeys(from, keys, total, context.key_lists, keys_offset, block))
       return refusal;
     block.begin.assign(partitions + 1, 0);
     for (size_t i = 0; i < partitions; ++i) {
@@ -171,6 +175,7 @@ size_t HeldBytes(const Message& message, const RequestPart& part) {
     const std::byte* const keys = block.key_bytes.data();
     const bool in_frame = before(begin, keys) && before(keys, begin + message.keys.size());
     bytes += block.begin.size() * sizeof(uint32_t) + (in_frame ? 0 : block.key_bytes.size());
+    if (block.slots != nullptr) bytes += block.slots->slots.size() * sizeof(uint32_t);
   }
   return bytes;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -41,6 +42,7 @@ struct RequestBlock {
   pb::WireSpec::Codec codec = pb::WireSpec::FP32;
   Buffer key_bytes;                 // uint64, strictly ascending, each in its partition
   Buffer values;                    // pushes: encoded, of exactly the right size
+  std::shared_ptr<KnownSlots> slots;  // of a remembered list's rows; or nullptr
   std::vector<uint32_t> begin;      // [partitions + 1]: the keys of the i-th partition are [begin[i], begin[i + 1])
 
   std::span<const HashedKey> keys() const { return key_bytes.As<HashedKey>(); }

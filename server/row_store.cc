@@ -182,39 +182,70 @@ void RowStore::StartLookup(std::span<const HashedKey> keys, const Bucket** homes
   for (size_t i = 0; i < keys.size(); ++i) homes[i] = buckets() + Home(keys[i]);
 }
 
-size_t RowStore::FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats,
-                              float** rows) const {
-  const Pages* const slabs = slabs_.data();
-  const int bits = slab_bits_;
-  const uint32_t mask = (uint32_t{1} << bits) - 1;
-  const size_t stride = layout_->stride;
-  // Of long rows only the beginning: the hardware sees the pattern and follows.
-  const size_t bytes = std::min<size_t>(floats * sizeof(float), 4 * kCacheLine);
+class RowStore::Addressing {
+ public:
+  // `floats` of each row are fetched.
+  Addressing(const RowStore& store, size_t floats)
+      : slabs_(store.slabs_.data()), bits_(store.slab_bits_), mask_((uint32_t{1} << bits_) - 1),
+        stride_(store.layout_->stride), bytes_(std::min(floats * sizeof(float), 4 * kCacheLine)) {}
+
+  float* operator()(uint32_t slot) const {
+    float* const row = slabs_[slot >> bits_].as<float>() + (slot & mask_) * stride_;
+    const char* const line = reinterpret_cast<const char*>(row);
+    __builtin_prefetch(line, 1);
+    for (size_t at = kCacheLine; at < bytes_; at += kCacheLine) __builtin_prefetch(line + at, 1);
+    if (bytes_ > 2 * sizeof(float)) __builtin_prefetch(line + bytes_ - 1, 1);  // rows need not begin on cache lines
+    return row;
+  }
+
+ private:
+  const Pages* const slabs_;
+  const int bits_;
+  const uint32_t mask_;
+  const size_t stride_;
+  const size_t bytes_;  // of long rows only the beginning: the hardware sees the pattern and follows
+};
+
+template <bool kNote>
+size_t RowStore::Look(std::span<const HashedKey> keys, const Bucket* const* homes, Addressing addressing,
+                      float** rows, uint32_t* slots) const {
   size_t absent = 0;
   for (size_t i = 0; i < keys.size(); ++i) {
     __builtin_prefetch(homes[i + kAhead]);
     const uint32_t slot = Bucket::SlotOf(keys[i], homes[i]);
+    if constexpr (kNote) slots[i] = slot;
     if (slot == kNoSlot) {
       rows[i] = nullptr;
       ++absent;
       continue;
     }
-    float* const row = slabs[slot >> bits].as<float>() + (slot & mask) * stride;
-    rows[i] = row;
-    const char* const line = reinterpret_cast<const char*>(row);
-    __builtin_prefetch(line, 1);
-    for (size_t at = kCacheLine; at < bytes; at += kCacheLine) __builtin_prefetch(line + at, 1);
-    if (bytes > 2 * sizeof(float)) __builtin_prefetch(line + bytes - 1, 1);  // rows need not begin on cache lines
+    rows[i] = addressing(slot);
   }
   return absent;
 }
 
-void RowStore::MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows) {
+size_t RowStore::FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats, float** rows,
+                              uint32_t* slots) const {
+  const Addressing addressing(*this, floats);
+  return slots == nullptr ? Look<false>(keys, homes, addressing, rows, slots)
+                          : Look<true>(keys, homes, addressing, rows, slots);
+}
+
+void RowStore::MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows, uint32_t* slots) {
   Reserve(absent);
   for (size_t i = 0; i < keys.size(); ++i) {
     if (rows[i] == nullptr) Insert(keys[i]);
   }
-  for (size_t i = 0; i < keys.size(); ++i) rows[i] = Find(keys[i]);  // making some may have moved the others
+  for (size_t i = 0; i < keys.size(); ++i) {  // making some may have moved the others
+    const uint32_t slot = SlotOf(keys[i]);
+    rows[i] = Row(slot);
+    if (slots != nullptr) slots[i] = slot;
+  }
+}
+
+void RowStore::AddressRows(std::span<const uint32_t> slots, size_t floats, float** rows) const {
+  const Addressing addressing(*this, floats);
+  for (size_t i = 0; i < slots.size(); ++i) rows[i] = addressing(slots[i]);
 }
 
 // Of a key that is not in. There is a slot free.
@@ -312,7 +343,7 @@ bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& key
 
 namespace {
 
-// Calls look(store, keys, homes, place of the first) for the sections that have a store.
+// Calls look(section, homes of its keys, rows of its keys) for the sections that have a store.
 template <typename Look>
 void ForEachLookup(std::span<const RowSection> sections, float** rows, Look look) {
   const RowStore::Bucket* homes[kMaxLookupKeys + RowStore::kAhead];
@@ -333,24 +364,37 @@ void ForEachLookup(std::span<const RowSection> sections, float** rows, Look look
     if (section.store == nullptr) {
       std::fill_n(rows + first, section.keys.size(), nullptr);
     } else {
-      look(*section.store, section.keys, homes + first, rows + first);
+      look(section, homes + first, rows + first);
     }
     first += section.keys.size();
+  }
+}
+
+bool AllKnown(std::span<const RowSection> sections) { return !sections.empty() && sections.front().known; }
+
+// `floats` is a member of RowLayout.
+void AddressAll(std::span<const RowSection> sections, uint32_t RowLayout::*floats, float** rows) {
+  for (const RowSection& section : sections) {
+    section.store->AddressRows({section.slots, section.keys.size()}, section.store->layout().*floats, rows);
+    rows += section.keys.size();
   }
 }
 
 }  // namespace
 
 void FindRows(std::span<const RowSection> sections, float** rows) {
-  ForEachLookup(sections, rows, [](const RowStore& store, auto keys, auto homes, float** found) {
-    store.FinishLookup(keys, homes, store.layout().dim, found);
+  if (AllKnown(sections)) return AddressAll(sections, &RowLayout::dim, rows);
+  ForEachLookup(sections, rows, [](const RowSection& section, auto homes, float** found) {
+    section.store->FinishLookup(section.keys, homes, section.store->layout().dim, found, section.slots);
   });
 }
 
 void FindOrCreateRows(std::span<const RowSection> sections, float** rows) {
-  ForEachLookup(sections, rows, [](RowStore& store, auto keys, auto homes, float** found) {
-    const size_t absent = store.FinishLookup(keys, homes, store.layout().stride, found);
-    if (absent > 0) store.MakeAbsent(keys, absent, found);
+  if (AllKnown(sections)) return AddressAll(sections, &RowLayout::stride, rows);
+  ForEachLookup(sections, rows, [](const RowSection& section, auto homes, float** found) {
+    RowStore& store = *section.store;
+    const size_t absent = store.FinishLookup(section.keys, homes, store.layout().stride, found, section.slots);
+    if (absent > 0) store.MakeAbsent(section.keys, absent, found, section.slots);
   });
 }
 

@@ -61,6 +61,8 @@ class Pages {
 
 class RowStore {
  public:
+  static constexpr uint32_t kNoSlot = ~uint32_t{0};
+
   RowStore(const RowLayout* layout, uint32_t partition_count);
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
@@ -84,14 +86,17 @@ class RowStore {
   void StartLookup(std::span<const HashedKey> keys, const Bucket** homes) const;
   // The keys' rows, nullptr if absent; answers how many are. `floats` of each row are on the way into the cache when
   // this returns, and so are homes a little further on: `homes` goes on behind those of `keys` with what is next.
-  size_t FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats, float** rows) const;
-  // Makes the rows of keys that have none, so many, and sets the addresses of all.
-  void MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows);
+  // `slots` may be nullptr; else it learns where the rows are, for AddressRows.
+  size_t FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats, float** rows,
+                      uint32_t* slots) const;
+  // Makes the rows of keys that have none, so many, and sets the addresses (and slots) of all.
+  void MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows, uint32_t* slots);
+  // The rows of slots that a lookup gave, fetched as there. A row keeps its slot as long as there is a store.
+  void AddressRows(std::span<const uint32_t> slots, size_t floats, float** rows) const;
   // How far ahead of a key FinishLookup fetches homes: about the misses that a core can have outstanding.
   static constexpr size_t kAhead = 24;
 
  private:
-  static constexpr uint32_t kNoSlot = ~uint32_t{0};
   static const Bucket kNowhere;  // where everything is looked for that has no index
 
   float* Row(uint32_t slot) const {
@@ -103,6 +108,11 @@ class RowStore {
     return static_cast<size_t>((static_cast<unsigned __int128>(key * partition_count_) * home_count_) >> 64);
   }
   uint32_t SlotOf(HashedKey key) const;
+  // Addresses of rows, and asks for their memory.
+  class Addressing;
+  template <bool kNote>
+  size_t Look(std::span<const HashedKey> keys, const Bucket* const* homes, Addressing addressing, float** rows,
+              uint32_t* slots) const;
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);
   uint32_t Insert(HashedKey key);
@@ -126,8 +136,15 @@ class RowStore {
 // sections.
 inline constexpr size_t kMaxLookupKeys = 512;  // their rows fit into the second-level cache
 struct RowSection {
-  RowStore* store;
-  std::span<const HashedKey> keys;  // ascending, within the store's partition
+  RowStore* store = nullptr;
+  std::span<const HashedKey> keys = {};  // ascending, within the store's partition
+  uint32_t* slots = nullptr;             // of the keys, to be learnt; or nullptr
+  bool known = false;                    // the slots are known: nothing has to be looked up. For all sections or none
+
+  RowSection First(size_t count) const { return {store, keys.first(count), slots, known}; }
+  RowSection From(size_t first) const {
+    return {store, keys.subspan(first), slots == nullptr ? nullptr : slots + first, known};
+  }
 };
 // A store is in one section only: making rows of it a second time could move those found before.
 // rows[i] is nullptr for an absent row (and for all of a section without a store).

@@ -153,7 +153,7 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
   sections.clear();
   for (size_t i = 0; i < ready.size(); ++i) {
     const std::span<const HashedKey> of_partition = std::span(keys).subspan(begin[i], begin[i + 1] - begin[i]);
-    if (!of_partition.empty()) sections.push_back({&StoreOf(*ready[i], table), of_partition});
+    if (!of_partition.empty()) sections.push_back({.store = &StoreOf(*ready[i], table), .keys = of_partition});
   }
   std::vector<float> before(keys.size() * dim);
   rows.resize(kMaxLookupKeys);

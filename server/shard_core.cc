@@ -109,6 +109,7 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
     const bool ours =
         listed && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
     if (!ours) {
+      if (partitions[p] != nullptr) ++store_version;
       partitions[p].reset();
       continue;
     }
@@ -168,6 +169,7 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
       if (slot < Owned(p).stores.size()) Owned(p).stores[slot].reset();
     }
     slot_used[slot] = false;
+    ++store_version;
     at = tables.erase(at);
   }
   return status;
@@ -396,6 +398,22 @@ RowStore& ShardCore::Impl::StoreOf(PartitionState& partition, const Table& table
   auto& store = partition.stores[table.slot];
   if (store == nullptr) store = std::make_unique<RowStore>(&table.layout, static_cast<uint32_t>(partitions.size()));
   return *store;
+}
+
+uint32_t* ShardCore::Impl::SlotsOf(const RequestBlock& block) {
+  if (block.slots == nullptr) return nullptr;
+  KnownSlots& known = *block.slots;
+  if (known.version != store_version) {
+    std::ranges::fill(known.slots, RowStore::kNoSlot);
+    known.complete = false;
+    known.version = store_version;
+  }
+  return known.slots.data();
+}
+
+void ShardCore::Impl::NoteSlots(const RequestBlock& block) {
+  if (block.slots == nullptr || block.slots->complete) return;
+  block.slots->complete = std::ranges::find(block.slots->slots, RowStore::kNoSlot) == block.slots->slots.end();
 }
 
 ShardStats MergeStats(const std::vector<ShardStats>& shards) {

@@ -147,6 +147,10 @@ struct ShardCore::Impl {
   MaybeRefusal Scan(const pb::ScanRequest& request, Message& answer);
 
   Table* FindTable(uint32_t id);
+  // The slots of a block's keys, as far as they are known; nullptr if nobody remembers them.
+  uint32_t* SlotsOf(const RequestBlock& block);
+  // After all partitions' keys of a block were looked up.
+  static void NoteSlots(const RequestBlock& block);
   RowStore& StoreOf(PartitionState& partition, const Table& table);
   PartitionState& Owned(uint32_t partition) { return *partitions[partition]; }
   const PartitionState& Owned(uint32_t partition) const { return *partitions[partition]; }
@@ -172,6 +176,7 @@ struct ShardCore::Impl {
   // a stream ends.
   std::unordered_map<SessionId, std::vector<SessionStream*>, SessionHash> session_streams;
   KeyListCache key_lists;
+  uint64_t store_version = 1;                              // another one whenever a store is dropped
   Staging staging;
   std::map<uint64_t, Pull> parked;                         // in the order they came
   std::map<RequestKey, uint64_t> parked_by_request;
@@ -200,17 +205,17 @@ void ForEachChunk(std::span<RowSection> sections, Work work) {
   size_t begin = 0;  // section
   size_t count = 0;
   for (size_t end = 0; end < sections.size();) {
-    std::span<const HashedKey>& keys = sections[end].keys;
-    if (count + keys.size() <= kMaxLookupKeys) {
-      count += keys.size();
+    const RowSection whole = sections[end];
+    if (count + whole.keys.size() <= kMaxLookupKeys) {
+      count += whole.keys.size();
       ++end;
       continue;
     }
-    const auto rest = keys.subspan(kMaxLookupKeys - count);
-    keys = keys.first(kMaxLookupKeys - count);
-    const size_t taken = keys.empty() ? 0 : 1;
-    work(std::span<const RowSection>(sections).subspan(begin, end + taken - begin), first, kMaxLookupKeys);
-    keys = rest;
+    const size_t taken = kMaxLookupKeys - count;
+    sections[end] = whole.First(taken);
+    work(std::span<const RowSection>(sections).subspan(begin, end + (taken > 0 ? 1 : 0) - begin), first,
+         kMaxLookupKeys);
+    sections[end] = whole.From(taken);
     first += kMaxLookupKeys;
     begin = end;
     count = 0;

@@ -242,10 +242,15 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
   for (const RequestBlock& block : part.blocks) {
     const Table& table = *FindTable(block.table);
     const auto codec = ReplyCodec(block.codec);
+    uint32_t* const slots = SlotsOf(block);
+    const bool known = slots != nullptr && block.slots->complete;
     sections.clear();
     for (size_t i = 0; i < part.partitions.size(); ++i) {
-      if (block.begin[i] != block.begin[i + 1])
-        sections.push_back({Owned(part.partitions[i]).store(table.slot), block.keys(i)});
+      if (block.begin[i] == block.begin[i + 1]) continue;
+      sections.push_back({.store = Owned(part.partitions[i]).store(table.slot),
+                          .keys = block.keys(i),
+                          .slots = slots == nullptr ? nullptr : slots + block.begin[i],
+                          .known = known});
     }
     ForEachChunk(sections, [&](std::span<const RowSection> piece, size_t, size_t count) {
       FindRows(piece, rows.data());
@@ -264,6 +269,7 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
       }
       out += EncodedSize(codec, count, block.dim);
     });
+    NoteSlots(block);
   }
   return Buffer(frame, {frame.get(), bytes});
 }

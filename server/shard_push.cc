@@ -341,6 +341,8 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
     Table* table = FindTable(block.table);
     if (table == nullptr) continue;
     const float* floats = FloatsOf(block, decoded[b]);
+    uint32_t* const slots = SlotsOf(block);
+    const bool known = slots != nullptr && block.slots->complete;
     const bool all_missing = std::ranges::equal(missing, part.partitions);
     const auto is_missing = [&](size_t i) { return all_missing || Contains(missing, part.partitions[i]); };
     // Runs of partitions that need it: all of them at once, but for the rare push that some have already.
@@ -354,7 +356,10 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
       size_t count_of_sections = 0;
       for (; i < part.partitions.size() && is_missing(i); ++i) {
         if (block.begin[i] == block.begin[i + 1]) continue;
-        sections[count_of_sections++] = {&StoreOf(Owned(part.partitions[i]), *table), block.keys(i)};
+        sections[count_of_sections++] = {.store = &StoreOf(Owned(part.partitions[i]), *table),
+                                         .keys = block.keys(i),
+                                         .slots = slots == nullptr ? nullptr : slots + block.begin[i],
+                                         .known = known};
       }
       sections.resize(count_of_sections);
       const float* gradients = floats + size_t{block.begin[run]} * block.dim;
@@ -364,6 +369,7 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
         table->optimizer->Apply({rows.data(), count}, gradients + first * block.dim, block.dim, rate_scale);
       });
     }
+    NoteSlots(block);
   }
 }
 

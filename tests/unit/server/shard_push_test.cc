@@ -266,13 +266,45 @@ TEST_F(ShardCoreKeyLists, AreRefusedUnderAFalseSignature) {
 }
 
 TEST_F(ShardCoreKeyLists, AreForgottenOldestFirst) {
-  Configure({.key_list_budget_bytes = 3 * (8 + 192)});
+  Configure({.key_list_budget_bytes = 3 * (8 + 4 + 192)});  // key, slot, and what a list costs by itself
   Install();
   for (uint64_t i = 0; i < 3; ++i) Ask(Remembered({Key(0, i)}));
   Ask(Named({Key(0, 0)}));
   Ask(Remembered({Key(0, 3)}));
   EXPECT_EQ(Refusal(Named({Key(0, 1)})), "UNKNOWN_KEY_LIST");
   for (const uint64_t i : {0, 2, 3}) EXPECT_TRUE(Ask(Named({Key(0, i)})).header.has_pull_reply());
+}
+
+// A list that is named again does not look its rows up again: it knows their slots.
+TEST_F(ShardCoreKeyLists, FindTheirRowsAgain) {
+  Install();
+  const std::vector<HashedKey> keys{Key(0, 1), Key(0, 2), Key(3, 5)};
+  Ask(MakePush({{Key(0, 1), {1, 1}}, {Key(3, 5), {3, 3}}}, 0));
+  Ask(Remembered(keys));
+  const std::vector<float> half{-1, -1, 0, 0, -3, -3};
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Floats(Ask(Named(keys))), half) << "one of them has no row";
+  Ask(MakePush({{Key(0, 2), {2, 2}}}, 1));
+  const std::vector<float> whole{-1, -1, -2, -2, -3, -3};
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Floats(Ask(Named(keys))), whole);
+  // Rows move in memory while a store is small, but keep their slots.
+  for (uint64_t i = 10; i < 300; ++i) Ask(MakePush({{Key(0, i), {9, 9}}}, i));
+  EXPECT_EQ(Floats(Ask(Named(keys))), whole);
+}
+
+TEST_F(ShardCoreKeyLists, ForgetTheirRowsWithTheStore) {
+  Install();
+  const std::vector<HashedKey> keys{Key(0, 1), Key(3, 5)};
+  Ask(MakePush({{Key(0, 7), {9, 9}}, {Key(0, 1), {1, 1}}, {Key(3, 5), {3, 3}}}, 0));
+  Ask(Remembered(keys));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Floats(Ask(Named(keys))), (std::vector<float>{-1, -1, -3, -3}));
+  // The partition goes away and comes back, empty.
+  config.mutable_partition(0)->set_primary(2);
+  Install();
+  config.mutable_partition(0)->set_primary(1);
+  Install();
+  EXPECT_EQ(Floats(Ask(Named(keys))), (std::vector<float>{0, 0, -3, -3}));
+  Ask(MakePush({{Key(0, 1), {5, 5}}}, 1));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Floats(Ask(Named(keys))), (std::vector<float>{-5, -5, -3, -3}));
 }
 
 TEST_F(ShardCoreKeyLists, AreCheckedAgainstEachRequestsPartitions) {
