@@ -37,6 +37,10 @@ Status CheckValue(const CommandLine& command, const Option& option, const std::s
   const auto fail = [&](const std::string& why) {
     return Fail(ErrorCode::kInvalidArgument, command.name, ": --", option.name, " ", value, ": ", why);
   };
+  if (value.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, command.name, ": --", option.name, " must not be empty: --", option.name,
+                " ", option.value_name);
+  }
   if (option.kind == Option::kInteger || option.kind == Option::kNumber) {
     double number = 0;
     const char* end = value.data() + value.size();
@@ -59,7 +63,6 @@ Status CheckValue(const CommandLine& command, const Option& option, const std::s
       std::find(option.choices.begin(), option.choices.end(), value) == option.choices.end()) {
     return fail("no such value" + Suggestion(value, option.choices));
   }
-  if (value.empty() && option.kind != Option::kText) return fail("must not be empty");
   return {};
 }
 

@@ -21,6 +21,19 @@ ErrorCode CodeOf(int error) {
 
 constexpr size_t kMaxWrite = 64 << 20;
 
+std::string DescriptorPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+
+// A file without a name, which is gone with the process that writes it, however that ends; -1 where there is no such.
+int OpenNameless(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const int fd = open(folder.empty() ? "." : folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0644);
+  if (fd >= 0 && access(DescriptorPath(fd).c_str(), F_OK) != 0) {  // it could not be given its name
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
 }  // namespace
 
 Failure AtomicFile::SystemError(const char* what) {
@@ -47,6 +60,9 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
     if (!ignored) file.path_ = real.string();
   }
   file.temporary_ = file.path_ + ".tmp-" + std::to_string(getpid());
+  file.fd_ = OpenNameless(file.path_);
+  file.nameless_ = file.fd_ >= 0;
+  if (file.nameless_) return file;
   file.fd_ = open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (file.fd_ < 0 && errno == EEXIST) {  // of a dead process that had our number
     unlink(file.temporary_.c_str());
@@ -63,11 +79,12 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
     : path_(std::move(other.path_)),
       temporary_(std::exchange(other.temporary_, "")),
+      nameless_(std::exchange(other.nameless_, false)),
       fd_(std::exchange(other.fd_, -1)) {}
 
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) close(fd_);
-  if (!temporary_.empty()) unlink(temporary_.c_str());
+  if (!temporary_.empty() && !nameless_) unlink(temporary_.c_str());
 }
 
 Status AtomicFile::Write(std::span<const std::byte> bytes) {
@@ -86,6 +103,12 @@ Status AtomicFile::Commit() {
     return {};
   }
   if (fsync(fd_) != 0) return SystemError("cannot write");
+  if (nameless_) {
+    unlink(temporary_.c_str());  // of a dead process that had our number
+    if (linkat(AT_FDCWD, DescriptorPath(fd_).c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+      return SystemError("cannot write");
+    nameless_ = false;
+  }
   if (close(std::exchange(fd_, -1)) != 0) return SystemError("cannot write");
   if (rename(temporary_.c_str(), path_.c_str()) != 0) return SystemError("cannot rename the finished file to");
   temporary_.clear();

@@ -1,4 +1,5 @@
-// A file that is there whole or not at all: written beside its place, synced, then renamed over it.
+// A file that is there whole or not at all: written without a name (where the file system can, else beside its place),
+// synced, then renamed into its place. A process that is killed leaves nothing.
 //
 // What exists at `path` already stays as it was until Commit. A device or pipe (/dev/stdout) is written to directly.
 // Ownership: the destructor removes what was not committed. Thread-safety: none.
@@ -32,6 +33,7 @@ class AtomicFile {
 
   std::string path_;
   std::string temporary_;  // empty: written in place (a device)
+  bool nameless_ = false;  // temporary_ is not there yet
   int fd_ = -1;
 };
 

@@ -80,6 +80,8 @@ Result<TableId> FindTable(const pb::ClusterConfig& config, int64_t job) {
         (found == nullptr || table.job() > found->job()))
       found = &table;
   }
+  if (found == nullptr && job != 0)
+    return Fail(ErrorCode::kNotFound, "job ", job, " has no table to read here (sheaf jobs lists the jobs)");
   if (found == nullptr) return Fail(ErrorCode::kNotFound, "no table to read: run a job first");
   return TableId(found->id());
 }

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <map>
 
 #include "cli/commands.h"
 #include "cli/export_model.h"
@@ -28,8 +29,16 @@ class Run {
   Run(const Args& args, JobFile job, SignalFd& signals) : args_(args), job_(std::move(job)), signals_(signals) {}
 
   int Execute() {
-    for (const char* option : {"report", "model", "trace"}) {
+    std::map<std::filesystem::path, std::string> outputs;
+    for (const std::string option : {"report", "model", "trace"}) {
       if (!args_.Given(option)) continue;
+      std::error_code ignored;
+      const auto path = std::filesystem::weakly_canonical(std::filesystem::absolute(args_.Text(option)), ignored);
+      const auto [other, is_new] = outputs.emplace(path, option);
+      if (!is_new && (!std::filesystem::exists(path, ignored) || std::filesystem::is_regular_file(path, ignored))) {
+        return Complain(kExitUsage, StrCat("sheaf run: --", other->second, " and --", option, " are the same file ",
+                                           args_.Text(option), ": one would write over the other"));
+      }
       if (const Status writable = CheckOutputPath(args_.Text(option)); !writable) return Complain(writable.error());
     }
     Status done = TryExecute();
@@ -86,7 +95,9 @@ class Run {
     options.restart_workers = !args_.Flag("no_restart");
     std::error_code error;
     if (!std::filesystem::is_directory(options.data_dir, error)) {
-      return Fail(ErrorCode::kNotFound, "the data folder ", options.data_dir, " does not exist (--data)");
+      return Fail(ErrorCode::kNotFound, "the data folder ", options.data_dir,
+                  std::filesystem::exists(options.data_dir, error) ? " is a file" : " does not exist",
+                  " (--data or SHEAF_DATA)");
     }
     // So that a run is a function of the job and of --workers, whichever worker is up first.
     if (!job_.spec.train().has_workers()) job_.spec.mutable_train()->set_workers(options.workers);

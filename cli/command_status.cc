@@ -158,6 +158,14 @@ int Cancel(const Args& args) {
   if (!client) return Complain(client.error());
   const std::string reason = args.Given("reason") ? args.Text("reason") : "cancelled by `sheaf cancel`";
   if (const Status cancelled = (*client)->CancelJob(*id, reason); !cancelled) return Complain(cancelled.error());
+  const auto status = (*client)->GetStatus(*id);
+  if (!status) return Complain(status.error());
+  for (const pb::JobStatus& job : status->job()) {
+    if (job.job() == id->value && job.phase() != pb::CANCELLED) {
+      return Complain(kExitFailed, StrCat("job ", id->value, " (", job.name(), ") has ", PhaseName(job.phase()),
+                                          " already: there was nothing left to cancel"));
+    }
+  }
   std::printf("job %llu cancelled\n", static_cast<unsigned long long>(id->value));
   return kExitOk;
 }

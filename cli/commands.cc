@@ -25,9 +25,8 @@ std::string Overview() {
   text += "  help      this text, or `sheaf help COMMAND`\n\n";
   text += "The cluster: --scheduler ADDRESS, else SHEAF_SCHEDULER, else " + std::string(kDefaultScheduler) + "\n";
   text +=
-      "Exit status: 0 ok, 1 failed, 2 usage, 3 not found, 5 timeout, 6 nobody answers, 70 a bug of ours, 78 wrong job "
-      "file or\n"
-      "             configuration, 130 interrupted\n";
+      "Exit status: 0 ok, 1 failed, 2 usage, 3 not found, 5 timeout, 6 nobody answers, 7 no permission, 70 a bug of\n"
+      "             ours, 78 wrong job file or configuration, 130 interrupted\n";
   return text;
 }
 

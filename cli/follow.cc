@@ -30,10 +30,9 @@ class Display {
       shown_ = true;
       return;
     }
-    const std::string phase = PhaseText(job);
-    if (phase == phase_ && now < next_line_) return;
+    if (job.phase() == phase_ && now < next_line_) return;
     if (IsOver(job)) return;  // the final table tells
-    phase_ = phase;
+    phase_ = job.phase();
     next_line_ = now + options_.line_every;
     std::fprintf(stderr, "%s\n", Printable(ProgressLine(job, waits, 0)).c_str());
   }
@@ -51,7 +50,7 @@ class Display {
 
   const FollowOptions& options_;
   bool shown_ = false;
-  std::string phase_;
+  int phase_ = -1;  // waiting, planning, running: not epochs, of which there may be many a second
   TimePoint next_line_{};
 };
 

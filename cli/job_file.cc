@@ -91,6 +91,7 @@ Result<std::string> ReadJobFile(const std::string& path) {
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (in.bad()) return Fail(ErrorCode::kIo, "cannot read the job file ", path, ": ", std::strerror(errno));
   text.resize(static_cast<size_t>(in.gcount()));
+  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // a byte order mark, as some editors leave it
   if (text.size() > kMaxJobFileBytes) {
     return Fail(ErrorCode::kInvalidArgument, path, " is larger than ", kMaxJobFileBytes, " bytes: not a job file");
   }

@@ -22,6 +22,7 @@ constexpr uint32_t kMaxQuickFailures = 5;
 constexpr Duration kRestartPause = Milliseconds(100);
 constexpr Duration kGrace = std::chrono::seconds(3);
 constexpr int64_t kTailBytes = 2000;
+constexpr uintmax_t kLeastSpace = 64 << 10;  // below it a process may have ended because it could not write
 
 bool IsWorker(const std::string& name) { return name.starts_with("worker"); }
 
@@ -187,6 +188,10 @@ std::string LocalCluster::LogTail(const std::string& name) const {
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (size > kTailBytes) text.erase(0, text.find('\n') + 1);
   std::string tail = StrCat("\n  the end of its log, ", path, ":");
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(options_.log_dir, error);
+  if (!error && space.available < kLeastSpace)
+    tail = StrCat("\n  no space is left on the disk of ", options_.log_dir, ": give another --log_dir or TMPDIR", tail);
   if (Trim(text).empty()) return tail + " (empty)";
   for (const std::string_view line : Split(Trim(text), '\n')) tail += StrCat("\n  | ", line);
   return tail;

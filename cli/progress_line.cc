@@ -97,10 +97,11 @@ std::string ProgressLine(const pb::JobStatus& status, const std::string& waits, 
   if (status.pass_kind() == pb::TRAIN && status.rows_done() > 0)
     line += "  loss " + FormatFixed(status.train_loss(), 4);
   line += "  " + FormatCount(static_cast<uint64_t>(std::max(0.0, status.examples_per_second()))) + " ex/s";
-  if (status.pass_kind() == pb::TRAIN) line += "  " + StaleText(status);
-  line += "  waits: " + (waits.empty() ? "-" : waits);
+  // What is most asked for first: a terminal of 80 columns has no room for the rest.
   const double left = SecondsLeft(status);
   if (left >= 0 && left < 1e8) line += "  ETA " + FormatDuration(Milliseconds(static_cast<int64_t>(left * 1000)));
+  if (status.pass_kind() == pb::TRAIN) line += "  " + StaleText(status);
+  line += "  waits: " + (waits.empty() ? "-" : waits);
   return Fitted(line, width);
 }
 

@@ -40,7 +40,14 @@ Status Scorer::Score(const std::vector<std::string>& files, const ScoreSink& sin
     split->Clear();
   for (const std::string& file : files)
     spec.mutable_data()->add_train(std::filesystem::absolute(file).lexically_normal().string());
-  SHEAF_ASSIGN_OR_RETURN(const pb::DataPlan plan, PlanData(spec, ".", [](const std::string&, uint64_t) {}));
+  auto planned = PlanData(spec, ".", [](const std::string&, uint64_t) {});
+  if (!planned) {  // the field that is planned is ours; people know the option
+    constexpr std::string_view kField = "data.train: ";
+    std::string text = planned.error().message;
+    if (text.starts_with(kField)) text.replace(0, kField.size(), "--data: ");
+    return Fail(planned.error().code, text);
+  }
+  const pb::DataPlan plan = std::move(*planned);
   SHEAF_ASSIGN_OR_RETURN(const auto source, MakeDataSource(spec, "."));
   for (int index = 0; index < plan.file_size(); ++index) {
     const pb::PlanFile& file = plan.file(index);

@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   if (FLAGS_partitions < 1 || FLAGS_partitions > sheaf::kMaxPartitions) {
     return Usage("--partitions is " + std::to_string(FLAGS_partitions) + "; it must be 1..4096");
   }
+  if (FLAGS_port > 65535) return Usage("--port is " + std::to_string(FLAGS_port) + "; it must be 0..65535");
   if (FLAGS_report_every_ms < 1 || FLAGS_worker_dead_after_ms < 2 * FLAGS_report_every_ms ||
       FLAGS_server_dead_after_ms < 2 * FLAGS_report_every_ms) {
     return Usage("--worker_dead_after_ms and --server_dead_after_ms must be at least twice --report_every_ms");

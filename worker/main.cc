@@ -2,6 +2,9 @@
 #include <gflags/gflags.h>
 #include <glog/logging.h>
 
+#include <filesystem>
+#include <system_error>
+
 #include "common/base/build_info.h"
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/file_limit.h"
@@ -27,6 +30,13 @@ int main(int argc, char** argv) {
   if (!signals) {
     LOG(ERROR) << signals.error().message;
     return sheaf::kExitFailed;
+  }
+  std::error_code error;
+  if (!std::filesystem::is_directory(FLAGS_data, error)) {
+    LOG(ERROR) << "the data folder " << FLAGS_data
+               << (std::filesystem::exists(FLAGS_data, error) ? " is a file" : " does not exist")
+               << " (--data or SHEAF_DATA)";
+    return sheaf::kExitNotFound;
   }
   LOG(INFO) << sheaf::BuildText() << " scheduler=" << FLAGS_scheduler << " data=" << FLAGS_data;
   const sheaf::SystemClock clock;

@@ -119,6 +119,16 @@ Failure AddressFailure(const char* act, const std::string& address, int error) {
   }
 }
 
+// ZeroMQ takes a port modulo 65536: it would listen, or knock, somewhere else.
+Status CheckPort(const char* act, const std::string& address) {
+  const size_t colon = address.rfind(':');
+  if (!address.starts_with("tcp://") || colon == std::string::npos) return {};
+  const std::string port = address.substr(colon + 1);
+  if (port.empty() || port.find_first_not_of("0123456789") != std::string::npos) return {};  // ZeroMQ says what it is
+  if (port.size() <= 5 && std::stoul(port) <= 65535) return {};
+  return Fail(ErrorCode::kInvalidArgument, act, " ", address, ": there is no port ", port, ": ports end at 65535");
+}
+
 // ZeroMQ unlinks the file of an ipc address before it binds, and would take a living process's address away silently.
 bool SomebodyListensAt(const std::string& address) {
   constexpr std::string_view kScheme = "ipc://";
@@ -324,6 +334,7 @@ ZmqTransport::ZmqTransport(ZmqContext& context, PeerId self, ZmqTransportOptions
 ZmqTransport::~ZmqTransport() = default;
 
 Result<std::string> ZmqTransport::Bind(const std::string& address) {
+  SHEAF_RETURN_IF_ERROR(CheckPort("listening at", address));
   if (SomebodyListensAt(address)) return AddressFailure("listening at", address, EADDRINUSE);
   try {
     if (!impl_->router) {
@@ -340,6 +351,7 @@ Result<std::string> ZmqTransport::Bind(const std::string& address) {
 }
 
 Status ZmqTransport::Connect(PeerId peer, const std::string& address) {
+  SHEAF_RETURN_IF_ERROR(CheckPort("connecting to", address));
   if (const auto known = impl_->dealers.find(peer); known != impl_->dealers.end()) {
     if (known->second->address == address) return {};
     Disconnect(peer);

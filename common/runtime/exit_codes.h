@@ -9,7 +9,6 @@ inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;        // the job or command failed
 inline constexpr int kExitUsage = 2;         // wrong flags or arguments
 inline constexpr int kExitNotFound = 3;
-inline constexpr int kExitDegraded = 4;      // it works, but something is missing
 inline constexpr int kExitTimeout = 5;
 inline constexpr int kExitUnavailable = 6;   // nobody answers
 inline constexpr int kExitPermission = 7;

@@ -185,6 +185,10 @@ ParsedFlags ParseFlags(int argc, const char* const* argv, const ProgramUsage& us
   }
   if (status) status = Apply(EnvironmentSettings(known, command_line.settings), known);
   if (status) status = Apply(command_line.settings, known);
+  if (status && !usage.takes_arguments && !command_line.arguments.empty()) {
+    status =
+        Fail(ErrorCode::kInvalidArgument, "\"", command_line.arguments.front(), "\" is no flag: flags begin with --");
+  }
   if (!status) {
     err << usage.name << ": " << status.error().message << " (--help lists the flags)\n";
     return {.exit_code = kExitUsage, .arguments = {}};

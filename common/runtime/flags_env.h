@@ -15,6 +15,7 @@ struct ProgramUsage {
   std::string name;      // sheaf-server
   std::string usage;     // "[--scheduler=ADDRESS] [flags]": what follows the name in the usage line
   std::string summary;   // a sentence or more for --help
+  bool takes_arguments = false;  // words that are not flags; else each of them is a mistake
 };
 
 struct ParsedFlags {

@@ -77,6 +77,8 @@ class BadData(harness.SheafTest):
     def test_missing_folder(self):
         outcome = self.sheaf("run", self.job(JOB), "--data", self.folder / "nowhere")
         self.expect_failure(outcome, 3, "nowhere", "does not exist")
+        outcome = self.sheaf("run", self.job(JOB), "--data", self.write("rows.txt", GOOD_ROWS))
+        self.expect_failure(outcome, 3, "rows.txt is a file")
 
     @unittest.skipIf(os.geteuid() == 0, "root reads everything")
     def test_unreadable_file(self):
@@ -155,6 +157,21 @@ class BadSurroundings(harness.SheafTest):
             self.assertNotEqual(outcome.code, 0)
             self.assertIn(str(port), outcome.err)
 
+    def test_programs_refuse_what_they_cannot_mean(self):
+        rows = self.write("rows.txt", GOOD_ROWS)
+        nobody = "--scheduler=tcp://127.0.0.1:1"
+        for program, words, code, hint in (
+            ("scheduler", ["--port=99999"], 2, "--port is 99999"),
+            ("scheduler", ["here"], 2, '"here" is no flag'),
+            ("server", [nobody, "here"], 2, '"here" is no flag'),
+            ("worker", [nobody, "here"], 2, '"here" is no flag'),
+            ("worker", ["--scheduler=tcp://127.0.0.1:99999"], 78, "there is no port 99999"),
+            ("worker", [nobody, "--data=nowhere"], 3, "the data folder nowhere does not exist"),
+            ("worker", [nobody, f"--data={rows}"], 3, "rows.txt is a file"),
+        ):
+            outcome = self.sheaf(*words, program=BIN / f"sheaf-{program}", timeout=20)
+            self.expect_failure(outcome, code, hint)
+
     def test_output_that_cannot_be_written(self):
         for option in ("--model", "--report"):
             outcome = self.sheaf("run", ADULT, option, "/nowhere/at/all", timeout=20)
@@ -184,6 +201,21 @@ class BadSurroundings(harness.SheafTest):
         self.expect_failure(outcome, 1, small / "m", "No space left")
         self.assertEqual((small / "m").read_text(), "the old model")
         self.assertEqual(sorted(path.name for path in small.iterdir()), ["ballast", "m"])
+        # Nor is there room for logs: the processes cannot say so themselves.
+        with open(small / "ballast", "ab", buffering=0) as ballast, self.assertRaises(OSError):
+            while True:
+                ballast.write(bytes(1024))
+        outcome = self.sheaf("run", self.job(JOB), "--data", data, "--log_dir", small, *SMALL)
+        self.expect_failure(outcome, 6, "no space is left on the disk of", small)
+
+    def test_what_is_killed_while_it_writes_leaves_nothing(self):
+        rows = self.folder / "rows.tsv"
+        for end in (signal.SIGINT, signal.SIGKILL):
+            process = self.start("datagen", "ctr", "--rows", 10**9, "--out", rows)
+            harness.wait_until(lambda: "rows/s" in process.stderr.readline(), 20, "it is on its way")
+            process.send_signal(end)
+            self.assertNotEqual(self.finish(process, timeout=20).code, 0)
+            self.assertEqual([path.name for path in self.folder.iterdir()], [])
 
     def start_long_run(self, *arguments):
         process = self.start("run", ADULT, "--set", "train.epochs=1000", "--workers", 2, *arguments)

@@ -22,6 +22,9 @@ class Usage(harness.SheafTest):
             (("run", ADULT, "--worker", "2"), 'did you mean "--workers"?'),
             (("run", ADULT, "--workers", "0"), "must be from 1 to 256"),
             (("run",), "JOB.textproto is missing"),
+            (("run", ADULT, "--model", ""), "--model must not be empty: --model FILE"),
+            (("status", "--scheduler="), "--scheduler must not be empty"),
+            (("run", ADULT, "--model", "m", "--report", "./m"), "--report and --model are the same file m:"),
             (("status", "-o", "xml"), "one of: table, json"),
             (("cancel", "x"), "is no job number"),
             (("predict", "--model", "m"), "--data FILE is missing"),
@@ -89,6 +92,9 @@ class Cluster(harness.SheafTest):
         metrics = json.loads(self.run_ok("predict", "--model", model, "--data", data, "--metrics", "-o", "json").out)
         self.assertEqual(metrics["confusion"], outcome["test"]["confusion"])
         self.assertIn("rows/s", self.on("bench", "--seconds", "1").out)
+        self.expect_failure(self.sheaf("bench", "--job", 77, "--scheduler", self.address), 3, "job 77 has no table")
+        missing = self.sheaf("predict", "--model", model, "--data", self.folder / "none.txt")
+        self.expect_failure(missing, 3, f"--data: no file matches {self.folder / 'none.txt'}")
 
     def test_run_on_a_cluster_that_is_there(self):
         model = self.folder / "m"
@@ -102,6 +108,20 @@ class Cluster(harness.SheafTest):
         [status] = json.loads(self.on("jobs", job, "-o", "json").out)
         self.assertEqual(status["status"], "cancelled")
         self.assertIn("enough", status["detail"])
+        self.on("cancel", job)  # it is what was wanted
+
+    def test_cancel_says_that_a_job_was_over(self):
+        self.on("submit", ADULT, "--set", "train.epochs=1", "--follow")
+        outcome = self.sheaf("cancel", 1, "--scheduler", self.address)
+        self.expect_failure(outcome, 1, "job 1 (adult) has finished already")
+        self.assertEqual(outcome.out, "")
+
+    def test_progress_is_a_line_each_ten_seconds_without_a_terminal(self):
+        report = self.folder / "report.json"
+        err = self.on("submit", ADULT, "--set", "train.epochs=40", "--follow", "--report", report).err
+        seconds = json.loads(report.read_text())["wall_seconds"]
+        lines = [line for line in err.splitlines() if line.startswith("[train")]
+        self.assertIn(len(lines), range(1, 3 + int(seconds / 10)), err)
 
     def test_unknown_job_is_not_found(self):
         for command in (("cancel", "99"), ("status", "99"), ("export", "99", self.folder / "m")):

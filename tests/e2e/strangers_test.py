@@ -10,7 +10,7 @@ import harness
 import zmtp
 from harness import ADULT, BIN
 
-GET_CONFIG, CONFIG, REGISTER = 55, 56, 30
+GET_CONFIG, CONFIG, REGISTER, REFUSAL = 55, 56, 30, 16
 
 
 class Strangers(harness.SheafTest):
@@ -72,6 +72,31 @@ class Strangers(harness.SheafTest):
         listener.close()
         self.assertNotEqual(outcome.code, 0)
         self.assertIn("wire version 99", outcome.err, outcome)
+
+    def test_servers_and_workers_end_beside_a_scheduler_of_another_version(self):
+        text = b"your messages are of wire version 2, this process speaks version 99: run the same build everywhere"
+        refusal = b"\x08" + zmtp.varint(10) + b"\x12" + zmtp.varint(len(text)) + text
+        for program in ("server", "worker"):
+            listener = socket.create_server(("127.0.0.1", 0))
+            listener.settimeout(20)
+
+            def answer():
+                peer = zmtp.Peer.accept(listener)
+                peer.receive()
+                peer.send(zmtp.header(zmtp.WIRE_VERSION, 1, REFUSAL, refusal))  # in words that they can read
+                try:
+                    while True:
+                        peer.receive()
+                except (ConnectionError, TimeoutError):
+                    peer.close()
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+            outcome = self.sheaf(f"--scheduler={address}", program=BIN / f"sheaf-{program}", timeout=20)
+            thread.join()
+            listener.close()
+            self.expect_failure(outcome, 1, address, "speaks version 99: run the same build everywhere")
 
     def test_rubbish_harms_nobody(self):
         ports = self.start_cluster()

@@ -109,6 +109,8 @@ Result<std::vector<PathMatch>> ResolvePattern(const std::string& pattern, const 
     if (kind)
       matches.push_back({path.substr(path.starts_with(prefix) ? prefix.size() : 0), *kind == EntryKind::kFolder});
   }
+  if (matches.empty() && absolute)
+    return Fail(ErrorCode::kNotFound, "no file matches ", pattern, "; check the path: is it the same on this machine?");
   if (matches.empty()) {
     return Fail(ErrorCode::kNotFound, "no file matches ", pattern, " in ",
                 data_dir.empty() ? "the current folder" : data_dir,

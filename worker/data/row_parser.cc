@@ -35,7 +35,8 @@ Result<float> LabelRule::ParseSlowly(std::string_view text) const {
     return Fail(ErrorCode::kInvalidArgument, "label ", Quoted(text), " is not a number; ", advice);
   }
   if (!std::isfinite(static_cast<float>(*number))) {
-    return Fail(ErrorCode::kInvalidArgument, "label ", Quoted(text), " is not finite; remove the row");
+    return Fail(ErrorCode::kInvalidArgument, "label ", Quoted(text),
+                " is NaN, infinite or too large for a float; remove the row");
   }
   if (loss_ == pb::ModelSpec::LOGISTIC) {
     if (*number == 0 || *number == 1) return static_cast<float>(*number);

@@ -53,6 +53,13 @@ TEST(Args, TakesOptionsInEveryForm) {
   EXPECT_TRUE(args->Flag("follow"));
 }
 
+TEST(Args, RefusesAnEmptyValueOfAnyOption) {
+  for (const std::string option : {"servers", "set", "data", "log_dir", "output"}) {
+    EXPECT_THAT(ErrorOf({"job", "--" + option, ""}), HasSubstr("--" + option + " must not be empty")) << option;
+    EXPECT_THAT(ErrorOf({"job", "--" + option + "="}), HasSubstr("--" + option + " must not be empty")) << option;
+  }
+}
+
 TEST(Args, GreedyListTakesAllUpToTheNextOption) {
   const auto args = Args::Parse(Example(), {"job", "--data", "a", "b", "--servers", "1"});
   ASSERT_TRUE(args) << args.error().message;

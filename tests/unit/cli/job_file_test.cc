@@ -139,6 +139,11 @@ TEST_F(JobFileOnDisk, NamesTheJobAfterItsFile) {
   EXPECT_EQ(job->spec.name(), "my-job");
 }
 
+TEST_F(JobFileOnDisk, MayBeginWithAByteOrderMark) {
+  const auto job = LoadJobFile(Write(std::string("\xef\xbb\xbf") + kGood), {}, {});
+  EXPECT_TRUE(job) << job.error().message;
+}
+
 TEST_F(JobFileOnDisk, SaysWhichFileIsMissingOrNoJob) {
   const auto missing = LoadJobFile("/nowhere/x.textproto", {}, {});
   ASSERT_FALSE(missing);

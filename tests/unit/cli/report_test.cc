@@ -57,7 +57,11 @@ pb::JobStatus Finished() {
 
 TEST(ProgressLine, TellsWhereTraining) {
   EXPECT_EQ(ProgressLine(Running(), "", 0),
-            "[train adult] epoch 2/5  63 %  loss 0.2817  128 400 ex/s  stale 2 (max 8)  waits: -  ETA 00:00:12");
+            "[train adult] epoch 2/5  63 %  loss 0.2817  128 400 ex/s  ETA 00:00:12  stale 2 (max 8)  waits: -");
+}
+
+TEST(ProgressLine, TellsTheTimeThatIsLeftInEightyColumns) {
+  EXPECT_THAT(ProgressLine(Running(), "worker-1: lane 0 at clock 7", 79), HasSubstr("  ETA 00:00:12"));
 }
 
 TEST(ProgressLine, NamesWhoWaits) {

@@ -23,8 +23,10 @@ class FlagsEnv : public testing::Test {
     words.insert(words.begin(), "sheaf-unit");
     out_.str("");
     err_.str("");
-    return ParseFlags(static_cast<int>(words.size()), words.data(),
-                      {.name = "sheaf-unit", .usage = "[flags] FILE", .summary = "Tests flags."}, out_, err_);
+    return ParseFlags(
+        static_cast<int>(words.size()), words.data(),
+        {.name = "sheaf-unit", .usage = "[flags] FILE", .summary = "Tests flags.", .takes_arguments = true}, out_,
+        err_);
   }
   void SetEnv(const char* name, const char* value) {
     setenv(name, value, 1);
@@ -51,6 +53,13 @@ TEST_F(FlagsEnv, ReadsEveryWayToWriteAFlag) {
   Parse({"--nounit_verbose", "--unit_shard_count", "-3", "-"});
   EXPECT_FALSE(FLAGS_unit_verbose);
   EXPECT_EQ(FLAGS_unit_shard_count, -3);
+}
+
+TEST_F(FlagsEnv, RefusesAWordThatIsNoFlagWhereNoneIsTaken) {
+  const char* const words[] = {"sheaf-unit", "--unit_verbose", "true"};  // as in "--port 1 2": the value went elsewhere
+  const auto parsed = ParseFlags(3, words, {.name = "sheaf-unit", .usage = "[flags]", .summary = ""}, out_, err_);
+  EXPECT_EQ(parsed.exit_code, 2);
+  EXPECT_EQ(err_.str(), "sheaf-unit: \"true\" is no flag: flags begin with -- (--help lists the flags)\n");
 }
 
 TEST_F(FlagsEnv, TakesFlagsFromTheEnvironmentUnlessTheCommandLineHasThem) {

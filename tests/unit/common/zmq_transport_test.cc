@@ -96,6 +96,21 @@ TEST(ZmqTransport, RefusesAddressesItCannotListenAt) {
   }
 }
 
+TEST(ZmqTransport, RefusesPortsThatDoNotExist) {
+  ZmqContext context;
+  ZmqTransport transport(context, kServer);
+  for (const std::string address : {"tcp://127.0.0.1:65536", "tcp://127.0.0.1:99999", "tcp://[::1]:700000000000"}) {
+    const auto bound = transport.Bind(address);
+    ASSERT_FALSE(bound) << address;
+    const Status connected = transport.Connect(kClient, address);
+    ASSERT_FALSE(connected) << address;
+    for (const Error& error : {bound.error(), connected.error()}) {
+      EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
+      EXPECT_NE(error.message.find(address + ": there is no port"), std::string::npos) << error.message;
+    }
+  }
+}
+
 TEST(ZmqTransport, ListensAtSeveralAddresses) {
   ZmqContext context;
   ZmqTransport server(context, kServer);

@@ -182,7 +182,7 @@ TEST(LabelRule, AcceptsWhatTheLossTakes) {
   EXPECT_THAT(ErrorOf(logistic, "2 1:1"), HasSubstr("LOGISTIC"));
   EXPECT_THAT(ErrorOf(logistic, "0.5 1:1"), HasSubstr("LOGISTIC"));
   EXPECT_THAT(ErrorOf(logistic, "spam 1:1"), HasSubstr("write 0 or 1"));
-  EXPECT_THAT(ErrorOf(logistic, "nan"), HasSubstr("not finite"));
+  EXPECT_THAT(ErrorOf(logistic, "nan"), HasSubstr("is NaN, infinite or too large for a float"));
 
   auto softmax = ParserFor("loss: SOFTMAX classes: 3");
   EXPECT_EQ(ParseOne(softmax, "2 1:1").value().label, 2);
@@ -194,8 +194,8 @@ TEST(LabelRule, AcceptsWhatTheLossTakes) {
   auto squared = ParserFor("loss: SQUARED");
   EXPECT_EQ(ParseOne(squared, "-12.5 1:1").value().label, -12.5f);
   EXPECT_EQ(ParseOne(squared, "1 1:1").value().label, 1);
-  EXPECT_THAT(ErrorOf(squared, "inf 1:1"), HasSubstr("not finite"));
-  EXPECT_THAT(ErrorOf(squared, "1e40 1:1"), HasSubstr("not finite"));
+  EXPECT_THAT(ErrorOf(squared, "inf 1:1"), HasSubstr("is NaN, infinite or too large for a float"));
+  EXPECT_THAT(ErrorOf(squared, "1e40 1:1"), HasSubstr("is NaN, infinite or too large for a float"));
 }
 
 TEST(RowBuilder, GoesOnAfterAbandonedAndVeryLongRows) {
