@@ -160,7 +160,7 @@ Status RunCores(Suite& suite) {
     uint32_t dim;
     bool named;
   } shapes[] = {{1, 1, false},     {4, 1024, false},  {64, 1024, false},  {1000, 1, false},  {1000, 1, true},
-                {1000, 16, false}, {10'000, 1, false}, {10'000, 1, true}, {10'000, 16, false}};
+                {1000, 16, false}, {10'000, 1, false}, {10'000, 1, true}, {10'000, 16, false},  {100'000, 1, false}};
   for (const auto& [keys, dim, named] : shapes) {
     for (const Act act : {Act::kPush, Act::kPull}) SHEAF_RETURN_IF_ERROR(RunCase(suite, act, keys, dim, named));
   }
