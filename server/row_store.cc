@@ -193,8 +193,10 @@ class RowStore::Addressing {
     float* const row = slabs_[slot >> bits_].as<float>() + (slot & mask_) * stride_;
     const char* const line = reinterpret_cast<const char*>(row);
     __builtin_prefetch(line, 1);
-    for (size_t at = kCacheLine; at < bytes_; at += kCacheLine) __builtin_prefetch(line + at, 1);
-    if (bytes_ > 2 * sizeof(float)) __builtin_prefetch(line + bytes_ - 1, 1);  // rows need not begin on cache lines
+    if (bytes_ > 2 * sizeof(float)) [[unlikely]] {
+      for (size_t at = kCacheLine; at < bytes_; at += kCacheLine) __builtin_prefetch(line + at, 1);
+      __builtin_prefetch(line + bytes_ - 1, 1);  // rows need not begin on cache lines
+    }
     return row;
   }
 
