@@ -50,7 +50,8 @@ BANNED = [
     (r"(?<![\w.>])(std::)?(abort|exit|quick_exit|terminate)\s*\(|(?<![\w.>])_exit\s*\(",
      ("common/base/check.cc", "common/runtime/process.cc") + TESTS,
      "only main ends a process: return an Error, or SHEAF_CHECK"),
-    (r"(?<![\w.>])(std::)?([mc]|re)alloc\s*\(", ("bench/allocations.cc",),  # it is operator new
+    (r"(?<![\w.>])(std::)?([mc]|re)alloc\s*\(",
+     ("bench/allocations.cc", "tests/contract/shard_memory/counting.cc"),  # they are operator new
      "no malloc: use a container or a smart pointer"),
     (r"\bstd::w?regex\b", (), "no std::regex: its stack grows with its input"),
     (r"\bdelete\b(?!\s*;)(?<!= delete)", (), "no delete: owners are smart pointers"),
