@@ -24,12 +24,12 @@ Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbo
   return impl_->OnConfig(config, now, out);
 }
 
-void ShardCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& out) {
+void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   switch (message.header.body_case()) {
     case pb::Header::kPull:
-      return impl_->OnPull(from, std::move(message), out);
+      return impl_->OnPull(from, message, out);
     case pb::Header::kPush:
-      return impl_->OnPush(from, std::move(message), now, out);
+      return impl_->OnPush(from, message, now, out);
     case pb::Header::kScan:
       return impl_->OnScan(from, message, out);
     case pb::Header::kRegisterNode:
@@ -386,6 +386,20 @@ void ShardCore::Impl::SendRefusal(PeerId to, uint64_t request, pb::Refusal refus
   message.header.set_request(request);
   *message.header.mutable_refusal() = std::move(refusal);
   out.Send(to, std::move(message));
+}
+
+Message ShardCore::Impl::MakeAnswer(uint64_t request, pb::Header::BodyCase kind) const {
+  Message message;
+  message.header.set_request(request);
+  if (options.bodies != nullptr) options.bodies->Reuse(kind, message.header);
+  return message;
+}
+
+std::shared_ptr<std::byte> ShardCore::Impl::MakeFrame(size_t bytes) const {
+  auto words =
+      std::allocate_shared_for_overwrite<uint64_t[]>(PoolAllocator<uint64_t>(frames), (bytes + 7) / sizeof(uint64_t));
+  auto* const begin = reinterpret_cast<std::byte*>(words.get());
+  return {std::move(words), begin};
 }
 
 ShardCore::Impl::Table* ShardCore::Impl::FindTable(uint32_t id) {

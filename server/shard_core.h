@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/base/result.h"
+#include "common/net/body_pool.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
 #include "common/trace/trace_log.h"
@@ -34,6 +35,7 @@ struct ShardOptions {
   Duration staging_idle = std::chrono::seconds(10);  // slices whose sender went silent are dropped after it
   TraceLog* trace = nullptr;                         // outlives the shard; nullptr: nothing is traced
   uint32_t trace_track = 0;
+  BodyPool* bodies = nullptr;                        // of answers; outlives the shard; nullptr: new for each
   Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
 };
 
@@ -64,7 +66,8 @@ class ShardCore {
   // Takes a newer configuration; an older or equal one changes nothing. Parked pulls that the change decides are
   // answered. An error names what of the configuration cannot be used; the rest is in force.
   Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
-  void OnMessage(PeerId from, Message message, TimePoint now, Outbox& out);
+  // Keeps of the message only its frames, by reference: its header is the caller's to use again.
+  void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   // Drops what nobody came back for. Call about once a second.
   void OnTick(TimePoint now, Outbox& out);
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/block_pool.h"
 #include "server/budget.h"
 #include "server/key_list_cache.h"
 #include "server/partition_state.h"
@@ -66,6 +67,8 @@ struct ShardCore::Impl {
     std::vector<uint32_t> missing;                      // partitions that do not have it yet
   };
   using RequestKey = std::pair<PeerId, uint64_t>;
+  // Of answers that are on the wire no more. As many as a shard usually has on their way.
+  static constexpr size_t kSpareFrameBytes = size_t{16} << 20;
 
   Impl(PeerId self_peer, ShardOptions shard_options)
       : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
@@ -91,10 +94,14 @@ struct ShardCore::Impl {
   // The pass and lane of a training request.
   MaybeRefusal FindPass(const pb::Progress& progress, Pass*& pass);
   void SendRefusal(PeerId to, uint64_t request, pb::Refusal refusal, Outbox& out);
+  // An answer without a body, or with an empty one of that kind.
+  Message MakeAnswer(uint64_t request, pb::Header::BodyCase kind) const;
+  // A values frame to be written; its memory is used again when it has been sent.
+  std::shared_ptr<std::byte> MakeFrame(size_t bytes) const;
 
   // ---- pushes (shard_push.cc)
-  void OnPush(PeerId from, Message message, TimePoint now, Outbox& out);
-  MaybeRefusal TakePush(Push& push, Message& message, TimePoint now, Outbox& out);
+  void OnPush(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  MaybeRefusal TakePush(Push& push, const Message& message, TimePoint now, Outbox& out);
   MaybeRefusal CheckTrainingPush(const pb::PushRequest& request, Pass*& pass);
   // Which of the push's partitions do not have it yet.
   MaybeRefusal CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing);
@@ -127,8 +134,8 @@ struct ShardCore::Impl {
   std::string WaitingFor(const PassKey& pass, std::span<const uint32_t> partitions, uint64_t clock) const;
 
   // ---- pulls and scans (shard_pull.cc)
-  void OnPull(PeerId from, Message message, Outbox& out);
-  MaybeRefusal TakePull(Message& message, Pull& pull);
+  void OnPull(PeerId from, const Message& message, Outbox& out);
+  MaybeRefusal TakePull(const Message& message, Pull& pull);
   bool MayAnswer(const Pull& pull) const;
   void AnswerPull(const Pull& pull, Outbox& out);
   void NoteStaleness(const Pull& pull);
@@ -186,6 +193,7 @@ struct ShardCore::Impl {
   ShardStats counters;                                     // only its counters are kept up
 
   // Memory reused from request to request.
+  const std::shared_ptr<BlockPool> frames = std::make_shared<BlockPool>(kSpareFrameBytes);
   std::shared_ptr<RequestPart> spare_push_part;
   RequestPart spare_pull_part;
   std::vector<uint32_t> dims, spare_missing;

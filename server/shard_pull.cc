@@ -59,11 +59,9 @@ void FillAbsent(std::span<const RowSection> sections, std::span<float* const> ro
   }
 }
 
-std::shared_ptr<std::byte[]> Uninitialised(size_t bytes) { return std::shared_ptr<std::byte[]>(new std::byte[bytes]); }
-
 }  // namespace
 
-void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
+void ShardCore::Impl::OnPull(PeerId from, const Message& message, Outbox& out) {
   // A repeat takes the place of what was parked under its number.
   const auto before = parked_by_request.find({from, message.header.request()});
   std::optional<uint64_t> place;
@@ -91,7 +89,7 @@ void ShardCore::Impl::OnPull(PeerId from, Message message, Outbox& out) {
   spare_pull_part = std::move(pull.part);
 }
 
-MaybeRefusal ShardCore::Impl::TakePull(Message& message, Pull& pull) {
+MaybeRefusal ShardCore::Impl::TakePull(const Message& message, Pull& pull) {
   const pb::PullRequest& request = message.header.pull();
   RequestPart& part = pull.part;
   part.partitions.assign(request.partition().begin(), request.partition().end());
@@ -145,8 +143,7 @@ bool ShardCore::Impl::MayAnswer(const Pull& pull) const {
 }
 
 void ShardCore::Impl::AnswerPull(const Pull& pull, Outbox& out) {
-  Message message;
-  message.header.set_request(pull.request);
+  Message message = MakeAnswer(pull.request, pb::Header::kPullReply);
   pb::PullReply& reply = *message.header.mutable_pull_reply();
   reply.mutable_lsn()->Reserve(static_cast<int>(pull.part.partitions.size()));
   for (const uint32_t p : pull.part.partitions) reply.mutable_lsn()->AddAlreadyReserved(Owned(p).lsn.value);
@@ -236,7 +233,7 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
   for (const RequestBlock& block : part.blocks)
     bytes += EncodedSize(ReplyCodec(block.codec), block.key_count(), block.dim);
   if (bytes == 0) return {};
-  const std::shared_ptr<std::byte[]> frame = Uninitialised(bytes);
+  const std::shared_ptr<std::byte> frame = MakeFrame(bytes);
   std::byte* out = frame.get();
   rows.resize(kMaxLookupKeys);
   for (const RequestBlock& block : part.blocks) {
@@ -341,7 +338,7 @@ MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answ
   reply.set_lsn(partition.lsn.value);
   if (keys.empty()) return {};
   const size_t bytes = keys.size() * row_bytes;
-  const std::shared_ptr<std::byte[]> frame = Uninitialised(bytes);
+  const std::shared_ptr<std::byte> frame = MakeFrame(bytes);
   std::byte* to = frame.get();
   for (const float* row : found) {
     std::memcpy(to, row, row_bytes);

@@ -18,7 +18,7 @@ bool Contains(std::span<const uint32_t> ascending, uint32_t value) {
 
 }  // namespace
 
-void ShardCore::Impl::OnPush(PeerId from, Message message, TimePoint now, Outbox& out) {
+void ShardCore::Impl::OnPush(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   Push push;
   push.from = from;
   push.part = spare_push_part != nullptr ? std::move(spare_push_part) : std::make_shared<RequestPart>();
@@ -36,7 +36,7 @@ void ShardCore::Impl::OnPush(PeerId from, Message message, TimePoint now, Outbox
   spare_push_part = std::move(push.part);
 }
 
-MaybeRefusal ShardCore::Impl::TakePush(Push& push, Message& message, TimePoint now, Outbox& out) {
+MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimePoint now, Outbox& out) {
   const pb::PushRequest& request = message.header.push();
   push.request = message.header.request();
   push.pull_after = request.pull_after();
@@ -233,8 +233,7 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
     case Staging::Outcome::kStaged:
       break;
   }
-  Message message;
-  message.header.set_request(push.request);
+  Message message = MakeAnswer(push.request, pb::Header::kPushReply);
   pb::PushReply& reply = *message.header.mutable_push_reply();
   reply.mutable_lsn()->Reserve(static_cast<int>(push.part->partitions.size()));
   for (const uint32_t p : push.part->partitions) reply.mutable_lsn()->AddAlreadyReserved(Owned(p).lsn.value);
@@ -374,8 +373,7 @@ void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_
 }
 
 void ShardCore::Impl::AnswerPush(const Push& push, bool duplicate, Outbox& out) {
-  Message message;
-  message.header.set_request(push.request);
+  Message message = MakeAnswer(push.request, pb::Header::kPushReply);
   pb::PushReply& reply = *message.header.mutable_push_reply();
   // For a duplicate the LSN may be a later one than of the first time: who waits for it sees the push all the same.
   for (const uint32_t p : push.part->partitions) reply.add_lsn(Owned(p).lsn.value);

@@ -16,16 +16,21 @@ ZmqTransportOptions TransportOptions() {
 }
 
 // Track 0 is the server's own loop.
-ShardOptions WithTrack(ShardOptions options, uint32_t index) {
+ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies) {
   options.trace_track = 1 + index;
+  options.bodies = &bodies;
   return options;
 }
 
 }  // namespace
 
 ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options)
-    : index_(index), trace_(options.trace), peer_(EntropySeed()), transport_(context, peer_, TransportOptions()),
-      loop_(transport_, clock, {.tick_every = kTickEvery}), core_(peer_, WithTrack(std::move(options), index)) {}
+    : index_(index),
+      trace_(options.trace),
+      peer_(EntropySeed()),
+      transport_(context, peer_, TransportOptions()),
+      loop_(transport_, clock, {.tick_every = kTickEvery}),
+      core_(peer_, OptionsOf(std::move(options), index, transport_.bodies())) {}
 
 void ShardThread::Start() {
   thread_ = Thread("shard-" + std::to_string(index_), [this] {
@@ -47,18 +52,25 @@ std::optional<ShardStats> ShardThread::TakeStats() {
 }
 
 void ShardThread::OnMessage(PeerId from, Message message) {
-  if (trace_ != nullptr && trace_->on()) return Traced(from, std::move(message));
-  core_.OnMessage(from, std::move(message), loop_.Now(), out_);
+  if (trace_ != nullptr && trace_->on()) {
+    Traced(from, message);
+  } else {
+    Serve(from, message);
+  }
+  transport_.bodies().Recycle(message.header);
+}
+
+void ShardThread::Serve(PeerId from, const Message& message) {
+  core_.OnMessage(from, message, loop_.Now(), out_);
   Flush();
 }
 
-void ShardThread::Traced(PeerId from, Message message) {
+void ShardThread::Traced(PeerId from, const Message& message) {
   const TimePoint begin = trace_->Begin();
+  Serve(from, message);
   const bool pull = message.header.has_pull(), push = message.header.has_push();
-  const pb::Progress progress = pull ? message.header.pull().progress() : message.header.push().progress();
-  core_.OnMessage(from, std::move(message), loop_.Now(), out_);
-  Flush();
   if (pull || push) {
+    const pb::Progress& progress = pull ? message.header.pull().progress() : message.header.push().progress();
     trace_->End(pull ? pb::SERVE_PULL : pb::SERVE_PUSH, 1 + index_, begin, progress.lane(), progress.clock());
   }
 }

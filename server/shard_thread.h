@@ -43,8 +43,9 @@ class ShardThread final : private EventLoop::Handler {
   void TakeConfigs();
   void PublishStats();
   void Flush();
-  // Turns the shard's message into a span, from here to the end of its handling.
-  void Traced(PeerId from, Message message);
+  void Serve(PeerId from, const Message& message);
+  // Serves the message and turns that into a span.
+  void Traced(PeerId from, const Message& message);
 
   const uint32_t index_;
   TraceLog* const trace_;

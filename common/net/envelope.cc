@@ -10,14 +10,24 @@ namespace sheaf {
 namespace {
 
 constexpr uint32_t kWireVersionTag = 1 << 3;  // field 1, varint
+constexpr uint32_t kRequestTag = 2 << 3;      // field 2, varint
+constexpr uint32_t kMessageWireType = 2;
 
-// The wire version of a header, read before anything else is trusted: it is written first, being field 1.
-std::optional<uint32_t> PeekWireVersion(std::span<const std::byte> header) {
+struct HeaderStart {
+  uint32_t wire_version = 0;
+  pb::Header::BodyCase body = pb::Header::BODY_NOT_SET;  // the first that it has; not set if that is not seen at once
+};
+
+// How a header begins, read before anything else is trusted: the wire version is written first, being field 1.
+std::optional<HeaderStart> PeekHeader(std::span<const std::byte> header) {
   google::protobuf::io::CodedInputStream input(reinterpret_cast<const uint8_t*>(header.data()),
                                                static_cast<int>(header.size()));
-  uint32_t version = 0;
-  if (input.ReadTag() != kWireVersionTag || !input.ReadVarint32(&version)) return std::nullopt;
-  return version;
+  HeaderStart start;
+  if (input.ReadTag() != kWireVersionTag || !input.ReadVarint32(&start.wire_version)) return std::nullopt;
+  uint32_t tag = input.ReadTag();
+  if (uint64_t request = 0; tag == kRequestTag && input.ReadVarint64(&request)) tag = input.ReadTag();
+  if ((tag & 7) == kMessageWireType) start.body = static_cast<pb::Header::BodyCase>(tag >> 3);
+  return start;
 }
 
 Status CheckPayload(const Buffer& keys, const Buffer& values, ErrorCode code) {
@@ -47,9 +57,11 @@ Status MoveHeaderOut(Message& message, size_t size) {
   return {};
 }
 
+// `header` is empty, but for an empty body of the kind that its bytes have: it is read into that one.
 // A header may name its version twice; the last one is what others would read.
 bool ParseHeader(std::span<const std::byte> bytes, pb::Header& header) {
-  return header.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) && header.wire_version() == kWireVersion;
+  const google::protobuf::StringPiece text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return header.ParseFrom<pb::Header::kMerge>(text) && header.wire_version() == kWireVersion;
 }
 
 }  // namespace
@@ -90,20 +102,21 @@ Result<std::vector<Buffer>> EncodeMessage(Message message) {
   return frames;
 }
 
-Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Buffer values) {
+Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Buffer values, BodyPool& bodies) {
   if (header.size() > kMaxHeaderBytes) {
     return Fail(ErrorCode::kDataLoss, "header frame of ", FormatBytes(header.size()), ", the limit is ",
                 FormatBytes(kMaxHeaderBytes));
   }
-  const std::optional<uint32_t> version = PeekWireVersion(header);
-  if (!version)
+  const std::optional<HeaderStart> start = PeekHeader(header);
+  if (!start)
     return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes does not begin with a wire version");
-  if (*version != kWireVersion) {
-    return Fail(ErrorCode::kVersionMismatch, "the message is of wire version ", *version, ", this process (",
+  if (start->wire_version != kWireVersion) {
+    return Fail(ErrorCode::kVersionMismatch, "the message is of wire version ", start->wire_version, ", this process (",
                 BuildText(), ") speaks version ", kWireVersion, ": run the same build everywhere");
   }
   SHEAF_RETURN_IF_ERROR(CheckPayload(keys, values, ErrorCode::kDataLoss));
   Message message{.header = {}, .keys = std::move(keys), .values = std::move(values)};
+  bodies.Reuse(start->body, message.header);
   // What this can allocate is bounded by the frame's size, and its depth by protobuf's recursion limit of 100.
   if (!ParseHeader(header, message.header)) {
     return Fail(ErrorCode::kDataLoss, "header frame of ", header.size(), " bytes is not a header");
@@ -119,28 +132,33 @@ Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Bu
   return message;
 }
 
-Result<Message> DecodeMessage(std::span<const Buffer> frames) {
+Result<Message> DecodeMessage(std::span<const Buffer> frames, BodyPool& bodies) {
   if (frames.empty() || frames.size() > kMaxFrames) {
     return Fail(ErrorCode::kDataLoss, "message of ", frames.size(), " frames, expected 1 to ", kMaxFrames);
   }
   return DecodeMessage(frames[0].bytes(), frames.size() > 1 ? frames[1] : Buffer(),
-                       frames.size() > 2 ? frames[2] : Buffer());
+                       frames.size() > 2 ? frames[2] : Buffer(), bodies);
+}
+
+Result<Message> DecodeMessage(std::span<const Buffer> frames) {
+  BodyPool no_bodies;
+  return DecodeMessage(frames, no_bodies);
 }
 
 std::optional<Message> MakeVersionRefusal(std::span<const std::byte> header) {
   if (header.size() > kMaxHeaderBytes) return std::nullopt;
-  const std::optional<uint32_t> version = PeekWireVersion(header);
-  if (!version) return std::nullopt;
+  const std::optional<HeaderStart> start = PeekHeader(header);
+  if (!start) return std::nullopt;
   pb::Header refused;  // as far as this build can read it
   const bool readable = refused.ParsePartialFromArray(header.data(), static_cast<int>(header.size()));
   if (refused.has_refusal()) return std::nullopt;
 
   Message answer;
-  answer.header.set_wire_version(*version);
+  answer.header.set_wire_version(start->wire_version);
   if (readable) answer.header.set_request(refused.request());
   pb::Refusal& refusal = *answer.header.mutable_refusal();
   refusal.set_reason(pb::Refusal::VERSION_MISMATCH);
-  refusal.set_text(StrCat("your messages are of wire version ", *version, ", this process (", BuildText(),
+  refusal.set_text(StrCat("your messages are of wire version ", start->wire_version, ", this process (", BuildText(),
                           ") speaks version ", kWireVersion, ": run the same build everywhere"));
   return answer;
 }

@@ -16,6 +16,7 @@
 
 #include "common/base/build_info.h"
 #include "common/base/result.h"
+#include "common/net/body_pool.h"
 #include "common/net/message.h"
 
 namespace sheaf {
@@ -36,8 +37,10 @@ void WriteHeader(const pb::Header& header, std::span<std::byte> frame);
 
 Result<std::vector<Buffer>> EncodeMessage(Message message);
 Result<Message> DecodeMessage(std::span<const Buffer> frames);
+// The header's body is one of `bodies` where there is one of its kind: Recycle it when the message is done with.
+Result<Message> DecodeMessage(std::span<const Buffer> frames, BodyPool& bodies);
 // The same, for a header that is not in a Buffer: it need not outlive the call.
-Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Buffer values);
+Result<Message> DecodeMessage(std::span<const std::byte> header, Buffer keys, Buffer values, BodyPool& bodies);
 
 // The answer to a message refused with kVersionMismatch: a Refusal in the *sender's* wire version, so that it can read
 // why. Nothing if the header names no version or was a Refusal itself (no answer to an answer).

@@ -13,19 +13,21 @@
 #include <vector>
 #include <zmq.hpp>
 
+#include "common/base/block_pool.h"
 #include "common/base/strings.h"
 #include "common/net/envelope.h"
 
 namespace sheaf {
 namespace {
 
-// Sending without a copy costs an allocation and a visit to another core's cache; below this, copying costs less.
+// Sending without a copy costs a visit to another core's cache; below this, copying costs less.
 constexpr size_t kZeroCopyBytes = 16 << 10;
 // A small frame is a piece of ZeroMQ's receive buffer: to keep it would keep all 8 KiB of that.
 constexpr size_t kCopyReceivedBytes = 512;
 constexpr size_t kFrameAlignment = 8;
 constexpr size_t kRoutingIdBytes = 1 + sizeof(uint64_t);
-constexpr int kMaxSockets = 16 << 10;  // of the process: one for each peer connected to; costs nothing unused
+constexpr size_t kSpareBlockBytes = 1 << 20;  // frames' owners, and copies of small frames
+constexpr int kMaxSockets = 16 << 10;         // of the process: one for each peer connected to; costs nothing unused
 
 using RoutingId = std::array<uint8_t, kRoutingIdBytes>;
 
@@ -48,26 +50,38 @@ int ToMilliseconds(Duration duration) {
   return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
 
-void ReleaseBuffer(void* /*data*/, void* buffer) { delete static_cast<Buffer*>(buffer); }
+// What is being sent, until ZeroMQ's thread lets go of it.
+struct Lent {
+  Buffer buffer;
+  std::shared_ptr<BlockPool> pool;  // of this
+};
 
-zmq::message_t FrameOf(Buffer buffer) {
-  if (buffer.size() < kZeroCopyBytes) return zmq::message_t(buffer.data(), buffer.size());
-  auto* const kept = new Buffer(std::move(buffer));
-  // ZeroMQ only reads from it; its interface merely lacks the const.
-  return zmq::message_t(const_cast<std::byte*>(kept->data()), kept->size(), ReleaseBuffer, kept);
+void Release(void* /*data*/, void* lent) {
+  auto* const done = static_cast<Lent*>(lent);
+  const std::shared_ptr<BlockPool> pool = std::move(done->pool);
+  std::destroy_at(done);
+  pool->GiveBack(done, sizeof(Lent));
 }
 
-Buffer BufferOf(zmq::message_t& frame) {
+zmq::message_t FrameOf(Buffer buffer, const std::shared_ptr<BlockPool>& blocks) {
+  if (buffer.size() < kZeroCopyBytes) return zmq::message_t(buffer.data(), buffer.size());
+  auto* const memory = static_cast<Lent*>(blocks->Take(sizeof(Lent)));
+  Lent* const lent = std::construct_at(memory, Lent{std::move(buffer), blocks});
+  // ZeroMQ only reads from it; its interface merely lacks the const.
+  return zmq::message_t(const_cast<std::byte*>(lent->buffer.data()), lent->buffer.size(), Release, lent);
+}
+
+Buffer BufferOf(zmq::message_t& frame, const std::shared_ptr<BlockPool>& blocks) {
   const size_t size = frame.size();
   if (size == 0) return {};
   const bool aligned = reinterpret_cast<uintptr_t>(frame.data()) % kFrameAlignment == 0;
   if (size <= kCopyReceivedBytes || !aligned) {
-    auto copy = std::make_shared_for_overwrite<uint64_t[]>((size + 7) / 8);
+    auto copy = std::allocate_shared_for_overwrite<uint64_t[]>(PoolAllocator<uint64_t>(blocks), (size + 7) / 8);
     std::memcpy(copy.get(), frame.data(), size);
     const auto* begin = reinterpret_cast<const std::byte*>(copy.get());
     return Buffer(std::move(copy), {begin, size});
   }
-  auto owner = std::make_shared<zmq::message_t>(std::move(frame));
+  auto owner = std::allocate_shared<zmq::message_t>(PoolAllocator<zmq::message_t>(blocks), std::move(frame));
   const auto* begin = static_cast<const std::byte*>(owner->data());
   return Buffer(std::move(owner), {begin, size});
 }
@@ -165,7 +179,7 @@ struct ZmqTransport::Impl {
   struct Socket {
     zmq::socket_t socket;
     bool is_router = false;
-    PeerId peer;          // DEALER: whom it is connected to
+    PeerId peer;  // DEALER: whom it is connected to
     std::string address;
     bool may_have_messages = true;
   };
@@ -183,12 +197,14 @@ struct ZmqTransport::Impl {
   zmq::context_t& context;
   const PeerId self;
   const ZmqTransportOptions options;
-  std::unique_ptr<Socket> router;                              // made by Bind
+  std::unique_ptr<Socket> router;  // made by Bind
   std::unordered_map<PeerId, std::unique_ptr<Socket>> dealers;
-  std::vector<Socket*> sockets;                                // the router and the dealers, in order of making
-  std::vector<pollfd> polled;                                  // one for each of sockets, then the caller's
-  size_t next_socket = 0;                                      // whose turn it is in Receive
-  std::array<zmq::message_t, 1 + kMaxFrames> frames;           // of the message being received
+  std::vector<Socket*> sockets;                       // the router and the dealers, in order of making
+  std::vector<pollfd> polled;                         // one for each of sockets, then the caller's
+  size_t next_socket = 0;                             // whose turn it is in Receive
+  std::array<zmq::message_t, 1 + kMaxFrames> frames;  // of the message being received
+  const std::shared_ptr<BlockPool> blocks = std::make_shared<BlockPool>(kSpareBlockBytes);
+  BodyPool bodies;
   TransportCounters counters;
   SystemClock clock;
   TimePoint last_report{};
@@ -265,11 +281,11 @@ Status ZmqTransport::Impl::SendFrames(Socket& socket, PeerId to, Message& messag
   if (error == EHOSTUNREACH) return Fail(ErrorCode::kNotFound, "peer ", to, " is not connected");
   if (error != 0) return Fail(ErrorCode::kUnavailable, "sending to peer ", to, ": ", zmq_strerror(error));
   if (frame_count > 1) {
-    zmq::message_t keys = FrameOf(std::move(message.keys));
+    zmq::message_t keys = FrameOf(std::move(message.keys), blocks);
     TrySend(socket.socket, keys, frame_count > 2);
   }
   if (frame_count > 2) {
-    zmq::message_t values = FrameOf(std::move(message.values));
+    zmq::message_t values = FrameOf(std::move(message.values), blocks);
     TrySend(socket.socket, values, false);
   }
   ++counters.messages_sent;
@@ -310,8 +326,9 @@ std::optional<ZmqTransport::Received> ZmqTransport::Impl::ReceiveFrom(Socket& so
     const std::span<const std::byte> header = BytesOf(frames[first]);
     size_t bytes = 0;
     for (size_t i = first; i < frame_count; ++i) bytes += frames[i].size();
-    Result<Message> message = DecodeMessage(header, frame_count > first + 1 ? BufferOf(frames[first + 1]) : Buffer(),
-                                            frame_count > first + 2 ? BufferOf(frames[first + 2]) : Buffer());
+    Result<Message> message =
+        DecodeMessage(header, frame_count > first + 1 ? BufferOf(frames[first + 1], blocks) : Buffer(),
+                      frame_count > first + 2 ? BufferOf(frames[first + 2], blocks) : Buffer(), bodies);
     if (!message) {
       ++counters.malformed;
       Problem(StrCat("message of peer ", *from, " dropped: ", message.error().message));
@@ -385,7 +402,9 @@ Status ZmqTransport::Send(PeerId to, Message message) {
   if (socket == nullptr) return Fail(ErrorCode::kNotFound, "peer ", to, " is not connected");
   const Result<size_t> header_bytes = SealHeader(message);
   if (!header_bytes) return Wrap(header_bytes.error(), "message to peer ", to);
-  return impl_->SendFrames(*socket, to, message, *header_bytes);
+  const Status sent = impl_->SendFrames(*socket, to, message, *header_bytes);
+  impl_->bodies.Recycle(message.header);
+  return sent;
 }
 
 std::optional<ZmqTransport::Received> ZmqTransport::Receive() {
@@ -425,6 +444,7 @@ void ZmqTransport::Poll(Duration timeout, std::span<pollfd> fds) {
   }
 }
 
+BodyPool& ZmqTransport::bodies() { return impl_->bodies; }
 PeerId ZmqTransport::self() const { return impl_->self; }
 const TransportCounters& ZmqTransport::counters() const { return impl_->counters; }
 

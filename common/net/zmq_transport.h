@@ -3,7 +3,8 @@
 // A peer's routing id is 0x01 and its PeerId (8 bytes, big-endian), so that a message's sender is known without asking.
 // A message on a DEALER is from the peer that was named in Connect. Send prefers the DEALER, else the ROUTER.
 // Thread-safety: none; use it on one event loop. Frames from 16 KiB are sent without a copy: ZeroMQ's thread lets go
-// of their owner. Received frames are 8-byte aligned.
+// of their owner. Received frames are 8-byte aligned. What is made for each message is made of pools of the transport;
+// received frames may outlive it.
 // Errors: malformed messages are dropped, counted and reported at most once a second.
 #pragma once
 
@@ -17,6 +18,7 @@
 #include <string>
 
 #include "common/base/result.h"
+#include "common/net/body_pool.h"
 #include "common/net/transport.h"
 #include "common/runtime/clock.h"
 
@@ -82,6 +84,10 @@ class ZmqTransport final : public Transport {
   // Waits until a message may have arrived, one of `fds` is ready (its revents say so), or `timeout` is over. Does not
   // wait at all while Receive() has not yet answered "nothing".
   void Poll(Duration timeout, std::span<pollfd> fds);
+
+  // Bodies of received data path messages come from here. Sent ones go here; who is done with a received one may
+  // recycle it, and take those of its answers from here.
+  BodyPool& bodies();
 
   PeerId self() const;
   const TransportCounters& counters() const;

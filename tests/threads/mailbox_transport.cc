@@ -65,6 +65,7 @@ struct ZmqTransport::Impl {
   const ZmqTransportOptions options;
   const std::shared_ptr<Inbox> inbox;
   std::map<PeerId, std::string> connected;
+  BodyPool bodies;
   uint64_t sends = 0;
   TransportCounters counters;
 };
@@ -117,7 +118,7 @@ Status ZmqTransport::Send(PeerId to, Message message) {
 
 std::optional<ZmqTransport::Received> ZmqTransport::Receive() {
   while (std::optional<Letter> letter = impl_->inbox->TryTake()) {
-    Result<Message> message = DecodeMessage(letter->frames);
+    Result<Message> message = DecodeMessage(letter->frames, impl_->bodies);
     if (!message) {
       ++impl_->counters.malformed;
       if (impl_->options.on_problem) impl_->options.on_problem(message.error().message);
@@ -139,6 +140,7 @@ void ZmqTransport::Poll(Duration timeout, std::span<pollfd> fds) {
   for (size_t i = 0; i < fds.size(); ++i) fds[i].revents = ready > 0 ? polled[1 + i].revents : 0;
 }
 
+BodyPool& ZmqTransport::bodies() { return impl_->bodies; }
 PeerId ZmqTransport::self() const { return impl_->self; }
 const TransportCounters& ZmqTransport::counters() const { return impl_->counters; }
 

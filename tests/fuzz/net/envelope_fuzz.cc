@@ -9,8 +9,27 @@
 namespace sheaf {
 namespace {
 
+// Bodies that were used before must make no difference.
+void DecodeIntoUsedBodies(const std::vector<Buffer>& frames, const Result<Message>& expected) {
+  BodyPool bodies;
+  for (int kind = 0; kind < 4; ++kind) {
+    pb::Header used;
+    if (kind == 0) used.mutable_pull()->add_block()->mutable_keys()->set_inlined(true);
+    if (kind == 1) used.mutable_pull_reply()->set_front(1);
+    if (kind == 2) used.mutable_push()->add_block()->add_key_count(1);
+    if (kind == 3) used.mutable_push_reply()->add_lsn(1);
+    bodies.Recycle(used);
+  }
+  const Result<Message> message = DecodeMessage(frames, bodies);
+  SHEAF_CHECK(message.has_value() == expected.has_value(), "used bodies decide whether it is decoded");
+  if (!message) return;
+  SHEAF_CHECK(message->header.body_case() == expected->header.body_case(), "another body");
+  SHEAF_CHECK(message->header.SerializeAsString() == expected->header.SerializeAsString(), "another header");
+}
+
 void DecodeAndEncodeAgain(const std::vector<Buffer>& frames) {
   const Result<Message> message = DecodeMessage(frames);
+  DecodeIntoUsedBodies(frames, message);
   if (!message) {
     (void)MakeVersionRefusal(frames[0].bytes());
     return;

@@ -164,6 +164,55 @@ TEST(Envelope, AnswersNoRefusalWithARefusal) {
   EXPECT_FALSE(MakeVersionRefusal({}));
 }
 
+// Bodies that were used before, one of each kind.
+void Fill(BodyPool& bodies) {
+  pb::Header used[4];
+  used[0].mutable_pull()->add_min_lsn(1);
+  used[0].mutable_pull()->add_block()->mutable_keys()->set_inlined(true);
+  used[1].mutable_pull_reply()->set_front(2);
+  used[2].mutable_push()->mutable_progress()->set_clock(3);
+  used[2].mutable_push()->add_block()->add_key_count(4);
+  used[3].mutable_push_reply()->add_lsn(5);
+  for (pb::Header& header : used) bodies.Recycle(header);
+}
+
+TEST(Envelope, ReadsIntoAUsedBodyWhatItReadsIntoANewOne) {
+  const std::string start = {0x08, static_cast<char>(kWireVersion)};
+  const std::string request = {0x10, 9};
+  const std::string push = {0x62, 2, 0x20, 7};  // seq 7
+  const std::string empty_pull = {0x52, 0};
+  const std::string push_that_is_a_number = {0x60, 1};
+  const std::string cut_push = {0x62, 4, 0x20, 7};
+  const std::string refusal = {static_cast<char>(0x82), 1, 0};
+  const std::string headers[] = {start,
+                                 start + request,
+                                 start + push,
+                                 start + request + push,
+                                 start + request + empty_pull,
+                                 start + request + push + push,
+                                 start + request + push + empty_pull,
+                                 start + request + empty_pull + push,
+                                 start + push + request,
+                                 start + request + push_that_is_a_number,
+                                 start + request + push_that_is_a_number + empty_pull,
+                                 start + request + cut_push,
+                                 start + request + refusal,
+                                 start + request + push + refusal,
+                                 start + request + push + start};
+  for (const std::string& header : headers) {
+    SCOPED_TRACE(::testing::PrintToString(header));
+    const auto bytes = std::as_bytes(std::span(header));
+    BodyPool none, used;
+    Fill(used);
+    const auto expected = DecodeMessage(bytes, {}, {}, none);
+    const auto got = DecodeMessage(bytes, {}, {}, used);
+    ASSERT_EQ(got.has_value(), expected.has_value());
+    if (!got) continue;
+    EXPECT_EQ(got->header.body_case(), expected->header.body_case());
+    EXPECT_EQ(got->header.SerializeAsString(), expected->header.SerializeAsString());
+  }
+}
+
 TEST(Envelope, SurvivesDeeplyNestedUnknownGroups) {
   std::string text = {0x08, static_cast<char>(kWireVersion)};
   for (int i = 0; i < 20'000; ++i) text += '\x7b';  // start group of field 15, unknown
