@@ -33,7 +33,7 @@ constexpr Duration kRestagePause = Milliseconds(50);
 
 }  // namespace
 
-void PsClient::Impl::Answer(PeerId from, Message message, TimePoint now, Outbox& out) {
+void PsClient::Impl::Answer(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   RouteAnew(now, out);
   const bool refused = message.header.has_refusal();
   const auto peer = peers.find(from);

@@ -200,7 +200,7 @@ Status BlockingClient::Turn(Duration at_most) {
   const TimePoint now = clock_.Now();
   while (auto received = transport_.Receive()) {
     if (received->from != kSchedulerPeer) {
-      client_.OnMessage(received->from, std::move(received->message), now, out_);
+      client_.OnMessage(received->from, received->message, now, out_);
     } else if (received->message.header.has_config()) {
       SHEAF_RETURN_IF_ERROR(TakeConfig(received->message.header.config()));
       answers_.push_back(std::move(received->message));

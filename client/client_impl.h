@@ -83,7 +83,7 @@ struct PsClient::Impl {
   std::string WaitingFor(TimePoint now, Duration at_least) const;
 
   // ---- answers.cc: what came back
-  void Answer(PeerId from, Message message, TimePoint now, Outbox& out);
+  void Answer(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void AnswerRefusal(Request& request, const pb::Refusal& refusal, TimePoint now, Outbox& out);
   void AnswerPull(Request& request, const Message& message);
   void AnswerPush(Request& request, const Message& message, TimePoint now);

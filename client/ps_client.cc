@@ -66,8 +66,8 @@ void PsClient::Cancel(OperationId operation) {
   if (at != impl_->operations.end()) impl_->Drop(*at->second);
 }
 
-void PsClient::OnMessage(PeerId from, Message message, TimePoint now, Outbox& out) {
-  impl_->Answer(from, std::move(message), now, out);
+void PsClient::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  impl_->Answer(from, message, now, out);
 }
 void PsClient::OnTick(TimePoint now, Outbox& out) { impl_->Tick(now, out); }
 

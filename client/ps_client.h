@@ -24,6 +24,7 @@
 
 #include "common/base/floats.h"
 #include "common/base/result.h"
+#include "common/net/body_pool.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
 
@@ -36,6 +37,7 @@ struct ClientOptions {
   size_t max_payload_bytes = 4 << 20;                    // of one message
   size_t credit_bytes = 32 << 20;                        // unanswered bytes a shard; more waits in the client
   size_t min_keys_to_remember = 64;                      // shorter key lists are always sent inline
+  BodyPool* bodies = nullptr;                            // of requests; outlives the client; nullptr: new for each
 };
 
 using OperationId = uint64_t;
@@ -109,7 +111,8 @@ class PsClient {
   // Gives an operation up; its completion will not come. (A push may or may not have been applied.)
   void Cancel(OperationId operation);
 
-  void OnMessage(PeerId from, Message message, TimePoint now, Outbox& out);
+  // Keeps of the message only its frames, by reference: its header is the caller's to use again.
+  void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   // Retries and deadlines; call at least every 50 ms.
   void OnTick(TimePoint now, Outbox& out);
 

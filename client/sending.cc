@@ -87,8 +87,12 @@ Message PsClient::Impl::BuildMessage(Request& request) {
     body.mutable_epoch()->Add(partitions.epochs.begin(), partitions.epochs.end());
     FillBlocks(request, *body.mutable_block(), message);
   };
+  const auto reuse = [&](pb::Header::BodyCase kind) {
+    if (options.bodies != nullptr) options.bodies->Reuse(kind, message.header);
+  };
   switch (request.kind) {
     case RequestKind::kPull: {
+      reuse(pb::Header::kPull);
       pb::PullRequest& pull = *message.header.mutable_pull();
       fill_common(pull, operation.pull.progress);
       const bool any_seen = std::ranges::any_of(partitions.ids, [&](uint32_t p) { return seen_lsn[p] > 0; });
@@ -99,6 +103,7 @@ Message PsClient::Impl::BuildMessage(Request& request) {
       break;
     }
     case RequestKind::kPush: {
+      reuse(pb::Header::kPush);
       pb::PushRequest& push = *message.header.mutable_push();
       fill_common(push, operation.push.progress);
       const PushGroup& group = operation.groups.at(request.group);

@@ -1,8 +1,8 @@
 // Key lists that clients sent once and then name by signature (XXH3-128 of their bytes).
 //
 // Bounded in bytes; the list used longest ago is forgotten first, and its client sends it again. A list that somebody
-// still holds lives on in its Buffer. All lists in it are strictly ascending. With a list goes where the rows of its keys
-// are, so that they are looked up once, however often the list is named. Thread-safety: none.
+// still holds lives on in its Buffer. All lists in it are strictly ascending. With a list goes where the rows of its
+// keys are, so that they are looked up once, however often the list is named. Thread-safety: none.
 #pragma once
 
 #include <algorithm>

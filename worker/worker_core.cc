@@ -83,9 +83,9 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   out.Send(kSchedulerPeer, std::move(message));
 }
 
-void WorkerCore::OnMessage(PeerId from, Message message, TimePoint now, Outbox& out) {
+void WorkerCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   if (from != kSchedulerPeer) {
-    client_.OnMessage(from, std::move(message), now, out);
+    client_.OnMessage(from, message, now, out);
     Pump(now, out);
     return;
   }

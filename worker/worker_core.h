@@ -48,7 +48,8 @@ class WorkerCore {
  public:
   WorkerCore(WorkerOptions options, RangeLoader& loader, TrainStepFactory make_step);
 
-  void OnMessage(PeerId from, Message message, TimePoint now, Outbox& out);
+  // As PsClient: the message's header is the caller's to use again.
+  void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnTick(TimePoint now, Outbox& out);
 
   void OnRangeReady(uint64_t lease, LoadedBatches batches, uint64_t bad_rows, TimePoint now, Outbox& out);

@@ -8,10 +8,11 @@
 namespace sheaf {
 namespace {
 
-WorkerOptions CoreOptions(PeerId self, const WorkerShellOptions& shell, TraceLog& trace) {
+WorkerOptions CoreOptions(PeerId self, const WorkerShellOptions& shell, TraceLog& trace, BodyPool& bodies) {
   WorkerOptions options;
   options.self = ThisProcess(pb::WORKER, self);
   options.trace = &trace;
+  options.client.bodies = &bodies;
   options.scheduler = {.address = shell.scheduler, .deadline = shell.scheduler_timeout};
   return options;
 }
@@ -27,7 +28,7 @@ WorkerShell::WorkerShell(ZmqContext& context, const Clock& clock, WorkerShellOpt
                    return transport;
                  }()),
       trace_(clock), loop_(transport_, clock), loader_(options_.data_dir, options_.cache_bytes, &trace_),
-      core_(CoreOptions(self_, options_, trace_), loader_, MakeTrainStep) {}
+      core_(CoreOptions(self_, options_, trace_, transport_.bodies()), loader_, MakeTrainStep) {}
 
 Status WorkerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
   SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
@@ -49,7 +50,8 @@ Status WorkerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
 }
 
 void WorkerShell::OnMessage(PeerId from, Message message) {
-  core_.OnMessage(from, std::move(message), loop_.Now(), out_);
+  core_.OnMessage(from, message, loop_.Now(), out_);
+  transport_.bodies().Recycle(message.header);
   Flush();
 }
 

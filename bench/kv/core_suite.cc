@@ -31,10 +31,16 @@ double MedianMicroseconds(std::vector<double>& seconds) {
   return *middle * 1e6;
 }
 
+ClientOptions WithBodies(ClientOptions options, BodyPool& bodies) {
+  options.bodies = &bodies;
+  return options;
+}
+
 // A client and a shard that are each other's only peers.
 class Pair {
  public:
-  Pair(uint32_t dim, const ClientOptions& options) : shard_(kShard, {}), client_(kClient, options) {
+  Pair(uint32_t dim, ClientOptions options)
+      : shard_(kShard, {.bodies = &shard_bodies_}), client_(kClient, WithBodies(options, client_bodies_)) {
     pb::ClusterConfig config;
     config.set_generation(1);
     config.set_partition_count(kPartitions);
@@ -69,16 +75,20 @@ class Pair {
     }
     for (Outbox::Item& item : requests_.items()) {
       SHEAF_ASSIGN_OR_RETURN(const size_t size, Write(item.message));
+      client_bodies_.Recycle(item.message.header);
       lap(client);
-      SHEAF_ASSIGN_OR_RETURN(Message read, Read(item.message, size));
-      shard_.OnMessage(kClient, std::move(read), {}, answers_);
+      SHEAF_ASSIGN_OR_RETURN(Message read, Read(item.message, size, shard_bodies_));
+      shard_.OnMessage(kClient, read, {}, answers_);
+      shard_bodies_.Recycle(read.header);
     }
     requests_.clear();
     for (Outbox::Item& item : answers_.items()) {
       SHEAF_ASSIGN_OR_RETURN(const size_t size, Write(item.message));
+      shard_bodies_.Recycle(item.message.header);
       lap(server);
-      SHEAF_ASSIGN_OR_RETURN(Message read, Read(item.message, size));
-      client_.OnMessage(kShard, std::move(read), {}, requests_);
+      SHEAF_ASSIGN_OR_RETURN(Message read, Read(item.message, size, client_bodies_));
+      client_.OnMessage(kShard, read, {}, requests_);
+      client_bodies_.Recycle(read.header);
     }
     answers_.clear();
     const std::vector<Completion> completions = client_.TakeCompletions();
@@ -103,11 +113,12 @@ class Pair {
     WriteHeader(message.header, std::span(header_).first(size));
     return size;
   }
-  Result<Message> Read(Message& message, size_t size) {
+  Result<Message> Read(Message& message, size_t size, BodyPool& bodies) {
     return DecodeMessage(std::span<const std::byte>(header_).first(size), std::move(message.keys),
-                         std::move(message.values));
+                         std::move(message.values), bodies);
   }
 
+  BodyPool shard_bodies_, client_bodies_;
   ShardCore shard_;
   PsClient client_;
   Status status_;
@@ -159,8 +170,8 @@ Status RunCores(Suite& suite) {
     size_t keys;
     uint32_t dim;
     bool named;
-  } shapes[] = {{1, 1, false},     {4, 1024, false},  {64, 1024, false},  {1000, 1, false},  {1000, 1, true},
-                {1000, 16, false}, {10'000, 1, false}, {10'000, 1, true}, {10'000, 16, false},  {100'000, 1, false}};
+  } shapes[] = {{1, 1, false},     {4, 1024, false},   {64, 1024, false}, {1000, 1, false},    {1000, 1, true},
+                {1000, 16, false}, {10'000, 1, false}, {10'000, 1, true}, {10'000, 16, false}, {100'000, 1, false}};
   for (const auto& [keys, dim, named] : shapes) {
     for (const Act act : {Act::kPush, Act::kPull}) SHEAF_RETURN_IF_ERROR(RunCase(suite, act, keys, dim, named));
   }

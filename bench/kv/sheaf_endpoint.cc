@@ -13,6 +13,11 @@ namespace {
 
 constexpr Duration kTickEvery = Milliseconds(20);
 
+ClientOptions WithBodies(ClientOptions options, BodyPool& bodies) {
+  options.bodies = &bodies;
+  return options;
+}
+
 }  // namespace
 
 pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer) {
@@ -66,7 +71,9 @@ Result<std::unique_ptr<SheafClient>> SheafClient::Connect(const std::string& ann
 }
 
 SheafClient::SheafClient(ClientOptions options)
-    : transport_(context_, PeerId(EntropySeed())), client_(transport_.self(), options), session_(EntropySeed()) {}
+    : transport_(context_, PeerId(EntropySeed())),
+      client_(transport_.self(), WithBodies(options, transport_.bodies())),
+      session_(EntropySeed()) {}
 
 void SheafClient::Flush() {
   for (Outbox::Item& item : out_.items()) (void)transport_.Send(item.to, std::move(item.message));
@@ -81,7 +88,10 @@ Result<size_t> SheafClient::Turn() {
     received = transport_.Receive();
   }
   const TimePoint now = clock_.Now();
-  if (received) client_.OnMessage(received->from, std::move(received->message), now, out_);
+  if (received) {
+    client_.OnMessage(received->from, received->message, now, out_);
+    transport_.bodies().Recycle(received->message.header);
+  }
   if (now >= next_tick_) {
     next_tick_ = now + kTickEvery;
     client_.OnTick(now, out_);
