@@ -246,8 +246,14 @@ void PsClient::Impl::End(Operation& operation, Status status) {
     completion.front = operation.front.value_or(0);
     completion.duplicate = is_push && status && operation.next_group > 0 && operation.all_duplicate;
     if (status && operation.kind != OperationKind::kPush) {
-      for (PulledRows& rows : operation.results) {
-        completion.values.push_back(rows.assembled.empty() ? std::move(rows.whole) : Floats(std::move(rows.assembled)));
+      for (size_t t = 0; t < operation.results.size(); ++t) {
+        PulledRows& rows = operation.results[t];
+        if (rows.assembled != nullptr) {
+          const OperationTable& table = operation.tables[t];
+          const std::span<const float> all(rows.assembled.get(), table.keys->size() * table.dim);
+          rows.whole = Floats(std::move(rows.assembled), all);
+        }
+        completion.values.push_back(std::move(rows.whole));
       }
     }
     completion.status = std::move(status);

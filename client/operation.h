@@ -58,7 +58,7 @@ struct PushGroup {
 // A table's rows as answers bring them: the one frame that has all of them, or put together from several.
 struct PulledRows {
   Floats whole;
-  std::vector<float> assembled;   // [n, dim] once a part is in
+  std::shared_ptr<float[]> assembled;   // [n, dim] once a part is in
 };
 
 struct Operation {

@@ -25,6 +25,7 @@
 #include "common/base/floats.h"
 #include "common/base/result.h"
 #include "common/net/body_pool.h"
+#include "common/net/envelope.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
 
@@ -34,7 +35,7 @@ struct ClientOptions {
   Duration deadline = std::chrono::seconds(30);          // of silence of one peer
   Duration first_retry = Milliseconds(500);
   Duration longest_retry = std::chrono::seconds(5);
-  size_t max_payload_bytes = 4 << 20;                    // of one message
+  size_t max_payload_bytes = kMaxPayloadBytes;           // of one message: 4 MiB of values, and their keys
   size_t credit_bytes = 32 << 20;                        // unanswered bytes a shard; more waits in the client
   size_t min_keys_to_remember = 64;                      // shorter key lists are always sent inline
   BodyPool* bodies = nullptr;                            // of requests; outlives the client; nullptr: new for each

@@ -99,17 +99,17 @@ void ScatterValues(const std::vector<OperationTable>& tables, const std::vector<
     const KeyPart& part = *block.part;
     PulledRows& result = results[block.table];
     const bool aligned = reinterpret_cast<uintptr_t>(bytes.data()) % alignof(float) == 0;
-    if (result.assembled.empty() && part.size() == all_rows && codec == pb::WireSpec::FP32 && aligned) {
+    if (result.assembled == nullptr && part.size() == all_rows && codec == pb::WireSpec::FP32 && aligned) {
       result.whole = Floats(frame.owner(), {reinterpret_cast<const float*>(bytes.data()), all_rows * dim});
       bytes = bytes.subspan(all_rows * row_bytes);
       continue;
     }
-    if (result.assembled.empty()) result.assembled.resize(all_rows * dim);
+    // Not zeroed: nobody sees it before every part is in.
+    if (result.assembled == nullptr) result.assembled = std::make_shared_for_overwrite<float[]>(all_rows * dim);
+    const std::span<float> all(result.assembled.get(), all_rows * dim);
     part.ForEachRun([&](uint32_t begin, uint32_t count) {
       const size_t run = count * row_bytes;
-      const std::span<float> rows =
-          std::span(result.assembled).subspan(size_t{begin} * dim, size_t{count} * dim);
-      DecodeValues(codec, bytes.first(run), dim, rows);
+      DecodeValues(codec, bytes.first(run), dim, all.subspan(size_t{begin} * dim, size_t{count} * dim));
       bytes = bytes.subspan(run);
     });
   }
