@@ -367,7 +367,11 @@ Request& PsClient::Impl::AddRequest(Operation& operation, RequestKind kind, Peer
 std::vector<size_t> PsClient::Impl::RowBytes(const Operation& operation) const {
   std::vector<size_t> bytes;
   bytes.reserve(operation.tables.size());
-  for (const OperationTable& table : operation.tables) bytes.push_back(sizeof(HashedKey) + table.dim * sizeof(float));
+  // Of the longest form, so that pulls and pushes of any codec are cut alike: INT8 carries a scale with each row.
+  for (const OperationTable& table : operation.tables) {
+    const size_t values = std::max(table.dim * sizeof(float), EncodedSize(pb::WireSpec::INT8, 1, table.dim));
+    bytes.push_back(sizeof(HashedKey) + values);
+  }
   return bytes;
 }
 

@@ -5,6 +5,8 @@
 #   scripts/bench.sh cores             what a request costs beside the wire, on one thread: without noise, without limit
 #   scripts/bench.sh train             reading, and training through processes, against one process without a wire
 #   scripts/bench.sh scale             two servers and two workers, against one of each
+#   scripts/bench.sh growth            a scheduler among 1,000 servers and 10,000 workers (simulated): its processor
+#                                      time, and how long a change takes to reach all; takes only --jobs
 #   --json FILE                        write the rows as JSON too
 #   --only TEXT                        only cases whose "NAME PARAMS" contains TEXT
 #   --rows N                           of the large tables (default 10,000,000, which takes 12 GiB of memory)
@@ -22,7 +24,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | cores | train | scale) suites+=("$1") ;;
+    kv | cores | train | scale | growth) suites+=("$1") ;;
     --json | --only | --rows) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
     -h | --help) usage; exit 0 ;;
@@ -36,9 +38,11 @@ scripts/setup.sh
 mkdir -p build/release
 log=build/release/bench-build.log
 programs=(sheaf-bench sheaf sheaf-scheduler sheaf-server sheaf-worker)
+[[ ${suites[0]} != growth ]] || programs=(sim_growth_test)
 if ! { cmake --preset release &&
   cmake --build --preset release -j "$jobs" --target "${programs[@]}"; } >"$log" 2>&1; then
   tail -n 40 "$log"
   die "the build failed (whole log: $log)"
 fi
+[[ ${suites[0]} != growth ]] || SHEAF_GROWTH_JUDGE_CPU=1 exec build/release/tests/sim/sim_growth_test
 exec build/release/bin/sheaf-bench "${suites[0]}" "${flags[@]}"

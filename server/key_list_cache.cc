@@ -25,16 +25,21 @@ std::shared_ptr<KnownSlots> KeyListCache::SlotsOf(const KeySignature& signature,
   for (const auto& [of, slots] : entry.slots) {
     if (of == table) return slots;
   }
-  const size_t before = entry.cost();
+  const size_t grown = bytes_ - entry.cost() + Cost(entry.keys.size(), entry.slots.size() + 1);
+  if (grown > budget_bytes_) return nullptr;
+  bytes_ = grown;
   const auto made = std::make_shared<KnownSlots>();
-  entry.slots.emplace_back(table, made);
-  if (bytes_ + entry.cost() - before > budget_bytes_) {
-    entry.slots.pop_back();
-    return nullptr;
-  }
-  bytes_ += entry.cost() - before;
   made->slots.assign(entry.keys.size() / sizeof(HashedKey), RowStore::kNoSlot);
+  entry.slots.emplace_back(table, made);
   return made;
+}
+
+void KeyListCache::ForgetTable(uint32_t table) {
+  for (auto& [signature, entry] : entries_) {
+    bytes_ -= entry.cost();
+    std::erase_if(entry.slots, [table](const auto& of) { return of.first == table; });
+    bytes_ += entry.cost();
+  }
 }
 
 void KeyListCache::Put(const KeySignature& signature, std::span<const std::byte> keys) {

@@ -40,6 +40,8 @@ class KeyListCache {
   const Buffer* Get(const KeySignature& signature);
   // Of a list that is here. nullptr if they would take the room of other lists.
   std::shared_ptr<KnownSlots> SlotsOf(const KeySignature& signature, uint32_t table);
+  // The table is gone: gives the room of its slots back.
+  void ForgetTable(uint32_t table);
   // Keeps a copy of `keys`, which are those of the signature. A list larger than the budget is not kept.
   void Put(const KeySignature& signature, std::span<const std::byte> keys);
 
@@ -48,9 +50,10 @@ class KeyListCache {
 
  private:
   static constexpr size_t kEntryOverhead = 192;  // of the two nodes and the buffer's owner
+  static constexpr size_t kSlotsOverhead = 128;  // of a table's slots, their owner and their place
   // With the slots of so many tables; those of the first are paid for in any case.
   static size_t Cost(size_t key_bytes, size_t tables) {
-    const size_t slot_bytes = key_bytes / sizeof(HashedKey) * sizeof(uint32_t);
+    const size_t slot_bytes = key_bytes / sizeof(HashedKey) * sizeof(uint32_t) + kSlotsOverhead;
     return key_bytes + kEntryOverhead + std::max<size_t>(tables, 1) * slot_bytes;
   }
   struct Entry {

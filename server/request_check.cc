@@ -175,7 +175,6 @@ size_t HeldBytes(const Message& message, const RequestPart& part) {
     const std::byte* const keys = block.key_bytes.data();
     const bool in_frame = before(begin, keys) && before(keys, begin + message.keys.size());
     bytes += block.begin.size() * sizeof(uint32_t) + (in_frame ? 0 : block.key_bytes.size());
-    if (block.slots != nullptr) bytes += block.slots->slots.size() * sizeof(uint32_t);
   }
   return bytes;
 }

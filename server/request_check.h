@@ -79,7 +79,8 @@ struct BlockContext {
 MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& blocks, const Buffer& keys,
                          const Buffer* values, const BlockContext& context, std::vector<RequestBlock>& out);
 
-// What keeping a request's keys and header costs: also lists that it only named, as they are kept alive.
+// What keeping a request's keys and header costs: also lists that it only named, as they are kept alive. The same for a
+// list that is sent and one that is named, so that what found room once finds it again; slots are the cache's expense.
 size_t HeldBytes(const Message& message, const RequestPart& part);
 
 // The codec in which a PushPull's new values travel: the push's own, but exact for INT8, which is for gradients.

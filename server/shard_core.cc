@@ -170,6 +170,7 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
     }
     slot_used[slot] = false;
     ++store_version;
+    key_lists.ForgetTable(at->first);
     at = tables.erase(at);
   }
   return status;

@@ -67,8 +67,10 @@ struct ShardCore::Impl {
     std::vector<uint32_t> missing;                      // partitions that do not have it yet
   };
   using RequestKey = std::pair<PeerId, uint64_t>;
-  // Of answers that are on the wire no more. As many as a shard usually has on their way.
+  // Of answers that are on the wire no more. As many as a shard usually has on their way, but no great part of what the
+  // shard is given.
   static constexpr size_t kSpareFrameBytes = size_t{16} << 20;
+  static constexpr size_t kSpareFrameShare = 4;
 
   Impl(PeerId self_peer, ShardOptions shard_options)
       : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
@@ -193,7 +195,8 @@ struct ShardCore::Impl {
   ShardStats counters;                                     // only its counters are kept up
 
   // Memory reused from request to request.
-  const std::shared_ptr<BlockPool> frames = std::make_shared<BlockPool>(kSpareFrameBytes);
+  const std::shared_ptr<BlockPool> frames =
+      std::make_shared<BlockPool>(std::min(kSpareFrameBytes, options.request_budget_bytes / kSpareFrameShare));
   std::shared_ptr<RequestPart> spare_push_part;
   RequestPart spare_pull_part;
   std::vector<uint32_t> dims, spare_missing;
@@ -206,7 +209,7 @@ struct ShardCore::Impl {
 };
 
 // Takes sections in chunks of at most kMaxLookupKeys keys: work(sections of the chunk, its first key's index, its
-// keys). Where a chunk ends within a section, that section is cut down for the time of the call.
+// keys). Uses the sections up: where a chunk ends within one, that one is cut to its part, then to what is left.
 template <typename Work>
 void ForEachChunk(std::span<RowSection> sections, Work work) {
   size_t first = 0;  // key

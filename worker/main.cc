@@ -31,11 +31,13 @@ int main(int argc, char** argv) {
     LOG(ERROR) << signals.error().message;
     return sheaf::kExitFailed;
   }
+  if (FLAGS_data.empty()) FLAGS_data = ".";  // ${VAR} of a compose file that nobody has set
   std::error_code error;
-  if (!std::filesystem::is_directory(FLAGS_data, error)) {
-    LOG(ERROR) << "the data folder " << FLAGS_data
-               << (std::filesystem::exists(FLAGS_data, error) ? " is a file" : " does not exist")
-               << " (--data or SHEAF_DATA)";
+  if (const auto data = std::filesystem::status(FLAGS_data, error); !std::filesystem::is_directory(data)) {
+    const std::string why = !std::filesystem::status_known(data) ? ": " + error.message()
+                            : std::filesystem::exists(data)      ? " is a file"
+                                                                 : " does not exist";
+    LOG(ERROR) << "the data folder " << FLAGS_data << why << " (--data or SHEAF_DATA)";
     return sheaf::kExitNotFound;
   }
   LOG(INFO) << sheaf::BuildText() << " scheduler=" << FLAGS_scheduler << " data=" << FLAGS_data;

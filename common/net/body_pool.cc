@@ -1,10 +1,26 @@
 #include "common/net/body_pool.h"
 
+#include <algorithm>
+
+#include "common/base/partition.h"
+
 namespace sheaf {
 namespace {
 
 constexpr size_t kKept = 8;      // bodies of a kind: as many answers as usually wait in an outbox
 constexpr int kMostBlocks = 16;  // tables of a request: each block keeps the longest list it ever had
+
+bool IsLong(const auto& list) { return list.size() > static_cast<int>(kMaxPartitions); }
+
+// A number a partition is what lists are for; a peer that sends more than that is not to leave its memory here.
+bool IsLarge(const pb::PullReply& body) { return IsLong(body.lsn()); }
+bool IsLarge(const pb::PushReply& body) { return IsLong(body.lsn()); }
+bool HasLargeBlocks(const auto& body) {
+  return body.block_size() > kMostBlocks || IsLong(body.partition()) || IsLong(body.epoch()) ||
+         std::ranges::any_of(body.block(), [](const pb::Block& block) { return IsLong(block.key_count()); });
+}
+bool IsLarge(const pb::PullRequest& body) { return HasLargeBlocks(body) || IsLong(body.min_lsn()); }
+bool IsLarge(const pb::PushRequest& body) { return HasLargeBlocks(body); }
 
 template <typename Body>
 Body* TakeSpare(std::vector<std::unique_ptr<Body>>& spares) {
@@ -15,10 +31,7 @@ Body* TakeSpare(std::vector<std::unique_ptr<Body>>& spares) {
 
 template <typename Body>
 void Keep(std::unique_ptr<Body> body, std::vector<std::unique_ptr<Body>>& spares) {
-  if (spares.size() == kKept || !body->unknown_fields().empty()) return;
-  if constexpr (requires { body->block_size(); }) {
-    if (body->block_size() > kMostBlocks) return;
-  }
+  if (spares.size() == kKept || !body->unknown_fields().empty() || IsLarge(*body)) return;
   body->Clear();
   spares.push_back(std::move(body));
 }

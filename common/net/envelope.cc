@@ -15,7 +15,7 @@ constexpr uint32_t kMessageWireType = 2;
 
 struct HeaderStart {
   uint32_t wire_version = 0;
-  pb::Header::BodyCase body = pb::Header::BODY_NOT_SET;  // the first that it has; not set if that is not seen at once
+  pb::Header::BodyCase body = pb::Header::BODY_NOT_SET;  // its first, if that is seen at once and of the data path
 };
 
 // How a header begins, read before anything else is trusted: the wire version is written first, being field 1.
@@ -26,7 +26,9 @@ std::optional<HeaderStart> PeekHeader(std::span<const std::byte> header) {
   if (input.ReadTag() != kWireVersionTag || !input.ReadVarint32(&start.wire_version)) return std::nullopt;
   uint32_t tag = input.ReadTag();
   if (uint64_t request = 0; tag == kRequestTag && input.ReadVarint64(&request)) tag = input.ReadTag();
-  if ((tag & 7) == kMessageWireType) start.body = static_cast<pb::Header::BodyCase>(tag >> 3);
+  for (const auto kind : {pb::Header::kPull, pb::Header::kPullReply, pb::Header::kPush, pb::Header::kPushReply}) {
+    if (tag == (static_cast<uint32_t>(kind) << 3 | kMessageWireType)) start.body = kind;
+  }
   return start;
 }
 

@@ -22,7 +22,7 @@
 namespace sheaf {
 
 inline constexpr size_t kMaxHeaderBytes = 128 << 10;
-// Keys and values together: 4 MiB, and slack so that a sender who cuts by a close estimate is not refused.
+// Keys and values together: 4 MiB of values in rows of 128 numbers or more, and their keys.
 inline constexpr size_t kMaxPayloadBytes = (4 << 20) + (64 << 10);
 inline constexpr size_t kMaxFrames = 3;
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "tests/sim/growth_cluster.h"
 
@@ -12,13 +13,15 @@ namespace sheaf::sim {
 namespace {
 
 #ifdef NDEBUG
-constexpr bool kJudgeCpu = true;
 constexpr uint32_t kServers = 1000, kWorkers = 10'000;
 #else
-constexpr bool kJudgeCpu = false;
 constexpr uint32_t kServers = 100, kWorkers = 1000;
 #endif
 constexpr Duration kReachesAllWithin = std::chrono::seconds(1);
+
+// Whether the scheduler's processor time passes in the simulation and is held to its bars: scripts/bench.sh growth. The
+// tests leave it out, as it depends on the machine and on what else runs there.
+bool JudgesProcessor() { return std::getenv("SHEAF_GROWTH_JUDGE_CPU") != nullptr; }
 
 double Kilobytes(uint64_t bytes) { return static_cast<double>(bytes) / 1000; }
 
@@ -28,7 +31,7 @@ class Growth : public testing::Test {
     GrowthOptions options;
     options.servers = kServers;
     options.workers = kWorkers;
-    options.scheduler_takes_time = kJudgeCpu;
+    options.scheduler_takes_time = JudgesProcessor();
     return options;
   }
   // Prints what the scheduler spent since the last call, over `time`.
@@ -42,7 +45,7 @@ class Growth : public testing::Test {
         static_cast<double>(cost.messages_out) / seconds, Kilobytes(cost.bytes_in) / seconds,
         Kilobytes(cost.bytes_out) / seconds, Kilobytes(cost.largest_message));
     std::fflush(stdout);
-    if (kJudgeCpu) {
+    if (JudgesProcessor()) {
       EXPECT_LE(cost.cpu_seconds / std::max(seconds, 1.0), 1.0) << what;
     }
   }

@@ -15,6 +15,25 @@ std::optional<pb::Progress> Training() {
   return progress;
 }
 
+// INT8 rows of one number are longer than those of fp32, whose size cuts pulls.
+TEST(Push, FitsItsMessagesInEveryCodec) {
+  for (const uint32_t dim : {1U, 2U, 3U}) {
+    for (const auto codec : {pb::WireSpec::FP32, pb::WireSpec::FP16, pb::WireSpec::INT8}) {
+      Harness h({}, {.servers = 1, .shards = 1, .dim = dim});
+      const KeyVector keys = MakeKeys(400'000);
+      PushOptions options;
+      options.codec = codec;
+      h.client.Push({{TableId(kTable), keys, std::vector<float>(keys->size() * dim, 1.0f)}}, options, h.now, h.out);
+      const auto items = h.Take();
+      EXPECT_GT(items.size(), 0U);
+      for (const auto& item : items) {
+        EXPECT_LE(item.message.keys.size() + item.message.values.size(), kMaxPayloadBytes)
+            << "dim " << dim << ' ' << pb::WireSpec::Codec_Name(codec);
+      }
+    }
+  }
+}
+
 TEST(Push, BringsEachGradientToItsShardOnce) {
   for (const ClusterShape shape :
        {ClusterShape{}, ClusterShape{.servers = 1, .shards = 1}, ClusterShape{.partitions = 4096, .servers = 5}}) {

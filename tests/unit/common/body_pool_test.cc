@@ -48,6 +48,24 @@ TEST(BodyPool, KeepsNoBodyOfManyBlocks) {
   EXPECT_EQ(header.body_case(), pb::Header::BODY_NOT_SET);
 }
 
+TEST(BodyPool, KeepsNoBodyOfLongLists) {
+  const auto long_list = [](auto& list) { list.Resize(5000, 1); };
+  std::vector<pb::Header> headers(5);
+  long_list(*headers[0].mutable_push()->mutable_partition());
+  long_list(*headers[1].mutable_push()->add_block()->mutable_key_count());
+  long_list(*headers[2].mutable_pull()->mutable_min_lsn());
+  long_list(*headers[3].mutable_pull_reply()->mutable_lsn());
+  long_list(*headers[4].mutable_push_reply()->mutable_lsn());
+  for (pb::Header& header : headers) {
+    BodyPool pool;
+    const pb::Header::BodyCase kind = header.body_case();
+    pool.Recycle(header);
+    pb::Header next;
+    pool.Reuse(kind, next);
+    EXPECT_EQ(next.body_case(), pb::Header::BODY_NOT_SET) << kind;
+  }
+}
+
 TEST(BodyPool, KeepsAFewBodiesOfAKind) {
   BodyPool pool;
   for (int i = 0; i < 100; ++i) {

@@ -266,7 +266,7 @@ TEST_F(ShardCoreKeyLists, AreRefusedUnderAFalseSignature) {
 }
 
 TEST_F(ShardCoreKeyLists, AreForgottenOldestFirst) {
-  Configure({.key_list_budget_bytes = 3 * (8 + 4 + 192)});  // key, slot, and what a list costs by itself
+  Configure({.key_list_budget_bytes = 3 * (8 + 4 + 192 + 128)});  // key, slot, and what both cost by themselves
   Install();
   for (uint64_t i = 0; i < 3; ++i) Ask(Remembered({Key(0, i)}));
   Ask(Named({Key(0, 0)}));
@@ -305,6 +305,57 @@ TEST_F(ShardCoreKeyLists, ForgetTheirRowsWithTheStore) {
   EXPECT_EQ(Floats(Ask(Named(keys))), (std::vector<float>{0, 0, -3, -3}));
   Ask(MakePush({{Key(0, 1), {5, 5}}}, 1));
   for (int i = 0; i < 2; ++i) EXPECT_EQ(Floats(Ask(Named(keys))), (std::vector<float>{-5, -5, -3, -3}));
+}
+
+// What found room for its clock when its list was sent finds it when the list is named.
+TEST_F(ShardCoreKeyLists, CostAPushNothingMoreWhenNamed) {
+  Rows rows;
+  std::vector<HashedKey> keys;
+  for (uint64_t i = 0; i < 1000; ++i) {
+    rows[Key(0, i)] = {1, 1};
+    keys.push_back(Key(0, i));
+  }
+  int fitted = 0;
+  for (size_t budget = 15'000; budget < 25'000; budget += 250) {
+    Configure({.request_budget_bytes = budget});
+    config.clear_roster();
+    AddRoster(pb::ConsistencySpec::BSP, 1);
+    Install();
+    Message sent = MakePush(rows, 0, At(0, 0)), named = MakePush(rows, 1, At(0, 1));
+    Sign(*sent.header.mutable_push()->mutable_block(0)->mutable_keys(), keys);
+    sent.header.mutable_push()->mutable_block(0)->mutable_keys()->set_remember(true);
+    Sign(*named.header.mutable_push()->mutable_block(0)->mutable_keys(), keys);
+    named.header.mutable_push()->mutable_block(0)->mutable_keys()->clear_inlined();
+    named.keys = Buffer();
+    if (!Ask(sent).header.has_push_reply()) continue;
+    EXPECT_TRUE(Ask(named).header.has_push_reply()) << budget << " bytes";
+    ++fitted;
+  }
+  EXPECT_GT(fitted, 0);
+  EXPECT_LT(fitted, 40);
+}
+
+TEST(KeyListCache, GivesTheRoomOfATablesSlotsBack) {
+  KeyListCache cache(200'000);
+  std::vector<KeySignature> lists;
+  for (uint64_t list = 0; list < 10; ++list) {
+    std::vector<HashedKey> keys;
+    for (uint64_t i = 0; i < 1000; ++i) keys.push_back(list << 32 | i);
+    lists.push_back(SignatureOf(std::as_bytes(std::span(keys))));
+    cache.Put(lists.back(), std::as_bytes(std::span(keys)));
+  }
+  const size_t before = cache.bytes();
+  for (uint32_t job = 1; job < 60; ++job) {  // each has tables of its own, over the same data
+    for (const KeySignature& list : lists) ASSERT_NE(cache.SlotsOf(list, job), nullptr) << job;
+    cache.ForgetTable(job);
+  }
+  EXPECT_EQ(cache.bytes(), before);
+  // Without that there is no room left one day, and no list has to go for it.
+  uint32_t tables = 0;
+  while (tables < 100 && cache.SlotsOf(lists[0], 100 + tables) != nullptr) ++tables;
+  EXPECT_LT(tables, 100U);
+  EXPECT_LE(cache.bytes(), 200'000U);
+  EXPECT_EQ(cache.size(), lists.size());
 }
 
 TEST_F(ShardCoreKeyLists, AreCheckedAgainstEachRequestsPartitions) {
