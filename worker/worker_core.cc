@@ -4,10 +4,8 @@
 
 #include "common/base/check.h"
 #include "common/base/planted_bug.h"
-#include "common/base/seq_window.h"
 #include "common/base/strings.h"
 #include "common/job/job_validate.h"
-#include "common/net/config_update.h"
 #include "common/net/envelope.h"
 #include "compute/features/weighting.h"
 
@@ -15,164 +13,12 @@ namespace sheaf {
 namespace {
 
 constexpr uint32_t kMostDeadlines = 3;
-constexpr Duration kWaitWorthSaying = Milliseconds(100);
 
 }  // namespace
 
 WorkerCore::WorkerCore(WorkerOptions options, RangeLoader& loader, TrainStepFactory make_step)
     : options_(std::move(options)), loader_(loader), make_step_(std::move(make_step)),
       client_(options_.self.self, options_.client), link_(options_.self, options_.scheduler) {}
-
-// ---- talking to the scheduler --------------------------------------------------------------------------------------
-
-void WorkerCore::SendReport(TimePoint now, Outbox& out) {
-  report_now_ = false;
-  awaiting_orders_ = true;
-  reported_at_ = now;
-  next_report_ = now + link_.report_every();
-  if (now - rate_since_ > std::chrono::seconds(1)) {
-    examples_per_second_ = static_cast<uint64_t>(static_cast<double>(examples_computed_ - examples_at_report_) /
-                                                 ToSeconds(now - rate_since_));
-    examples_at_report_ = examples_computed_;
-    rate_since_ = now;
-  }
-  Message message;
-  sequence_ = link_.NextRequest();
-  message.header.set_request(sequence_);
-  pb::WorkerReport& report = *message.header.mutable_worker_report();
-  report.set_incarnation(options_.self.self.value);
-  report.set_sequence(sequence_);
-  report.set_seen_generation(client_.config().generation());
-  if (plan_) *report.mutable_plan() = *plan_;
-  for (const auto& [number, lease] : leases_) {
-    pb::LeaseState& state = *report.add_lease();
-    state.set_job(lease.grant.job());
-    state.set_pass(lease.grant.pass());
-    state.set_range(lease.grant.range());
-    state.set_lease(number);
-    state.set_finished(lease.finished);
-    // An evaluated range counts as a whole or not at all: its counts travel once.
-    const bool whole = !Updates(lease.grant);
-    const bool tell = !whole || lease.finished;
-    const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
-    state.set_batches_done(tell ? done : lease.grant.first_batch());
-    state.set_examples(tell ? lease.examples : 0);
-    state.set_loss_sum(tell ? lease.loss_sum : 0);
-    state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
-    if (whole && lease.finished) {
-      pb::LeaseEval& eval = *report.add_eval();
-      eval.set_lease(number);
-      *eval.mutable_counts() = lease.eval;
-    }
-  }
-  for (const auto& [key, clock] : clocks_) {
-    pb::LaneState& lane = *report.add_lane();
-    lane.set_job(std::get<0>(key));
-    lane.set_pass(std::get<1>(key));
-    lane.set_lane(std::get<2>(key));
-    lane.set_clock(clock.start + clock.acknowledged);
-  }
-  report.set_waiting_for(WaitingFor(now));
-  report.set_leaving(leaving_);
-  report.set_examples_per_second(examples_per_second_);
-  if (failure_) *report.mutable_failure() = *failure_;
-  failure_told_ = failure_.has_value();
-  if (pb::TraceSpans spans; options_.trace != nullptr && options_.trace->Drain(spans)) {
-    report.mutable_trace()->Swap(&spans);
-  }
-  out.Send(kSchedulerPeer, std::move(message));
-}
-
-void WorkerCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
-  if (from != kSchedulerPeer) {
-    client_.OnMessage(from, message, now, out);
-    Pump(now, out);
-    return;
-  }
-  report_now_ |= link_.OnMessage(message, now);
-  if (message.header.has_report_now()) report_now_ = true;
-  // Only the answer to the latest report: an older one was made without knowing what that report said.
-  if (message.header.has_worker_orders() && message.header.worker_orders().sequence() == sequence_) {
-    awaiting_orders_ = false;
-    const pb::WorkerOrders& orders = message.header.worker_orders();
-    if (options_.trace != nullptr) {
-      if (!options_.trace->on()) wait_cause_ = pb::NO_WAIT;  // of an earlier trace
-      options_.trace->Follow(orders.trace_ms(), orders.clock_ns(), reported_at_, now);
-    }
-    OnOrders(message.header.worker_orders(), now, out);
-  }
-  Pump(now, out);
-}
-
-void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out) {
-  if (orders.unknown()) {
-    // Declared dead (paused too long?): what we held is somebody else's. Come back as a new member.
-    while (!leases_.empty()) DropLease(leases_.begin()->first);
-    may_leave_ = leaving_;
-    if (!leaving_) link_.OnUnknown(now, out);
-    return;
-  }
-  if (orders.has_config_update()) TakeConfig(orders.config_update());
-  may_leave_ = orders.may_leave();
-  if (failure_told_) failure_.reset();  // not one that came up after the report was sent
-  if (orders.plan_received()) plan_.reset();
-  for (const pb::JobBrief& brief : orders.job()) TakeBrief(brief);
-  std::set<uint64_t> wanted;
-  for (const pb::LeaseGrant& grant : orders.lease()) {
-    wanted.insert(grant.lease());
-    if (!leaving_ && !leases_.contains(grant.lease()) && leases_.size() < kMostLeases) AddLease(grant);
-  }
-  for (auto it = leases_.begin(); it != leases_.end();) {
-    const uint64_t number = (it++)->first;
-    if (!wanted.contains(number)) DropLease(number);
-  }
-  // Clocks of ended passes and jobs without leases are history.
-  std::erase_if(clocks_, [&](const auto& entry) {
-    return std::none_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
-      return lease.second.grant.job() == std::get<0>(entry.first) &&
-             lease.second.grant.pass() == std::get<1>(entry.first);
-    });
-  });
-  std::erase_if(jobs_, [&](const auto& job) {
-    return std::none_of(leases_.begin(), leases_.end(),
-                        [&](const auto& lease) { return lease.second.grant.job() == job.first; });
-  });
-  if (orders.has_plan() && planning_job_ != orders.plan().job() && !plan_) {
-    planning_job_ = orders.plan().job();
-    planning_seen_ = "data: to be looked at";
-    loader_.Plan(orders.plan());
-  }
-}
-
-void WorkerCore::TakeConfig(const std::string& update) {
-  pb::ClusterConfig config = client_.config();
-  // One that cannot be applied is left: the next report names the generation that is here.
-  if (!ApplyConfigUpdate(update, config) || config.generation() <= client_.config().generation()) return;
-  for (const pb::ServerInfo& server : config.server()) {
-    for (const pb::ShardEndpoint& shard : server.shard()) {
-      if (connected_.insert(PeerId(shard.peer())).second) to_connect_.emplace_back(shard.peer(), shard.address());
-    }
-  }
-  client_.OnConfig(config);
-}
-
-std::vector<std::pair<PeerId, std::string>> WorkerCore::TakeConnections() { return std::exchange(to_connect_, {}); }
-
-void WorkerCore::Leave(TimePoint now, Outbox& out) {
-  leaving_ = true;
-  if (link_.registered()) SendReport(now, out);  // with the leases: what is done of them counts
-  while (!leases_.empty()) DropLease(leases_.begin()->first);
-  may_leave_ = !link_.registered();
-}
-
-void WorkerCore::FailJob(uint64_t job, const Error& error) {
-  pb::JobFailure failure;
-  failure.set_job(job);
-  failure.set_code(static_cast<uint32_t>(error.code));
-  failure.set_text(error.message);
-  failure_ = std::move(failure);
-  report_now_ = true;
-}
 
 // ---- leases --------------------------------------------------------------------------------------------------------
 
@@ -232,30 +78,6 @@ void WorkerCore::DropLease(uint64_t number) {
   loader_.Forget(number);
   leases_.erase(it);
   if (counts_on) ReturnLaterClocks(dropped);
-}
-
-// Batches that were asked for at later clocks than the lane now has to finish are to be started again, the least clock
-// first: their pulls may wait for the very clocks that nothing else would finish.
-void WorkerCore::ReturnLaterClocks(const Lease& dropped) {
-  const auto job = jobs_.find(dropped.grant.job());
-  if (job == jobs_.end() || job->second.brief.spec().consistency().mode() != pb::ConsistencySpec::SSP) return;
-  LaneClock& lane = ClockOf(dropped);
-  if (lane.unfinished.empty()) return;
-  const uint64_t least = *lane.unfinished.begin();
-  for (auto& [number, lease] : leases_) {
-    if (lease.grant.job() != dropped.grant.job() || lease.grant.pass() != dropped.grant.pass()) continue;
-    for (uint32_t i = lease.done; i < lease.next; ++i) {
-      BatchState& state = lease.states[i];
-      if ((state.stage != Stage::kPulling && state.stage != Stage::kPulled) || state.clock < least) continue;
-      if (state.stage == Stage::kPulling) {
-        client_.Cancel(state.operation);
-        operations_.erase(state.operation);
-      }
-      for (uint64_t clock = state.clock; clock <= state.clock + state.skipped; ++clock) lane.unfinished.insert(clock);
-      state = {};
-      --pulling_;
-    }
-  }
 }
 
 void WorkerCore::OnRangeReady(uint64_t number, LoadedBatches batches, uint64_t bad_rows, TimePoint now, Outbox& out) {
@@ -320,75 +142,6 @@ bool WorkerCore::Before(const Lease& a, uint32_t a_batch, const Lease& b, uint32
            std::pair(b.grant.first_clock() + b_batch, b.grant.lane());
   }
   return a.sequence < b.sequence;
-}
-
-WorkerCore::LaneClock& WorkerCore::ClockOf(const Lease& lease) {
-  const LaneKey key{lease.grant.job(), lease.grant.pass(), lease.grant.lane()};
-  const auto [it, is_new] = clocks_.try_emplace(key);
-  if (is_new) it->second.start = it->second.next = lease.grant.lane_start();
-  return it->second;
-}
-
-pb::Progress WorkerCore::ProgressOf(const Lease& lease, const BatchState& state) const {
-  pb::Progress progress;
-  progress.set_job(lease.grant.job());
-  progress.set_pass(lease.grant.pass());
-  progress.set_lane(lease.grant.lane());
-  progress.set_lane_start(lease.grant.lane_start());
-  progress.set_clock(state.clock);
-  return progress;
-}
-
-bool WorkerCore::MayLeaveClocksOut(const Lease& lease) const {
-  constexpr uint32_t kLeastStaleness = 2;  // below it lanes are to keep step with each other
-  const pb::ConsistencySpec& consistency = jobs_.at(lease.grant.job()).brief.spec().consistency();
-  return lease.grant.kind() == pb::TRAIN && consistency.mode() == pb::ConsistencySpec::SSP &&
-         consistency.staleness() >= kLeastStaleness;
-}
-
-uint64_t WorkerCore::LeaveOut(const Lease& lease, uint64_t clock, uint64_t wanted) {
-  constexpr uint64_t kMost = SeqWindow::kWindow / 2;
-  for (auto& [number, other] : leases_) {
-    if (other.grant.job() != lease.grant.job() || other.grant.pass() != lease.grant.pass()) continue;
-    for (uint32_t i = other.done; i < other.next; ++i) {
-      BatchState& before = other.states[i];
-      if (!before.has_clock || before.stage >= Stage::kPushing || before.clock + before.skipped + 1 != clock) continue;
-      const uint64_t skipped = std::min(wanted, kMost - std::min(kMost, before.skipped));
-      before.skipped += skipped;
-      return skipped;
-    }
-  }
-  return 0;
-}
-
-// The clock of a batch that is about to be pulled. Under SSP a lane that is behind leaves clocks out: the furthest lane
-// does more batches than we do, and would have to wait for us for ever. The clock is never beyond the last that some
-// lane has finished: that lane's pull at this clock was answered, so ours waits for nobody who could be waiting for us.
-// What is left out is told by the push of the batch before, which is the soonest: no other push will come in between.
-void WorkerCore::TakeClock(const Lease& lease, uint32_t batch, BatchState& state) {
-  LaneClock& clock = ClockOf(lease);
-  if (IsStatic(lease)) {
-    state.clock = lease.grant.first_clock() + batch;
-  } else if (!clock.unfinished.empty()) {
-    state.clock = clock.unfinished.extract(clock.unfinished.begin()).value();
-    while (MayLeaveClocksOut(lease) && state.skipped < SeqWindow::kWindow / 2 &&
-           clock.unfinished.erase(state.clock + state.skipped + 1) > 0) {
-      ++state.skipped;
-    }
-  } else {
-    if (MayLeaveClocksOut(lease) && clock.front > clock.next + 1)
-      clock.next += LeaveOut(lease, clock.next, clock.front - 1 - clock.next);
-    state.clock = clock.next++;
-  }
-  state.has_clock = true;
-}
-
-// The rows of a pull are as new as those of a later clock: every shard that answered it knew a lane at `front`.
-void WorkerCore::TakeLaterClock(const Lease& lease, BatchState& state, uint64_t front) {
-  LaneClock& clock = ClockOf(lease);
-  if (!state.has_clock || state.clock + 1 != clock.next || state.skipped > 0 || front <= clock.next) return;
-  state.clock += LeaveOut(lease, state.clock, front - clock.next);
-  clock.next = state.clock + 1;
 }
 
 uint32_t WorkerCore::NextToStart(const Lease& lease) {
@@ -688,17 +441,6 @@ void WorkerCore::TraceWait(pb::WaitCause cause) {
   }
   wait_cause_ = cause;
   wait_since_ = now;
-}
-
-std::string WorkerCore::WaitingFor(TimePoint now) const {
-  if (planning_job_) return planning_seen_;
-  if (leases_.empty()) return "the scheduler to give it work";
-  if (has_ready_batch()) return "";
-  if (std::string server = client_.WaitingFor(now, kWaitWorthSaying); !server.empty()) return server;
-  for (const auto& [number, lease] : leases_) {
-    if (!lease.ready && !lease.finished) return "data: " + lease.grant.rows().path();
-  }
-  return "";
 }
 
 }  // namespace sheaf

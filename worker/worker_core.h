@@ -9,6 +9,9 @@
 // starts from if this one dies. A lease whose operations fail because its lane or pass has ended is simply dropped: the
 // next orders say what to do instead.
 //
+// worker_core.cc has leases and batches, worker_clocks.cc the clocks of lanes, worker_reports.cc the talk with the
+// scheduler.
+//
 // A state machine without I/O or clock; the owner (shell or simulator) sends what is in the Outbox, connects what
 // TakeConnections() names, and calls OnTick often. Not thread-safe.
 #pragma once

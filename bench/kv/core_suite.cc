@@ -73,24 +73,10 @@ class Pair {
     } else {
       client_.Pull({{TableId(kTable), keys}}, {}, {}, requests_);
     }
-    for (Outbox::Item& item : requests_.items()) {
-      SHEAF_ASSIGN_OR_RETURN(const size_t size, Write(item.message));
-      client_bodies_.Recycle(item.message.header);
-      lap(client);
-      SHEAF_ASSIGN_OR_RETURN(Message read, Read(item.message, size, shard_bodies_));
-      shard_.OnMessage(kClient, read, {}, answers_);
-      shard_bodies_.Recycle(read.header);
-    }
-    requests_.clear();
-    for (Outbox::Item& item : answers_.items()) {
-      SHEAF_ASSIGN_OR_RETURN(const size_t size, Write(item.message));
-      shard_bodies_.Recycle(item.message.header);
-      lap(server);
-      SHEAF_ASSIGN_OR_RETURN(Message read, Read(item.message, size, client_bodies_));
-      client_.OnMessage(kShard, read, {}, requests_);
-      client_bodies_.Recycle(read.header);
-    }
-    answers_.clear();
+    SHEAF_RETURN_IF_ERROR(Carry(requests_, client_bodies_, shard_bodies_, [&] { lap(client); },
+                                [&](const Message& read) { shard_.OnMessage(kClient, read, {}, answers_); }));
+    SHEAF_RETURN_IF_ERROR(Carry(answers_, shard_bodies_, client_bodies_, [&] { lap(server); },
+                                [&](const Message& read) { client_.OnMessage(kShard, read, {}, requests_); }));
     const std::vector<Completion> completions = client_.TakeCompletions();
     lap(client);
     client_seconds_.push_back(client);
@@ -107,15 +93,23 @@ class Pair {
   double server_us() { return MedianMicroseconds(server_seconds_); }
 
  private:
-  Result<size_t> Write(Message& message) {
-    SHEAF_ASSIGN_OR_RETURN(const size_t size, SealHeader(message));
-    header_.resize(std::max(header_.size(), size));
-    WriteHeader(message.header, std::span(header_).first(size));
-    return size;
-  }
-  Result<Message> Read(Message& message, size_t size, BodyPool& bodies) {
-    return DecodeMessage(std::span<const std::byte>(header_).first(size), std::move(message.keys),
-                         std::move(message.values), bodies);
+  // From one end's outbox to the other end: `sent` is called when a message has left, `take` reads it.
+  template <typename Sent, typename Take>
+  Status Carry(Outbox& outbox, BodyPool& from, BodyPool& to, Sent sent, Take take) {
+    for (auto& [peer, message] : outbox.items()) {
+      SHEAF_ASSIGN_OR_RETURN(const size_t size, SealHeader(message));
+      header_.resize(std::max(header_.size(), size));
+      const std::span<std::byte> header = std::span(header_).first(size);
+      WriteHeader(message.header, header);
+      from.Recycle(message.header);
+      sent();
+      SHEAF_ASSIGN_OR_RETURN(Message read,
+                             DecodeMessage(header, std::move(message.keys), std::move(message.values), to));
+      take(read);
+      to.Recycle(read.header);
+    }
+    outbox.clear();
+    return {};
   }
 
   BodyPool shard_bodies_, client_bodies_;

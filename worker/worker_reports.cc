@@ -1,0 +1,176 @@
+// A worker and its scheduler: reports of what it holds and how far it is, and the orders that answer them.
+#include <algorithm>
+
+#include "common/base/planted_bug.h"
+#include "common/base/strings.h"
+#include "common/net/config_update.h"
+#include "worker/worker_core.h"
+
+namespace sheaf {
+namespace {
+
+constexpr Duration kWaitWorthSaying = Milliseconds(100);
+
+}  // namespace
+
+void WorkerCore::SendReport(TimePoint now, Outbox& out) {
+  report_now_ = false;
+  awaiting_orders_ = true;
+  reported_at_ = now;
+  next_report_ = now + link_.report_every();
+  if (now - rate_since_ > std::chrono::seconds(1)) {
+    examples_per_second_ = static_cast<uint64_t>(static_cast<double>(examples_computed_ - examples_at_report_) /
+                                                 ToSeconds(now - rate_since_));
+    examples_at_report_ = examples_computed_;
+    rate_since_ = now;
+  }
+  Message message;
+  sequence_ = link_.NextRequest();
+  message.header.set_request(sequence_);
+  pb::WorkerReport& report = *message.header.mutable_worker_report();
+  report.set_incarnation(options_.self.self.value);
+  report.set_sequence(sequence_);
+  report.set_seen_generation(client_.config().generation());
+  if (plan_) *report.mutable_plan() = *plan_;
+  for (const auto& [number, lease] : leases_) {
+    pb::LeaseState& state = *report.add_lease();
+    state.set_job(lease.grant.job());
+    state.set_pass(lease.grant.pass());
+    state.set_range(lease.grant.range());
+    state.set_lease(number);
+    state.set_finished(lease.finished);
+    // An evaluated range counts as a whole or not at all: its counts travel once.
+    const bool whole = !Updates(lease.grant);
+    const bool tell = !whole || lease.finished;
+    const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
+    state.set_batches_done(tell ? done : lease.grant.first_batch());
+    state.set_examples(tell ? lease.examples : 0);
+    state.set_loss_sum(tell ? lease.loss_sum : 0);
+    state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
+    if (whole && lease.finished) {
+      pb::LeaseEval& eval = *report.add_eval();
+      eval.set_lease(number);
+      *eval.mutable_counts() = lease.eval;
+    }
+  }
+  for (const auto& [key, clock] : clocks_) {
+    pb::LaneState& lane = *report.add_lane();
+    lane.set_job(std::get<0>(key));
+    lane.set_pass(std::get<1>(key));
+    lane.set_lane(std::get<2>(key));
+    lane.set_clock(clock.start + clock.acknowledged);
+  }
+  report.set_waiting_for(WaitingFor(now));
+  report.set_leaving(leaving_);
+  report.set_examples_per_second(examples_per_second_);
+  if (failure_) *report.mutable_failure() = *failure_;
+  failure_told_ = failure_.has_value();
+  if (pb::TraceSpans spans; options_.trace != nullptr && options_.trace->Drain(spans)) {
+    report.mutable_trace()->Swap(&spans);
+  }
+  out.Send(kSchedulerPeer, std::move(message));
+}
+
+void WorkerCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  if (from != kSchedulerPeer) {
+    client_.OnMessage(from, message, now, out);
+    Pump(now, out);
+    return;
+  }
+  report_now_ |= link_.OnMessage(message, now);
+  if (message.header.has_report_now()) report_now_ = true;
+  // Only the answer to the latest report: an older one was made without knowing what that report said.
+  if (message.header.has_worker_orders() && message.header.worker_orders().sequence() == sequence_) {
+    awaiting_orders_ = false;
+    const pb::WorkerOrders& orders = message.header.worker_orders();
+    if (options_.trace != nullptr) {
+      if (!options_.trace->on()) wait_cause_ = pb::NO_WAIT;  // of an earlier trace
+      options_.trace->Follow(orders.trace_ms(), orders.clock_ns(), reported_at_, now);
+    }
+    OnOrders(message.header.worker_orders(), now, out);
+  }
+  Pump(now, out);
+}
+
+void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out) {
+  if (orders.unknown()) {
+    // Declared dead (paused too long?): what we held is somebody else's. Come back as a new member.
+    while (!leases_.empty()) DropLease(leases_.begin()->first);
+    may_leave_ = leaving_;
+    if (!leaving_) link_.OnUnknown(now, out);
+    return;
+  }
+  if (orders.has_config_update()) TakeConfig(orders.config_update());
+  may_leave_ = orders.may_leave();
+  if (failure_told_) failure_.reset();  // not one that came up after the report was sent
+  if (orders.plan_received()) plan_.reset();
+  for (const pb::JobBrief& brief : orders.job()) TakeBrief(brief);
+  std::set<uint64_t> wanted;
+  for (const pb::LeaseGrant& grant : orders.lease()) {
+    wanted.insert(grant.lease());
+    if (!leaving_ && !leases_.contains(grant.lease()) && leases_.size() < kMostLeases) AddLease(grant);
+  }
+  for (auto it = leases_.begin(); it != leases_.end();) {
+    const uint64_t number = (it++)->first;
+    if (!wanted.contains(number)) DropLease(number);
+  }
+  // Clocks of ended passes and jobs without leases are history.
+  std::erase_if(clocks_, [&](const auto& entry) {
+    return std::none_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
+      return lease.second.grant.job() == std::get<0>(entry.first) &&
+             lease.second.grant.pass() == std::get<1>(entry.first);
+    });
+  });
+  std::erase_if(jobs_, [&](const auto& job) {
+    return std::none_of(leases_.begin(), leases_.end(),
+                        [&](const auto& lease) { return lease.second.grant.job() == job.first; });
+  });
+  if (orders.has_plan() && planning_job_ != orders.plan().job() && !plan_) {
+    planning_job_ = orders.plan().job();
+    planning_seen_ = "data: to be looked at";
+    loader_.Plan(orders.plan());
+  }
+}
+
+void WorkerCore::TakeConfig(const std::string& update) {
+  pb::ClusterConfig config = client_.config();
+  // One that cannot be applied is left: the next report names the generation that is here.
+  if (!ApplyConfigUpdate(update, config) || config.generation() <= client_.config().generation()) return;
+  for (const pb::ServerInfo& server : config.server()) {
+    for (const pb::ShardEndpoint& shard : server.shard()) {
+      if (connected_.insert(PeerId(shard.peer())).second) to_connect_.emplace_back(shard.peer(), shard.address());
+    }
+  }
+  client_.OnConfig(config);
+}
+
+std::vector<std::pair<PeerId, std::string>> WorkerCore::TakeConnections() { return std::exchange(to_connect_, {}); }
+
+void WorkerCore::Leave(TimePoint now, Outbox& out) {
+  leaving_ = true;
+  if (link_.registered()) SendReport(now, out);  // with the leases: what is done of them counts
+  while (!leases_.empty()) DropLease(leases_.begin()->first);
+  may_leave_ = !link_.registered();
+}
+
+void WorkerCore::FailJob(uint64_t job, const Error& error) {
+  pb::JobFailure failure;
+  failure.set_job(job);
+  failure.set_code(static_cast<uint32_t>(error.code));
+  failure.set_text(error.message);
+  failure_ = std::move(failure);
+  report_now_ = true;
+}
+
+std::string WorkerCore::WaitingFor(TimePoint now) const {
+  if (planning_job_) return planning_seen_;
+  if (leases_.empty()) return "the scheduler to give it work";
+  if (has_ready_batch()) return "";
+  if (std::string server = client_.WaitingFor(now, kWaitWorthSaying); !server.empty()) return server;
+  for (const auto& [number, lease] : leases_) {
+    if (!lease.ready && !lease.finished) return "data: " + lease.grant.rows().path();
+  }
+  return "";
+}
+
+}  // namespace sheaf
