@@ -1,5 +1,6 @@
 """Peers of another release, and peers that send rubbish: told why or dropped, and the cluster goes on."""
 
+import contextlib
 import os
 import random
 import re
@@ -51,14 +52,16 @@ class Strangers(harness.SheafTest):
             peer.close()
         self.expect_well()
 
-    def test_the_command_line_names_a_scheduler_of_another_version(self):
+    @contextlib.contextmanager
+    def scheduler_that_answers(self, frame):
+        """The address of one that sends this to the first message of its first peer, and nothing more."""
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(20)
 
         def answer():
             peer = zmtp.Peer.accept(listener)
             peer.receive()
-            peer.send(zmtp.header(99, 1, CONFIG))
+            peer.send(frame)
             try:
                 while True:
                     peer.receive()
@@ -67,35 +70,25 @@ class Strangers(harness.SheafTest):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        outcome = self.sheaf("status", "--scheduler", f"tcp://127.0.0.1:{listener.getsockname()[1]}", timeout=60)
-        thread.join()
-        listener.close()
+        try:
+            yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            thread.join()
+            listener.close()
+
+    def test_the_command_line_names_a_scheduler_of_another_version(self):
+        with self.scheduler_that_answers(zmtp.header(99, 1, CONFIG)) as address:
+            outcome = self.sheaf("status", "--scheduler", address, timeout=60)
         self.assertNotEqual(outcome.code, 0)
         self.assertIn("wire version 99", outcome.err, outcome)
 
     def test_servers_and_workers_end_beside_a_scheduler_of_another_version(self):
         text = b"your messages are of wire version 2, this process speaks version 99: run the same build everywhere"
         refusal = b"\x08" + zmtp.varint(10) + b"\x12" + zmtp.varint(len(text)) + text
+        frame = zmtp.header(zmtp.WIRE_VERSION, 1, REFUSAL, refusal)  # in words that they can read
         for program in ("server", "worker"):
-            listener = socket.create_server(("127.0.0.1", 0))
-            listener.settimeout(20)
-
-            def answer():
-                peer = zmtp.Peer.accept(listener)
-                peer.receive()
-                peer.send(zmtp.header(zmtp.WIRE_VERSION, 1, REFUSAL, refusal))  # in words that they can read
-                try:
-                    while True:
-                        peer.receive()
-                except (ConnectionError, TimeoutError):
-                    peer.close()
-
-            thread = threading.Thread(target=answer)
-            thread.start()
-            address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-            outcome = self.sheaf(f"--scheduler={address}", program=BIN / f"sheaf-{program}", timeout=20)
-            thread.join()
-            listener.close()
+            with self.scheduler_that_answers(frame) as address:
+                outcome = self.sheaf(f"--scheduler={address}", program=BIN / f"sheaf-{program}", timeout=20)
             self.expect_failure(outcome, 1, address, "speaks version 99: run the same build everywhere")
 
     def test_rubbish_harms_nobody(self):
