@@ -208,7 +208,7 @@ void PsClient::Impl::NoteLsns(const PartitionSet& partitions, const google::prot
   for (size_t i = 0; i < partitions.ids.size(); ++i) {
     const uint32_t p = partitions.ids[i];
     if (router.epoch_of(p) != partitions.epochs[i]) continue;
-    seen_lsn[p] = std::max(seen_lsn[p], lsns[static_cast<int>(i)]);
+    seen_lsn[p] = std::max(seen_lsn[p], lsns[lsns.size() == 1 ? 0 : static_cast<int>(i)]);
   }
 }
 

@@ -60,8 +60,12 @@ struct PsClient::Impl {
   Status PlanGroup(Operation& operation, PeerId peer, std::shared_ptr<const PartitionSet> partitions,
                    std::vector<BlockPlan> blocks, TimePoint now, Duration pause);
   void PlanPullAnew(Operation& operation, const std::vector<uint64_t>& displaced, TimePoint now);
-  // Of what is sent to the router's shard of this index.
-  std::shared_ptr<const PartitionSet> PartitionsOf(size_t shard, const std::vector<BlockPlan>& blocks) const;
+  // Of what is sent to the router's shard of this index: all that it has, which is named at once, unless there are
+  // fewer keys than that.
+  std::shared_ptr<const PartitionSet> PartitionsOf(const Operation& operation, size_t shard,
+                                                   const std::vector<BlockPlan>& blocks) const;
+  // The partitions that the blocks have keys in.
+  std::shared_ptr<const PartitionSet> TouchedOf(const Operation& operation, const std::vector<BlockPlan>& blocks) const;
   Request& AddRequest(Operation& operation, RequestKind kind, PeerId peer,
                       std::shared_ptr<const PartitionSet> partitions, RequestPlan plan, TimePoint now);
   std::vector<size_t> RowBytes(const Operation& operation) const;
@@ -73,7 +77,9 @@ struct PsClient::Impl {
   void MarkToPump(PeerId peer);
   pb::WireSpec::Codec CodecSent(const Request& request) const;       // in the request's blocks
   pb::WireSpec::Codec CodecAnswered(const Request& request) const;   // of the values that come back
-  void FillBlocks(Request& request, google::protobuf::RepeatedPtrField<pb::Block>& blocks, Message& message);
+  // `whole`: the request names all partitions of its shard at once.
+  void FillBlocks(Request& request, bool whole, google::protobuf::RepeatedPtrField<pb::Block>& blocks,
+                  Message& message);
   void ReleaseCredit(Request& request);
   void Tick(TimePoint now, Outbox& out);
   // For how long nothing was heard that this request waits for.

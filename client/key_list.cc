@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/base/partition.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -13,28 +15,54 @@ Signature SignatureOf(std::span<const HashedKey> keys) {
   return {hash.high64, hash.low64};
 }
 
-KeyPart::KeyPart(std::vector<Segment> segments) : segments_(std::move(segments)) {
-  uint32_t end = segments_.empty() ? 0 : segments_.front().begin;
-  const Segment* before = nullptr;
-  for (const Segment& segment : segments_) {
-    partition_count_ += before == nullptr || before->partition != segment.partition;
-    before = &segment;
-    contiguous_ = contiguous_ && segment.begin == end;
-    end = segment.begin + segment.count;
-    size_ += segment.count;
+namespace {
+
+void Append(Run run, std::vector<Run>& runs) {
+  if (!runs.empty() && runs.back().begin + runs.back().count == run.begin) {
+    runs.back().count += run.count;
+  } else {
+    runs.push_back(run);
   }
+}
+
+}  // namespace
+
+KeyPart::KeyPart(std::vector<Run> runs) : runs_(std::move(runs)) {
+  for (const Run& run : runs_) size_ += run.count;
+}
+
+std::shared_ptr<KeyPart> KeyPart::Of(std::span<const Segment> segments) {
+  std::vector<Run> runs;
+  for (const Segment& segment : segments) Append({segment.begin, segment.count}, runs);
+  return std::make_shared<KeyPart>(std::move(runs));
+}
+
+std::vector<Segment> KeyPart::Segments(const KeyVector& list, uint32_t partition_count) const {
+  std::vector<Segment> segments;
+  for (const Run& run : runs_) {
+    const uint32_t end = run.begin + run.count;
+    for (uint32_t at = run.begin; at < end;) {
+      const PartitionId partition = PartitionOf((*list)[at], partition_count);
+      const auto from = list->begin() + at;
+      const HashedKey last = PartitionLastKey(partition, partition_count);
+      const auto next = static_cast<uint32_t>(std::upper_bound(from, list->begin() + end, last) - list->begin());
+      segments.push_back({partition.value, at, next - at});
+      at = next;
+    }
+  }
+  return segments;
 }
 
 Buffer KeyPart::Keys(const KeyVector& list) {
   if (!keys_.empty() || empty()) return keys_;
   // Not kept: it would hold the list, whose end is what ends this part's place in the cache.
-  if (contiguous_) return Buffer(list, std::as_bytes(std::span(*list).subspan(segments_.front().begin, size_)));
+  if (contiguous()) return Buffer(list, std::as_bytes(std::span(*list).subspan(runs_.front().begin, size_)));
   auto gathered = std::make_shared_for_overwrite<HashedKey[]>(size_);
   HashedKey* to = gathered.get();
-  ForEachRun([&](uint32_t begin, uint32_t count) {
-    std::memcpy(to, list->data() + begin, count * sizeof(HashedKey));
-    to += count;
-  });
+  for (const Run& run : runs_) {
+    std::memcpy(to, list->data() + run.begin, run.count * sizeof(HashedKey));
+    to += run.count;
+  }
   keys_ = Buffer(gathered, std::as_bytes(std::span(gathered.get(), size_)));
   return keys_;
 }
@@ -45,15 +73,15 @@ const Signature& KeyPart::SignatureIn(const KeyVector& list) {
 }
 
 std::shared_ptr<KeyPart> KeyPart::Slice(uint32_t first, uint32_t count) const {
-  std::vector<Segment> cut;
-  for (const Segment& segment : segments_) {
+  std::vector<Run> cut;
+  for (const Run& run : runs_) {
     if (count == 0) break;
-    if (first >= segment.count) {
-      first -= segment.count;
+    if (first >= run.count) {
+      first -= run.count;
       continue;
     }
-    const uint32_t taken = std::min(count, segment.count - first);
-    cut.push_back({segment.partition, segment.begin + first, taken});
+    const uint32_t taken = std::min(count, run.count - first);
+    cut.push_back({run.begin + first, taken});
     count -= taken;
     first = 0;
   }
@@ -61,16 +89,22 @@ std::shared_ptr<KeyPart> KeyPart::Slice(uint32_t first, uint32_t count) const {
 }
 
 ShardParts PartsByShard(const Router& router, std::span<const HashedKey> keys, std::vector<uint32_t>& bounds) {
-  router.FindBounds(keys, bounds);
   ShardParts parts;
   parts.reserve(router.shards().size());
+  if (router.shards().size() == 1) {  // whatever the keys are
+    std::vector<Run> all;
+    if (!keys.empty()) all.push_back({0, static_cast<uint32_t>(keys.size())});
+    parts.push_back(std::make_shared<KeyPart>(std::move(all)));
+    return parts;
+  }
+  router.FindBounds(keys, bounds);
   for (const ShardRoute& shard : router.shards()) {
-    std::vector<Segment> segments;
-    segments.reserve(std::min(shard.partitions->ids.size(), keys.size()));
+    std::vector<Run> runs;
+    runs.reserve(std::min(shard.partitions->ids.size(), keys.size()));
     for (const uint32_t p : shard.partitions->ids) {
-      if (bounds[p + 1] > bounds[p]) segments.push_back({p, bounds[p], bounds[p + 1] - bounds[p]});
+      if (bounds[p + 1] > bounds[p]) Append({bounds[p], bounds[p + 1] - bounds[p]}, runs);
     }
-    parts.push_back(std::make_shared<KeyPart>(std::move(segments)));
+    parts.push_back(std::make_shared<KeyPart>(std::move(runs)));
   }
   return parts;
 }

@@ -26,7 +26,12 @@ struct Signature {
 };
 Signature SignatureOf(std::span<const HashedKey> keys);
 
-// Keys of one partition: list[begin] .. list[begin + count).
+// list[begin] .. list[begin + count).
+struct Run {
+  uint32_t begin = 0;
+  uint32_t count = 0;
+};
+// Keys of one partition.
 struct Segment {
   uint32_t partition = 0;
   uint32_t begin = 0;
@@ -36,14 +41,17 @@ struct Segment {
 // What one block of one request carries of a key list.
 class KeyPart {
  public:
-  explicit KeyPart(std::vector<Segment> segments);
+  // Ascending, none empty.
+  explicit KeyPart(std::vector<Run> runs);
+  static std::shared_ptr<KeyPart> Of(std::span<const Segment> segments);
 
-  const std::vector<Segment>& segments() const { return segments_; }   // ascending, none empty
   uint32_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  uint32_t partition_count() const { return partition_count_; }
-  // Is it the list from its first key on without a gap?
-  bool contiguous() const { return contiguous_; }
+  const std::vector<Run>& runs() const { return runs_; }
+  // Is it one stretch of the list?
+  bool contiguous() const { return runs_.size() <= 1; }
+  // Cut by partition; ascending, none empty.
+  std::vector<Segment> Segments(const KeyVector& list, uint32_t partition_count) const;
 
   // The part's keys one after the other: a view into the list if it can be, else gathered once and kept.
   Buffer Keys(const KeyVector& list);
@@ -51,22 +59,9 @@ class KeyPart {
   // Rows [first, first + count) of this part.
   std::shared_ptr<KeyPart> Slice(uint32_t first, uint32_t count) const;
 
-  // Calls act(begin, count) for every gapless run of the list.
-  template <typename Act>
-  void ForEachRun(Act&& act) const {
-    for (size_t i = 0; i < segments_.size();) {
-      const uint32_t begin = segments_[i].begin;
-      uint32_t end = begin + segments_[i].count;
-      for (++i; i < segments_.size() && segments_[i].begin == end; ++i) end += segments_[i].count;
-      act(begin, end - begin);
-    }
-  }
-
  private:
-  std::vector<Segment> segments_;
+  std::vector<Run> runs_;   // with gaps between them
   uint32_t size_ = 0;
-  uint32_t partition_count_ = 0;
-  bool contiguous_ = true;
   Buffer keys_;
   std::optional<Signature> signature_;
 };

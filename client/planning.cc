@@ -14,13 +14,12 @@ bool IsPush(const Operation& operation) {
   return operation.kind == OperationKind::kPush || operation.kind == OperationKind::kPushPull;
 }
 
-// The segments of partitions that have not acknowledged the push yet.
-std::shared_ptr<KeyPart> WithoutAcknowledged(const KeyPart& part, const std::vector<bool>& acknowledged) {
-  std::vector<Segment> open;
-  for (const Segment& segment : part.segments()) {
-    if (!acknowledged[segment.partition]) open.push_back(segment);
-  }
-  return std::make_shared<KeyPart>(std::move(open));
+// What of the part lies in partitions that have not acknowledged the push yet; the flags are by partition.
+std::shared_ptr<KeyPart> WithoutAcknowledged(const KeyPart& part, const KeyVector& list,
+                                             const std::vector<bool>& acknowledged) {
+  std::vector<Segment> open = part.Segments(list, static_cast<uint32_t>(acknowledged.size()));
+  std::erase_if(open, [&](const Segment& segment) { return acknowledged[segment.partition]; });
+  return KeyPart::Of(open);
 }
 
 }  // namespace
@@ -227,13 +226,14 @@ Status PsClient::Impl::PlanPush(Operation& operation, TimePoint now) {
     std::vector<BlockPlan> blocks;
     for (uint32_t t = 0; t < operation.tables.size(); ++t) {
       std::shared_ptr<KeyPart> part = (*of_table[t])[shard];
-      if (any_acknowledged && !part->empty()) part = WithoutAcknowledged(*part, operation.acknowledged);
+      if (any_acknowledged && !part->empty())
+        part = WithoutAcknowledged(*part, operation.tables[t].keys, operation.acknowledged);
       if (!part->empty()) blocks.push_back({t, std::move(part)});
     }
     std::shared_ptr<const PartitionSet> partitions;
     if (!operation.push.progress) {
       if (blocks.empty()) continue;
-      partitions = PartitionsOf(shard, blocks);
+      partitions = any_acknowledged ? TouchedOf(operation, blocks) : PartitionsOf(operation, shard, blocks);
     } else if (!any_acknowledged) {
       partitions = router.shards()[shard].partitions;
     } else {
@@ -284,12 +284,12 @@ Status PsClient::Impl::PlanGroup(Operation& operation, PeerId peer, std::shared_
 
 void PsClient::Impl::PlanReads(Operation& operation, size_t shard, std::vector<BlockPlan> blocks, TimePoint now) {
   size_t partitions_at_most = 0;
-  for (const BlockPlan& block : blocks) partitions_at_most += block.part->segments().size();
+  for (const BlockPlan& block : blocks) partitions_at_most += block.part->size();
   partitions_at_most = std::min<size_t>(partitions_at_most, router.partition_count());
   std::vector<RequestPlan> plans =
       CutRequests(std::move(blocks), RowBytes(operation), options.max_payload_bytes, MaxBlocks(partitions_at_most));
   for (RequestPlan& plan : plans) {
-    auto partitions = PartitionsOf(shard, plan.blocks);
+    auto partitions = PartitionsOf(operation, shard, plan.blocks);
     AddRequest(operation, RequestKind::kPull, router.shards()[shard].peer, std::move(partitions), std::move(plan), now);
   }
 }
@@ -299,7 +299,8 @@ void PsClient::Impl::PlanPullAnew(Operation& operation, const std::vector<uint64
   for (const uint64_t number : displaced) {
     Request& request = requests.at(number);
     for (const BlockPlan& block : request.plan.blocks) {
-      for (const Segment& segment : block.part->segments()) {
+      for (const Segment& segment :
+           block.part->Segments(operation.tables[block.table].keys, router.partition_count())) {
         moved[{router.shard_of(segment.partition), block.table}].push_back(segment);
       }
     }
@@ -310,7 +311,7 @@ void PsClient::Impl::PlanPullAnew(Operation& operation, const std::vector<uint64
     std::vector<BlockPlan> blocks;
     for (; at != moved.end() && at->first.first == shard; ++at) {
       std::ranges::sort(at->second, {}, &Segment::begin);
-      blocks.push_back({at->first.second, std::make_shared<KeyPart>(std::move(at->second))});
+      blocks.push_back({at->first.second, KeyPart::Of(at->second)});
     }
     PlanReads(operation, shard, std::move(blocks), now);
   }
@@ -326,14 +327,18 @@ void PsClient::Impl::PlanScan(Operation& operation, TimePoint now) {
              {{}, bytes}, now);
 }
 
-std::shared_ptr<const PartitionSet> PsClient::Impl::PartitionsOf(size_t shard,
+std::shared_ptr<const PartitionSet> PsClient::Impl::PartitionsOf(const Operation& operation, size_t shard,
                                                                  const std::vector<BlockPlan>& blocks) const {
   const auto& all = router.shards()[shard].partitions;
-  const auto has_all = [&](const BlockPlan& block) { return block.part->partition_count() == all->ids.size(); };
-  if (std::ranges::any_of(blocks, has_all)) return all;
+  const auto many = [&](const BlockPlan& block) { return block.part->size() >= all->ids.size(); };
+  return std::ranges::any_of(blocks, many) ? all : TouchedOf(operation, blocks);
+}
+
+std::shared_ptr<const PartitionSet> PsClient::Impl::TouchedOf(const Operation& operation,
+                                                              const std::vector<BlockPlan>& blocks) const {
   auto set = std::make_shared<PartitionSet>();
   for (const BlockPlan& block : blocks) {
-    for (const Segment& segment : block.part->segments()) {
+    for (const Segment& segment : block.part->Segments(operation.tables[block.table].keys, router.partition_count())) {
       if (set->ids.empty() || set->ids.back() != segment.partition) set->ids.push_back(segment.partition);
     }
   }

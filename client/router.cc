@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/partition.h"
+#include "common/base/placement.h"
 
 namespace sheaf {
 namespace {
@@ -15,7 +16,7 @@ std::string ServerName(const pb::ServerInfo& server) {
 
 }  // namespace
 
-Router::Router(const pb::ClusterConfig& config) {
+Router::Router(const pb::ClusterConfig& config) : generation_(config.generation()) {
   for (const pb::TableSpec& table : config.table()) {
     if (table.dim() >= 1 && table.dim() <= kMaxDim) table_dim_[table.id()] = table.dim();
   }
@@ -54,10 +55,16 @@ Router::Router(const pb::ClusterConfig& config) {
       shard_of_[set->ids[i]] = static_cast<uint32_t>(shards_.size());
       epoch_of_[set->ids[i]] = set->epochs[i];
     }
+    set->placement = PlacementSignature(set->ids, set->epochs);
     shards_.push_back({PeerId(shard.peer()), ServerName(server), shard.address(), std::move(set)});
   }
   for (uint32_t p = 0; p < count; ++p) first_key_[p] = PartitionFirstKey(PartitionId(p), count);
   obstacle_.clear();
+}
+
+bool Router::IsWhole(const PartitionSet& partitions) const {
+  return !partitions.ids.empty() && partitions.ids.front() < partition_count() &&
+         shards_[shard_of_[partitions.ids.front()]].partitions.get() == &partitions;
 }
 
 bool Router::StillAt(PeerId peer, const PartitionSet& partitions) const {

@@ -20,6 +20,7 @@ namespace sheaf {
 struct PartitionSet {
   std::vector<uint32_t> ids;
   std::vector<uint64_t> epochs;
+  uint64_t placement = 0;   // of a shard's whole set: its signature
 
   friend bool operator==(const PartitionSet&, const PartitionSet&) = default;
 };
@@ -46,6 +47,10 @@ class Router {
   const std::vector<ShardRoute>& shards() const { return shards_; }   // those with partitions
   uint32_t shard_of(uint32_t partition) const { return shard_of_[partition]; }
   uint64_t epoch_of(uint32_t partition) const { return epoch_of_[partition]; }
+  // Of the configuration it was built from.
+  uint64_t generation() const { return generation_; }
+  // Is this the very set of one of shards(), all that the shard has?
+  bool IsWhole(const PartitionSet& partitions) const;
   // Are all of these partitions still there, under the same epochs?
   bool StillAt(PeerId peer, const PartitionSet& partitions) const;
   bool SamePlacement(const Router& other) const;
@@ -61,6 +66,7 @@ class Router {
 
  private:
   std::string obstacle_ = "the configuration of the cluster is not known yet";
+  uint64_t generation_ = 0;
   std::vector<ShardRoute> shards_;
   std::vector<uint32_t> shard_of_;        // by partition: index in shards_
   std::vector<uint64_t> epoch_of_;

@@ -55,7 +55,7 @@ pb::WireSpec::Codec PsClient::Impl::CodecAnswered(const Request& request) const 
   return codec == pb::WireSpec::INT8 ? pb::WireSpec::FP32 : codec;   // values are never answered as INT8
 }
 
-void PsClient::Impl::FillBlocks(Request& request, google::protobuf::RepeatedPtrField<pb::Block>& blocks,
+void PsClient::Impl::FillBlocks(Request& request, bool whole, google::protobuf::RepeatedPtrField<pb::Block>& blocks,
                                 Message& message) {
   const auto& tables = request.operation->tables;
   const RememberedLists& remembered = peers.at(request.peer).remembered;
@@ -68,7 +68,13 @@ void PsClient::Impl::FillBlocks(Request& request, google::protobuf::RepeatedPtrF
       form = known ? KeyForm::kBySignature : KeyForm::kInlineAndRemember;
     }
     forms.push_back(form);
-    FillBlock(tables[block.table], *block.part, *request.partitions, form, CodecSent(request), *blocks.Add());
+    pb::Block& added = *blocks.Add();
+    FillBlock(tables[block.table], *block.part, form, CodecSent(request), added);
+    if (whole) {
+      added.add_key_count(block.part->size());
+    } else {
+      CountKeys(tables[block.table], *block.part, *request.partitions, router.partition_count(), added);
+    }
   }
   message.keys = JoinKeys(tables, request.plan.blocks, forms);
 }
@@ -76,6 +82,8 @@ void PsClient::Impl::FillBlocks(Request& request, google::protobuf::RepeatedPtrF
 Message PsClient::Impl::BuildMessage(Request& request) {
   const Operation& operation = *request.operation;
   const PartitionSet& partitions = *request.partitions;
+  // Of an older configuration's set this client cannot tell whether the shard has more by now.
+  const bool whole = router.IsWhole(partitions);
   Message message;
   message.header.set_request(request.number);
   const auto fill_common = [&](auto& body, const std::optional<pb::Progress>& progress) {
@@ -83,9 +91,14 @@ Message PsClient::Impl::BuildMessage(Request& request) {
       *body.mutable_progress() = *progress;
       body.mutable_progress()->set_generation(config.generation());
     }
-    body.mutable_partition()->Add(partitions.ids.begin(), partitions.ids.end());
-    body.mutable_epoch()->Add(partitions.epochs.begin(), partitions.epochs.end());
-    FillBlocks(request, *body.mutable_block(), message);
+    if (whole) {
+      body.mutable_placement()->set_signature(partitions.placement);
+      body.mutable_placement()->set_generation(router.generation());
+    } else {
+      body.mutable_partition()->Add(partitions.ids.begin(), partitions.ids.end());
+      body.mutable_epoch()->Add(partitions.epochs.begin(), partitions.epochs.end());
+    }
+    FillBlocks(request, whole, *body.mutable_block(), message);
   };
   const auto reuse = [&](pb::Header::BodyCase kind) {
     if (options.bodies != nullptr) options.bodies->Reuse(kind, message.header);
@@ -95,10 +108,12 @@ Message PsClient::Impl::BuildMessage(Request& request) {
       reuse(pb::Header::kPull);
       pb::PullRequest& pull = *message.header.mutable_pull();
       fill_common(pull, operation.pull.progress);
-      const bool any_seen = std::ranges::any_of(partitions.ids, [&](uint32_t p) { return seen_lsn[p] > 0; });
-      if (any_seen) {
+      const uint64_t first = seen_lsn[partitions.ids.front()];
+      if (!std::ranges::all_of(partitions.ids, [&](uint32_t p) { return seen_lsn[p] == first; })) {
         pull.mutable_min_lsn()->Reserve(static_cast<int>(partitions.ids.size()));
-        for (const uint32_t p : partitions.ids) pull.add_min_lsn(seen_lsn[p]);
+        for (const uint32_t p : partitions.ids) pull.mutable_min_lsn()->AddAlreadyReserved(seen_lsn[p]);
+      } else if (first > 0) {
+        pull.add_min_lsn(first);
       }
       break;
     }

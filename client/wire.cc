@@ -9,12 +9,14 @@
 namespace sheaf {
 namespace {
 
+// One for all, or one each.
+bool IsLsnCount(int count, size_t partitions) { return count == 1 || static_cast<size_t>(count) == partitions; }
+
 std::shared_ptr<std::byte[]> Room(size_t bytes) { return std::make_shared_for_overwrite<std::byte[]>(bytes); }
 
 }  // namespace
 
-void FillBlock(const OperationTable& table, KeyPart& part, const PartitionSet& partitions, KeyForm form,
-               pb::WireSpec::Codec codec, pb::Block& block) {
+void FillBlock(const OperationTable& table, KeyPart& part, KeyForm form, pb::WireSpec::Codec codec, pb::Block& block) {
   block.set_table(table.table.value);
   block.set_codec(codec);
   pb::KeyList& keys = *block.mutable_keys();
@@ -25,10 +27,15 @@ void FillBlock(const OperationTable& table, KeyPart& part, const PartitionSet& p
     keys.set_signature_low(signature.low);
     if (form == KeyForm::kInlineAndRemember) keys.set_remember(true);
   }
+}
+
+void CountKeys(const OperationTable& table, const KeyPart& part, const PartitionSet& partitions,
+               uint32_t partition_count, pb::Block& block) {
   auto& counts = *block.mutable_key_count();
   counts.Reserve(static_cast<int>(partitions.ids.size()));
-  auto segment = part.segments().begin();
-  const auto end = part.segments().end();
+  const std::vector<Segment> segments = part.Segments(table.keys, partition_count);
+  auto segment = segments.begin();
+  const auto end = segments.end();
   for (const uint32_t p : partitions.ids) {
     uint32_t count = 0;
     for (; segment != end && segment->partition == p; ++segment) count += segment->count;
@@ -65,7 +72,7 @@ Buffer GatherValues(const std::vector<OperationTable>& tables, const std::vector
   if (blocks.size() == 1 && blocks[0].part->contiguous() && !blocks[0].part->empty()) {
     const OperationTable& table = tables[blocks[0].table];
     const KeyPart& part = *blocks[0].part;
-    return table.payload.Slice(part.segments().front().begin * table.row_bytes, part.size() * table.row_bytes);
+    return table.payload.Slice(part.runs().front().begin * table.row_bytes, part.size() * table.row_bytes);
   }
   size_t bytes = 0;
   for (const BlockPlan& block : blocks) bytes += block.part->size() * tables[block.table].row_bytes;
@@ -74,10 +81,10 @@ Buffer GatherValues(const std::vector<OperationTable>& tables, const std::vector
   std::byte* to = room.get();
   for (const BlockPlan& block : blocks) {
     const OperationTable& table = tables[block.table];
-    block.part->ForEachRun([&](uint32_t begin, uint32_t count) {
+    for (const auto& [begin, count] : block.part->runs()) {
       std::memcpy(to, table.payload.data() + begin * table.row_bytes, count * table.row_bytes);
       to += count * table.row_bytes;
-    });
+    }
   }
   return Buffer(room, std::span(room.get(), bytes));
 }
@@ -107,17 +114,17 @@ void ScatterValues(const std::vector<OperationTable>& tables, const std::vector<
     // Not zeroed: nobody sees it before every part is in.
     if (result.assembled == nullptr) result.assembled = std::make_shared_for_overwrite<float[]>(all_rows * dim);
     const std::span<float> all(result.assembled.get(), all_rows * dim);
-    part.ForEachRun([&](uint32_t begin, uint32_t count) {
+    for (const auto& [begin, count] : part.runs()) {
       const size_t run = count * row_bytes;
       DecodeValues(codec, bytes.first(run), dim, all.subspan(size_t{begin} * dim, size_t{count} * dim));
       bytes = bytes.subspan(run);
-    });
+    }
   }
 }
 
 std::string CheckPullReply(const Message& reply, size_t partitions, size_t value_bytes) {
   if (!reply.header.has_pull_reply()) return "a pull was answered with something else";
-  if (static_cast<size_t>(reply.header.pull_reply().lsn_size()) != partitions) {
+  if (!IsLsnCount(reply.header.pull_reply().lsn_size(), partitions)) {
     return StrCat("a pull of ", partitions, " partitions was answered with ", reply.header.pull_reply().lsn_size(),
                   " LSNs");
   }
@@ -131,7 +138,7 @@ std::string CheckPushReply(const Message& reply, size_t partitions, size_t value
   if (!reply.header.has_push_reply()) return "a push was answered with something else";
   const pb::PushReply& push = reply.header.push_reply();
   if (push.staged()) return "";   // of a staged slice nothing else is used
-  if (static_cast<size_t>(push.lsn_size()) != partitions) {
+  if (!IsLsnCount(push.lsn_size(), partitions)) {
     return StrCat("a push to ", partitions, " partitions was answered with ", push.lsn_size(), " LSNs");
   }
   if (value_bytes > 0 && reply.values.size() != value_bytes) {

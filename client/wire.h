@@ -12,9 +12,11 @@ namespace sheaf {
 // How a block's keys travel in one sending of a request.
 enum class KeyForm { kInline, kInlineAndRemember, kBySignature };
 
-// Fills one block: table, keys' form, and how many keys each of the request's partitions has.
-void FillBlock(const OperationTable& table, KeyPart& part, const PartitionSet& partitions, KeyForm form,
-               pb::WireSpec::Codec codec, pb::Block& block);
+// Fills one block but for its key counts: table, codec and the keys' form.
+void FillBlock(const OperationTable& table, KeyPart& part, KeyForm form, pb::WireSpec::Codec codec, pb::Block& block);
+// How many keys each of the request's partitions has, which are some of `partition_count`.
+void CountKeys(const OperationTable& table, const KeyPart& part, const PartitionSet& partitions,
+               uint32_t partition_count, pb::Block& block);
 
 // The inlined keys of several blocks, one after the other; a single block's keys are not copied again.
 Buffer JoinKeys(const std::vector<OperationTable>& tables, const std::vector<BlockPlan>& blocks,

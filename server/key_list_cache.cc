@@ -29,7 +29,7 @@ std::shared_ptr<KnownSlots> KeyListCache::SlotsOf(const KeySignature& signature,
   if (grown > budget_bytes_) return nullptr;
   bytes_ = grown;
   const auto made = std::make_shared<KnownSlots>();
-  made->slots.assign(entry.keys.size() / sizeof(HashedKey), RowStore::kNoSlot);
+  made->slots.assign(entry.keys.size() / sizeof(HashedKey), kNoSlot);
   entry.slots.emplace_back(table, made);
   return made;
 }

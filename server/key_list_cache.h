@@ -25,7 +25,7 @@ struct KeySignature {
 };
 KeySignature SignatureOf(std::span<const std::byte> keys);
 
-// The slots of a list's rows in one table (see RowStore).
+// The slots of a list's rows in one table (see TableRows).
 struct KnownSlots {
   uint64_t version = 0;          // of the shard's stores: for those of another version the slots mean nothing
   bool complete = false;         // every slot is known

@@ -1,6 +1,7 @@
-// All that a shard knows of one partition: its rows, what was pushed to it, and how far each pass has come in it.
+// How far each pass has come in one partition. What every request touches in all partitions (rows, LSNs, the windows of
+// sessions) lies side by side in the shard, by partition.
 //
-// Nothing of it refers to another partition, so that it can move to another server as a whole.
+// Nothing of a partition refers to another one, so that it can move to another server as a whole.
 // Thread-safety: none; plain data that ShardCore's rules work on.
 #pragma once
 
@@ -10,12 +11,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "common/base/random.h"
 #include "common/base/seq_window.h"
-#include "common/runtime/clock.h"
 #include "server/pass_clock.h"
 #include "server/request_check.h"
-#include "server/row_store.h"
 #include "server/staging.h"
 
 namespace sheaf {
@@ -46,28 +44,10 @@ struct PassState {
   Undo undo;
 };
 
-struct SessionStream {
-  SeqWindow window;
-  TimePoint last;
-};
-struct SessionId {
-  uint64_t high = 0;
-  uint64_t low = 0;
-  friend bool operator==(const SessionId&, const SessionId&) = default;
-};
-struct SessionHash {
-  size_t operator()(const SessionId& id) const { return MixPair(id.high, id.low); }
-};
-
 struct PartitionState {
   PartitionId id;
-  Lsn lsn;                                                     // pushes taken, those kept for BSP included
-  std::vector<std::unique_ptr<RowStore>> stores;               // by the table's slot in the shard; nullptr: no rows yet
   std::map<PassKey, PassState> passes;
   std::map<PassKey, uint64_t> ended;                           // examples of the last passes of each job
-  std::unordered_map<SessionId, SessionStream, SessionHash> sessions;  // order of iteration never matters
-
-  RowStore* store(size_t slot) const { return slot < stores.size() ? stores[slot].get() : nullptr; }
 };
 
 }  // namespace sheaf

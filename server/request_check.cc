@@ -60,6 +60,13 @@ MaybeRefusal ResolveKeys(const pb::Block& block, const Buffer& frame, uint64_t k
   return {};
 }
 
+bool AllOwned(std::span<const HashedKey> keys, const BlockContext& context) {
+  if (context.partitions.size() == context.partition_count) return true;
+  bool all = true;  // without an early exit: a bad list is rare
+  for (const HashedKey key : keys) all &= (*context.is_owned)[PartitionOf(key, context.partition_count).value] != 0;
+  return all;
+}
+
 // With ascending keys, the first and the last of each section answer for all between.
 MaybeRefusal CheckRanges(const RequestBlock& block, const BlockContext& context) {
   const auto keys = block.keys();
@@ -77,6 +84,20 @@ MaybeRefusal CheckRanges(const RequestBlock& block, const BlockContext& context)
 }
 
 }  // namespace
+
+void RequestPart::CutByPartition(uint32_t partition_count) {
+  for (RequestBlock& block : blocks) {
+    if (!block.begin.empty()) continue;
+    const auto keys = block.keys();
+    block.begin.reserve(partitions.size() + 1);
+    block.begin.push_back(0);
+    for (const uint32_t p : partitions) {
+      const HashedKey last = PartitionLastKey(PartitionId(p), partition_count);
+      const auto from = keys.begin() + block.begin.back();
+      block.begin.push_back(static_cast<uint32_t>(std::upper_bound(from, keys.end(), last) - keys.begin()));
+    }
+  }
+}
 
 void RequestPart::Clear() {
   partitions.clear();
@@ -129,19 +150,27 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
     block.table = from.table();
     block.dim = context.dims[b];
     block.codec = from.codec();
-    if (static_cast<size_t>(from.key_count_size()) != partitions) {
+    const bool uncut = context.is_owned != nullptr;
+    if (const size_t counts = uncut ? 1 : partitions; static_cast<size_t>(from.key_count_size()) != counts) {
       return Refuse(pb::Refusal::INVALID, "table ", block.table, ": ", from.key_count_size(), " key counts for ",
-                    partitions, " partitions");
+                    counts, uncut ? " list" : " partitions");
     }
     uint64_t total = 0;
     for (const uint32_t count : from.key_count()) total += count;
     if (MaybeRefusal refusal = ResolveKeys(from, keys, total, context.key_lists, keys_offset, block))
       return refusal;
-    block.begin.assign(partitions + 1, 0);
-    for (size_t i = 0; i < partitions; ++i) {
-      block.begin[i + 1] = block.begin[i] + from.key_count(static_cast<int>(i));
+    block.begin.clear();
+    if (uncut) {
+      if (!AllOwned(block.keys(), context)) {
+        return Refuse(pb::Refusal::INVALID, "table ", block.table, ": the list has keys of other shards' partitions");
+      }
+    } else {
+      block.begin.assign(partitions + 1, 0);
+      for (size_t i = 0; i < partitions; ++i) {
+        block.begin[i + 1] = block.begin[i] + from.key_count(static_cast<int>(i));
+      }
+      if (MaybeRefusal refusal = CheckRanges(block, context)) return refusal;
     }
-    if (MaybeRefusal refusal = CheckRanges(block, context)) return refusal;
     if (values == nullptr) {
       if (block.codec == pb::WireSpec::INT8) {
         return Refuse(pb::Refusal::INVALID, "table ", block.table, ": INT8 is for pushes; pull FP32, BF16 or FP16");
@@ -174,7 +203,7 @@ size_t HeldBytes(const Message& message, const RequestPart& part) {
   for (const RequestBlock& block : part.blocks) {
     const std::byte* const keys = block.key_bytes.data();
     const bool in_frame = before(begin, keys) && before(keys, begin + message.keys.size());
-    bytes += block.begin.size() * sizeof(uint32_t) + (in_frame ? 0 : block.key_bytes.size());
+    bytes += (part.partitions.size() + 1) * sizeof(uint32_t) + (in_frame ? 0 : block.key_bytes.size());
   }
   return bytes;
 }

@@ -43,7 +43,8 @@ struct RequestBlock {
   Buffer key_bytes;                 // uint64, strictly ascending, each in its partition
   Buffer values;                    // pushes: encoded, of exactly the right size
   std::shared_ptr<KnownSlots> slots;  // of a remembered list's rows; or nullptr
-  std::vector<uint32_t> begin;      // [partitions + 1]: the keys of the i-th partition are [begin[i], begin[i + 1])
+  // [partitions + 1]: the keys of the i-th partition are [begin[i], begin[i + 1]). Empty: nobody has cut them yet.
+  std::vector<uint32_t> begin;
 
   std::span<const HashedKey> keys() const { return key_bytes.As<HashedKey>(); }
   std::span<const HashedKey> keys(size_t partition_index) const {
@@ -62,6 +63,8 @@ struct RequestPart {
 
   // Gives frames and room back, and keeps the memory of its lists for the next request.
   void Clear();
+  // Sees to it that every block's keys are cut by partition.
+  void CutByPartition(uint32_t partition_count);
   // Of a partition's place in the request; nothing if it is not named.
   std::optional<size_t> IndexOf(uint32_t partition) const;
 };
@@ -72,6 +75,8 @@ MaybeRefusal CheckPartitions(std::span<const uint32_t> partitions, size_t epoch_
 struct BlockContext {
   uint32_t partition_count;
   std::span<const uint32_t> partitions;   // of the request
+  // The request named all partitions of the shard, these by partition: then keys come uncut.
+  const std::vector<uint8_t>* is_owned;   // or nullptr
   std::span<const uint32_t> dims;         // of the blocks' tables
   KeyListCache& key_lists;
 };

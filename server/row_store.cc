@@ -19,18 +19,12 @@ namespace {
 constexpr size_t kPage = size_t{4} << 10;
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kHugeFrom = kHugePage / 2;  // what is this large is mapped by itself
-constexpr size_t kCacheLine = 64;
 constexpr size_t kMinHomes = 2;  // buckets
 constexpr size_t kMinTail = 2;
 constexpr size_t kLongRun = 32;   // buckets
 constexpr size_t kMaxSpread = 2;  // rows a home bucket, at least
 constexpr size_t kMinSlabRows = 4;
 constexpr size_t kMaxSlabBytes = size_t{2} << 20;  // a huge page
-
-int SlabBits(uint32_t stride) {
-  const size_t fit = kMaxSlabBytes / (size_t{stride} * sizeof(float));
-  return static_cast<int>(std::bit_width(std::max(fit, kMinSlabRows))) - 1;
-}
 
 // A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the
 // last multiplication, so that it is the same everywhere, which the logarithm of Box-Muller is not.
@@ -47,40 +41,8 @@ double CheapGaussian(Random& random) {
 
 }  // namespace
 
-// Keys ascending; those of empty cells are the greatest there is, and behind.
-struct alignas(kCacheLine) RowStore::Bucket {
-  static constexpr size_t kCells = 5;
-  HashedKey keys[kCells];
-  uint32_t slots[kCells];
-
-  bool empty(size_t cell) const { return slots[cell] == kNoSlot; }
-  bool full() const { return !empty(kCells - 1); }
-  // Without a branch, as which cell it is is hard to predict.
-  size_t CountBelow(HashedKey key) const {
-    size_t below = 0;
-#pragma GCC unroll 5
-    for (size_t cell = 0; cell < kCells; ++cell) below += keys[cell] < key;
-    return below;
-  }
-  // The slot of `key`, whose home this is, or kNoSlot.
-  static uint32_t SlotOf(HashedKey key, const Bucket* home) {
-    size_t below = home->CountBelow(key);
-    while (below == kCells) [[unlikely]] below = (++home)->CountBelow(key);
-    return home->keys[below] == key ? home->slots[below] : kNoSlot;
-  }
-  void Insert(size_t cell, HashedKey key, uint32_t slot) {
-    std::copy_backward(keys + cell, keys + kCells - 1, keys + kCells);
-    std::copy_backward(slots + cell, slots + kCells - 1, slots + kCells);
-    keys[cell] = key;
-    slots[cell] = slot;
-  }
-};
-
-constexpr RowStore::Bucket RowStore::kNowhere = {.keys = {~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL},
-                                                 .slots = {kNoSlot, kNoSlot, kNoSlot, kNoSlot, kNoSlot}};
-
 void RowLayout::InitWeights(HashedKey key, float* weights) const {
-  const uint32_t zeros = init_stddev == 0 ? dim : std::min(init_zero_columns, dim);
+  const uint32_t zeros = StartsAtZero() ? dim : init_zero_columns;
   std::fill_n(weights, zeros, 0.0f);
   if (zeros == dim) return;
   Random random(MixPair(seed, key));
@@ -130,6 +92,11 @@ Pages::~Pages() {
   }
 }
 
+int RowStore::SlabBits(uint32_t stride) {
+  const size_t fit = kMaxSlabBytes / (size_t{stride} * sizeof(float));
+  return static_cast<int>(std::bit_width(std::max(fit, kMinSlabRows))) - 1;
+}
+
 RowStore::RowStore(const RowLayout* layout, uint32_t partition_count)
     : layout_(layout), partition_count_(partition_count), slab_bits_(SlabBits(layout->stride)) {}
 
@@ -160,7 +127,7 @@ void RowStore::Reserve(size_t rows) {
 
 uint32_t RowStore::SlotOf(HashedKey key) const {
   if (home_count_ == 0) return kNoSlot;
-  return Bucket::SlotOf(key, buckets() + Home(key));
+  return RowBucket::SlotOf(key, buckets() + Home(key));
 }
 
 float* RowStore::Find(HashedKey key) const {
@@ -172,65 +139,6 @@ float* RowStore::FindOrCreate(HashedKey key) {
   if (float* row = Find(key)) return row;
   Reserve(1);
   return Row(Insert(key));
-}
-
-void RowStore::StartLookup(std::span<const HashedKey> keys, const Bucket** homes) const {
-  if (home_count_ == 0) {
-    std::fill_n(homes, keys.size(), &kNowhere);
-    return;
-  }
-  for (size_t i = 0; i < keys.size(); ++i) homes[i] = buckets() + Home(keys[i]);
-}
-
-class RowStore::Addressing {
- public:
-  // `floats` of each row are fetched.
-  Addressing(const RowStore& store, size_t floats)
-      : slabs_(store.slabs_.data()), bits_(store.slab_bits_), mask_((uint32_t{1} << bits_) - 1),
-        stride_(store.layout_->stride), bytes_(std::min(floats * sizeof(float), 4 * kCacheLine)) {}
-
-  float* operator()(uint32_t slot) const {
-    float* const row = slabs_[slot >> bits_].as<float>() + (slot & mask_) * stride_;
-    const char* const line = reinterpret_cast<const char*>(row);
-    __builtin_prefetch(line, 1);
-    if (bytes_ > 2 * sizeof(float)) [[unlikely]] {
-      for (size_t at = kCacheLine; at < bytes_; at += kCacheLine) __builtin_prefetch(line + at, 1);
-      __builtin_prefetch(line + bytes_ - 1, 1);  // rows need not begin on cache lines
-    }
-    return row;
-  }
-
- private:
-  const Pages* const slabs_;
-  const int bits_;
-  const uint32_t mask_;
-  const size_t stride_;
-  const size_t bytes_;  // of long rows only the beginning: the hardware sees the pattern and follows
-};
-
-template <bool kNote>
-size_t RowStore::Look(std::span<const HashedKey> keys, const Bucket* const* homes, Addressing addressing,
-                      float** rows, uint32_t* slots) const {
-  size_t absent = 0;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    __builtin_prefetch(homes[i + kAhead]);
-    const uint32_t slot = Bucket::SlotOf(keys[i], homes[i]);
-    if constexpr (kNote) slots[i] = slot;
-    if (slot == kNoSlot) {
-      rows[i] = nullptr;
-      ++absent;
-      continue;
-    }
-    rows[i] = addressing(slot);
-  }
-  return absent;
-}
-
-size_t RowStore::FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats, float** rows,
-                              uint32_t* slots) const {
-  const Addressing addressing(*this, floats);
-  return slots == nullptr ? Look<false>(keys, homes, addressing, rows, slots)
-                          : Look<true>(keys, homes, addressing, rows, slots);
 }
 
 void RowStore::MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows, uint32_t* slots) {
@@ -245,21 +153,16 @@ void RowStore::MakeAbsent(std::span<const HashedKey> keys, size_t absent, float*
   }
 }
 
-void RowStore::AddressRows(std::span<const uint32_t> slots, size_t floats, float** rows) const {
-  const Addressing addressing(*this, floats);
-  for (size_t i = 0; i < slots.size(); ++i) rows[i] = addressing(slots[i]);
-}
-
 // Of a key that is not in. There is a slot free.
 uint32_t RowStore::Insert(HashedKey key) {
   // Grows by a third when six in ten cells are full: with more, too many keys would not lie in their home bucket.
-  if ((size_ + 1) * 10 > home_count_ * Bucket::kCells * 6) {
+  if ((size_ + 1) * 10 > home_count_ * RowBucket::kCells * 6) {
     Rebuild(std::max(kMinHomes, home_count_ + (home_count_ + 2) / 3), bucket_count_ - home_count_);
   }
   const size_t home = Home(key);
   size_t at = home;
   size_t cell = buckets()[at].CountBelow(key);
-  while (cell == Bucket::kCells) cell = buckets()[++at].CountBelow(key);
+  while (cell == RowBucket::kCells) cell = buckets()[++at].CountBelow(key);
   size_t gap = at;
   while (buckets()[gap].full()) ++gap;
   if (gap == bucket_count_) {
@@ -274,9 +177,9 @@ uint32_t RowStore::Insert(HashedKey key) {
   const auto slot = static_cast<uint32_t>(size_++);
   HashedKey coming = key;
   for (uint32_t coming_slot = slot;; ++at, cell = 0) {  // each full bucket's last cell goes on to the next bucket
-    Bucket& bucket = buckets()[at];
-    const HashedKey last = bucket.keys[Bucket::kCells - 1];
-    const uint32_t last_slot = bucket.slots[Bucket::kCells - 1];
+    RowBucket& bucket = buckets()[at];
+    const HashedKey last = bucket.keys[RowBucket::kCells - 1];
+    const uint32_t last_slot = bucket.slots[RowBucket::kCells - 1];
     bucket.Insert(cell, coming, coming_slot);
     if (last_slot == kNoSlot) break;
     coming = last;
@@ -292,30 +195,30 @@ void RowStore::Rebuild(size_t homes, size_t tail) {
   const Pages old = std::move(index_);
   const size_t old_count = bucket_count_;
   while (true) {
-    size_t bytes = (homes + tail + 1) * sizeof(Bucket);
+    size_t bytes = (homes + tail + 1) * sizeof(RowBucket);
     if (const size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
         whole <= bytes + bytes / 4) {  // huge pages, filled
       bytes = whole;
-      homes = bytes / sizeof(Bucket) - tail - 1;
+      homes = bytes / sizeof(RowBucket) - tail - 1;
     }
     Pages fresh(bytes, kCacheLine);
-    std::memset(static_cast<void*>(fresh.as<Bucket>()), 0xff, bytes);
+    std::memset(static_cast<void*>(fresh.as<RowBucket>()), 0xff, bytes);
     home_count_ = homes;
     bucket_count_ = homes + tail;
     size_t bucket = 0, cell = 0;
     bool fits = true;
     for (size_t i = 0; i < old_count && fits; ++i) {
-      const Bucket& from = old.as<Bucket>()[i];
-      for (size_t moved = 0; moved < Bucket::kCells && !from.empty(moved); ++moved) {
+      const RowBucket& from = old.as<RowBucket>()[i];
+      for (size_t moved = 0; moved < RowBucket::kCells && !from.empty(moved); ++moved) {
         const size_t home = Home(from.keys[moved]);
-        if (home > bucket || cell == Bucket::kCells) {
-          bucket = std::max(home, bucket + (cell == Bucket::kCells));
+        if (home > bucket || cell == RowBucket::kCells) {
+          bucket = std::max(home, bucket + (cell == RowBucket::kCells));
           cell = 0;
         }
         fits = bucket < bucket_count_;
         if (!fits) break;
-        fresh.as<Bucket>()[bucket].keys[cell] = from.keys[moved];
-        fresh.as<Bucket>()[bucket].slots[cell++] = from.slots[moved];
+        fresh.as<RowBucket>()[bucket].keys[cell] = from.keys[moved];
+        fresh.as<RowBucket>()[bucket].slots[cell++] = from.slots[moved];
       }
     }
     if (fits) {
@@ -332,8 +235,8 @@ bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& key
   if (home_count_ == 0) return true;
   // Buckets before a key's home hold smaller keys only.
   for (size_t at = Home(from); at < bucket_count_; ++at) {
-    const Bucket& bucket = buckets()[at];
-    for (size_t cell = 0; cell < Bucket::kCells && !bucket.empty(cell); ++cell) {
+    const RowBucket& bucket = buckets()[at];
+    for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
       if (bucket.keys[cell] < from) continue;
       if (rows.size() == max_rows) return false;
       keys.push_back(bucket.keys[cell]);
@@ -341,63 +244,6 @@ bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& key
     }
   }
   return true;
-}
-
-namespace {
-
-// Calls look(section, homes of its keys, rows of its keys) for the sections that have a store.
-template <typename Look>
-void ForEachLookup(std::span<const RowSection> sections, float** rows, Look look) {
-  const RowStore::Bucket* homes[kMaxLookupKeys + RowStore::kAhead];
-  size_t count = 0;
-  for (const RowSection& section : sections) {
-    SHEAF_CHECK(count + section.keys.size() <= kMaxLookupKeys, "a lookup of too many keys");
-    if (section.store == nullptr) {
-      std::fill_n(homes + count, section.keys.size(), nullptr);  // which may be prefetched
-    } else {
-      section.store->StartLookup(section.keys, homes + count);
-    }
-    count += section.keys.size();
-  }
-  std::fill_n(homes + count, RowStore::kAhead, nullptr);
-  for (size_t i = 0; i < std::min(count, RowStore::kAhead); ++i) __builtin_prefetch(homes[i]);
-  size_t first = 0;
-  for (const RowSection& section : sections) {
-    if (section.store == nullptr) {
-      std::fill_n(rows + first, section.keys.size(), nullptr);
-    } else {
-      look(section, homes + first, rows + first);
-    }
-    first += section.keys.size();
-  }
-}
-
-bool AllKnown(std::span<const RowSection> sections) { return !sections.empty() && sections.front().known; }
-
-// `floats` is a member of RowLayout.
-void AddressAll(std::span<const RowSection> sections, uint32_t RowLayout::*floats, float** rows) {
-  for (const RowSection& section : sections) {
-    section.store->AddressRows({section.slots, section.keys.size()}, section.store->layout().*floats, rows);
-    rows += section.keys.size();
-  }
-}
-
-}  // namespace
-
-void FindRows(std::span<const RowSection> sections, float** rows) {
-  if (AllKnown(sections)) return AddressAll(sections, &RowLayout::dim, rows);
-  ForEachLookup(sections, rows, [](const RowSection& section, auto homes, float** found) {
-    section.store->FinishLookup(section.keys, homes, section.store->layout().dim, found, section.slots);
-  });
-}
-
-void FindOrCreateRows(std::span<const RowSection> sections, float** rows) {
-  if (AllKnown(sections)) return AddressAll(sections, &RowLayout::stride, rows);
-  ForEachLookup(sections, rows, [](const RowSection& section, auto homes, float** found) {
-    RowStore& store = *section.store;
-    const size_t absent = store.FinishLookup(section.keys, homes, store.layout().stride, found, section.slots);
-    if (absent > 0) store.MakeAbsent(section.keys, absent, found, section.slots);
-  });
 }
 
 }  // namespace sheaf

@@ -22,6 +22,7 @@
 
 #include "common/base/ids.h"
 #include "compute/optim/optimizer.h"
+#include "server/row_bucket.h"
 
 namespace sheaf {
 
@@ -34,6 +35,7 @@ struct RowLayout {
   uint32_t init_zero_columns = 0;
   const Optimizer* optimizer = nullptr;  // lent
 
+  bool StartsAtZero() const { return init_stddev == 0 || init_zero_columns >= dim; }
   // The start value of a row: a function of seed and key only, so an absent row is answered without making it.
   void InitWeights(HashedKey key, float* weights) const;
   void InitRow(HashedKey key, float* row) const;
@@ -61,8 +63,6 @@ class Pages {
 
 class RowStore {
  public:
-  static constexpr uint32_t kNoSlot = ~uint32_t{0};
-
   RowStore(const RowLayout* layout, uint32_t partition_count);
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
@@ -71,48 +71,41 @@ class RowStore {
   float* Find(HashedKey key) const;
   // Makes the row with its start value if it is absent.
   float* FindOrCreate(HashedKey key);
+  // Makes the rows of keys that have none, so many, and sets the addresses (and slots, unless nullptr) of all.
+  void MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows, uint32_t* slots);
 
   // Copies rows' keys and addresses in key order, from the first key >= `from`, until the vectors have `max_rows`.
   // True if nothing comes after.
   bool Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys, std::vector<const float*>& rows) const;
 
-  const RowLayout& layout() const { return *layout_; }
   size_t size() const { return size_; }
   size_t memory_bytes() const { return memory_bytes_; }
 
-  // The steps of the batched lookups below.
-  struct Bucket;
-  // Where each key is looked for.
-  void StartLookup(std::span<const HashedKey> keys, const Bucket** homes) const;
-  // The keys' rows, nullptr if absent; answers how many are. `floats` of each row are on the way into the cache when
-  // this returns, and so are homes a little further on: `homes` goes on behind those of `keys` with what is next.
-  // `slots` may be nullptr; else it learns where the rows are, for AddressRows.
-  size_t FinishLookup(std::span<const HashedKey> keys, const Bucket* const* homes, size_t floats, float** rows,
-                      uint32_t* slots) const;
-  // Makes the rows of keys that have none, so many, and sets the addresses (and slots) of all.
-  void MakeAbsent(std::span<const HashedKey> keys, size_t absent, float** rows, uint32_t* slots);
-  // The rows of slots that a lookup gave, fetched as there. A row keeps its slot as long as there is a store.
-  void AddressRows(std::span<const uint32_t> slots, size_t floats, float** rows) const;
-  // How far ahead of a key FinishLookup fetches homes: about the misses that a core can have outstanding.
-  static constexpr size_t kAhead = 24;
+  // What a lookup needs of a store; of none by default. Valid until the next row is made. A row keeps its slot as long
+  // as there is a store.
+  struct View {
+    const RowBucket* buckets = &kNowhere;
+    uint64_t homes = 0;
+    const Pages* slabs = nullptr;
+
+    // `place` is the low half of key * partitions: how far into its partition's range a key lies, in units of 2^-64.
+    const RowBucket* Home(uint64_t place) const {
+      return buckets + static_cast<size_t>((static_cast<unsigned __int128>(place) * homes) >> 64);
+    }
+  };
+  View view() const { return home_count_ == 0 ? View() : View{buckets(), home_count_, slabs_.data()}; }
+  // A slab has 2^SlabBits slots; a store's first may have fewer.
+  static int SlabBits(uint32_t stride);
 
  private:
-  static const Bucket kNowhere;  // where everything is looked for that has no index
-
   float* Row(uint32_t slot) const {
     return slabs_[slot >> slab_bits_].as<float>() + size_t{slot & ((uint32_t{1} << slab_bits_) - 1)} * layout_->stride;
   }
-  Bucket* buckets() const { return index_.as<Bucket>(); }
-  // The low half of key * P is how far into its partition's range a key lies, in units of 2^-64.
+  RowBucket* buckets() const { return index_.as<RowBucket>(); }
   size_t Home(HashedKey key) const {
     return static_cast<size_t>((static_cast<unsigned __int128>(key * partition_count_) * home_count_) >> 64);
   }
   uint32_t SlotOf(HashedKey key) const;
-  // Addresses of rows, and asks for their memory.
-  class Addressing;
-  template <bool kNote>
-  size_t Look(std::span<const HashedKey> keys, const Bucket* const* homes, Addressing addressing, float** rows,
-              uint32_t* slots) const;
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);
   uint32_t Insert(HashedKey key);
@@ -120,7 +113,7 @@ class RowStore {
 
   const RowLayout* layout_;
   uint64_t partition_count_;
-  int slab_bits_;          // a slab has 2^slab_bits_ slots; the first may have fewer
+  int slab_bits_;
   size_t home_count_ = 0;  // buckets that are homes
   // And the tail behind them, into which the last keys run over; one empty bucket more is behind.
   size_t bucket_count_ = 0;
@@ -130,25 +123,5 @@ class RowStore {
   size_t size_ = 0;
   size_t memory_bytes_ = 0;
 };
-
-// Lookups of at most so many keys of several stores: cells and rows are fetched into the cache ahead of their use, so
-// the memory's latencies overlap (group prefetching: Chen et al., ICDE 2004). rows[i] belongs to the i-th key of all
-// sections.
-inline constexpr size_t kMaxLookupKeys = 512;  // their rows fit into the second-level cache
-struct RowSection {
-  RowStore* store = nullptr;
-  std::span<const HashedKey> keys = {};  // ascending, within the store's partition
-  uint32_t* slots = nullptr;             // of the keys, to be learnt; or nullptr
-  bool known = false;                    // the slots are known: nothing has to be looked up. For all sections or none
-
-  RowSection First(size_t count) const { return {store, keys.first(count), slots, known}; }
-  RowSection From(size_t first) const {
-    return {store, keys.subspan(first), slots == nullptr ? nullptr : slots + first, known};
-  }
-};
-// A store is in one section only: making rows of it a second time could move those found before.
-// rows[i] is nullptr for an absent row (and for all of a section without a store).
-void FindRows(std::span<const RowSection> sections, float** rows);
-void FindOrCreateRows(std::span<const RowSection> sections, float** rows);
 
 }  // namespace sheaf

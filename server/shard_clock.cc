@@ -150,15 +150,10 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
     begin.push_back(keys.size());
   }
 
-  sections.clear();
-  for (size_t i = 0; i < ready.size(); ++i) {
-    const std::span<const HashedKey> of_partition = std::span(keys).subspan(begin[i], begin[i + 1] - begin[i]);
-    if (!of_partition.empty()) sections.push_back({.store = &StoreOf(*ready[i], table), .keys = of_partition});
-  }
   std::vector<float> before(keys.size() * dim);
   rows.resize(kMaxLookupKeys);
-  ForEachChunk(sections, [&](std::span<const RowSection> piece, size_t first, size_t count) {
-    FindOrCreateRows(piece, rows.data());
+  ForEachLookup(keys.size(), [&](size_t first, size_t count) {
+    table.rows->FindOrCreate(std::span(keys).subspan(first, count), rows.data(), nullptr);
     for (size_t i = 0; i < count; ++i)
       std::copy_n(rows[i], dim, before.begin() + static_cast<ptrdiff_t>((first + i) * dim));
     table.optimizer->Apply({rows.data(), count}, sums.data() + first * dim, dim, pass.rate_scale);

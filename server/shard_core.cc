@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/base/partition.h"
+#include "common/base/placement.h"
 #include "common/base/planted_bug.h"
 #include "server/shard_impl.h"
 
@@ -99,27 +100,41 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
       shard_count = static_cast<uint32_t>(server.shard_size());
     }
   }
-  session_streams.clear();
   if (count != 0) partitions.resize(count);
+  lsns.resize(partitions.size());
   epochs.assign(partitions.size(), 0);
+  is_owned.assign(partitions.size(), 0);
   owned.clear();
+  owned_epochs.clear();
   for (uint32_t p = 0; p < partitions.size(); ++p) {
     const bool listed = p < count;
     if (listed) epochs[p] = config.partition(static_cast<int>(p)).epoch();
     const bool ours =
         listed && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
     if (!ours) {
-      if (partitions[p] != nullptr) ++store_version;
-      partitions[p].reset();
+      if (partitions[p] != nullptr) DropPartition(p);
       continue;
     }
     owned.push_back(p);
+    owned_epochs.push_back(epochs[p]);
+    is_owned[p] = 1;
     if (partitions[p] == nullptr) {
       partitions[p] = std::make_unique<PartitionState>();
       partitions[p]->id = PartitionId(p);
     }
   }
+  placement = PlacementSignature(owned, owned_epochs);
   return {};
+}
+
+void ShardCore::Impl::DropPartition(uint32_t partition) {
+  partitions[partition].reset();
+  lsns[partition] = {};
+  for (auto& [id, table] : tables) {
+    if (table.rows != nullptr) table.rows->Drop(partition);
+  }
+  ++store_version;
+  for (auto& [id, session] : sessions) session.windows[partition] = {};
 }
 
 Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
@@ -128,13 +143,9 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
   for (const pb::TableSpec& spec : config.table()) {
     listed.insert(spec.id());
     if (tables.contains(spec.id())) continue;
-    const size_t slot = static_cast<size_t>(std::find(slot_used.begin(), slot_used.end(), false) - slot_used.begin());
-    if (slot == slot_used.size()) slot_used.push_back(false);
-    slot_used[slot] = true;
     Table& table = tables[spec.id()];
     table.id = spec.id();
     table.job = spec.job();
-    table.slot = slot;
     table.sum = spec.update() == pb::TableSpec::SUM;
     if (spec.dim() == 0 || spec.dim() > kMaxDim) {
       table.error = CheckText("a row of ", spec.dim(), " floats; 1 to ", kMaxDim, " are possible");
@@ -164,14 +175,13 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
       ++at;
       continue;
     }
-    const size_t slot = at->second.slot;
-    for (const uint32_t p : owned) {
-      if (slot < Owned(p).stores.size()) Owned(p).stores[slot].reset();
-    }
-    slot_used[slot] = false;
     ++store_version;
     key_lists.ForgetTable(at->first);
     at = tables.erase(at);
+  }
+  for (auto& [id, table] : tables) {
+    if (table.rows == nullptr && table.optimizer != nullptr && !partitions.empty())
+      table.rows = std::make_unique<TableRows>(&table.layout, static_cast<uint32_t>(partitions.size()));
   }
   return status;
 }
@@ -248,10 +258,7 @@ void ShardCore::Impl::OnTick(TimePoint now, Outbox& out) {
   staging.DropIdle(now - options.staging_idle);
   if (now < next_session_sweep) return;
   next_session_sweep = now + kSessionSweepEvery;
-  for (const uint32_t p : owned) {
-    session_streams.clear();
-    std::erase_if(Owned(p).sessions, [&](const auto& entry) { return entry.second.last < now - options.session_idle; });
-  }
+  std::erase_if(sessions, [&](const auto& entry) { return entry.second.last < now - options.session_idle; });
 }
 
 ShardStats ShardCore::Impl::Stats() const {
@@ -272,7 +279,8 @@ ShardStats ShardCore::Impl::Stats() const {
   for (const uint32_t p : owned) {
     for (const auto& [key, pass] : Owned(p).passes) count(key, pass.examples);
     for (const auto& [key, examples] : Owned(p).ended) count(key, examples);
-    for (const auto& store : Owned(p).stores) {
+    for (const auto& [id, table] : tables) {
+      const RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(p);
       if (store == nullptr) continue;
       stats.rows += store->size();
       stats.memory_bytes += store->memory_bytes();
@@ -305,6 +313,38 @@ std::vector<std::string> ShardCore::Impl::WaitingLines() const {
 }
 
 // ---- checks that pulls and pushes share
+
+MaybeRefusal ShardCore::Impl::TakePlacement(const pb::Placement& named, RequestPart& part) const {
+  if (epochs.empty())
+    return Refuse(pb::Refusal::UNKNOWN_EPOCH, "this shard has no configuration yet; try again shortly");
+  if (named.signature() != placement || owned.empty()) {
+    if (named.generation() < generation) {
+      return Refuse(pb::Refusal::STALE_EPOCH, "this shard's partitions are those of configuration ", generation,
+                    ", the request's of ", named.generation(), "; fetch the configuration and route again");
+    }
+    if (named.generation() > generation) {
+      return Refuse(pb::Refusal::UNKNOWN_EPOCH, "this shard has configuration ", generation,
+                    ", the request is routed by ", named.generation(), "; try again shortly");
+    }
+    return Refuse(pb::Refusal::INVALID, "the placement that the request names is not this shard's in configuration ",
+                  generation);
+  }
+  part.partitions = owned;
+  part.epochs = owned_epochs;
+  return {};
+}
+
+BlockContext ShardCore::Impl::ContextOf(const RequestPart& part, bool whole_placement) {
+  return {static_cast<uint32_t>(partitions.size()), part.partitions, whole_placement ? &is_owned : nullptr, dims,
+          key_lists};
+}
+
+void ShardCore::Impl::AddLsns(std::span<const uint32_t> named, google::protobuf::RepeatedField<uint64_t>& out) const {
+  const Lsn first = lsns[named.front()];
+  const bool all_equal = std::ranges::all_of(named, [&](uint32_t p) { return lsns[p] == first; });
+  out.Reserve(static_cast<int>(all_equal ? 1 : named.size()));
+  for (const uint32_t p : all_equal ? named.first(1) : named) out.AddAlreadyReserved(lsns[p].value);
+}
 
 MaybeRefusal ShardCore::Impl::CheckEpochs(std::span<const uint32_t> named,
                                           std::span<const uint64_t> named_epochs) const {
@@ -408,18 +448,11 @@ ShardCore::Impl::Table* ShardCore::Impl::FindTable(uint32_t id) {
   return found == tables.end() ? nullptr : &found->second;
 }
 
-RowStore& ShardCore::Impl::StoreOf(PartitionState& partition, const Table& table) {
-  if (partition.stores.size() <= table.slot) partition.stores.resize(table.slot + 1);
-  auto& store = partition.stores[table.slot];
-  if (store == nullptr) store = std::make_unique<RowStore>(&table.layout, static_cast<uint32_t>(partitions.size()));
-  return *store;
-}
-
 uint32_t* ShardCore::Impl::SlotsOf(const RequestBlock& block) {
   if (block.slots == nullptr) return nullptr;
   KnownSlots& known = *block.slots;
   if (known.version != store_version) {
-    std::ranges::fill(known.slots, RowStore::kNoSlot);
+    std::ranges::fill(known.slots, kNoSlot);
     known.complete = false;
     known.version = store_version;
   }
@@ -428,7 +461,7 @@ uint32_t* ShardCore::Impl::SlotsOf(const RequestBlock& block) {
 
 void ShardCore::Impl::NoteSlots(const RequestBlock& block) {
   if (block.slots == nullptr || block.slots->complete) return;
-  block.slots->complete = std::ranges::find(block.slots->slots, RowStore::kNoSlot) == block.slots->slots.end();
+  block.slots->complete = std::ranges::find(block.slots->slots, kNoSlot) == block.slots->slots.end();
 }
 
 ShardStats MergeStats(const std::vector<ShardStats>& shards) {

@@ -2,7 +2,6 @@
 // shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and scans.
 #pragma once
 
-#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,13 +13,14 @@
 #include <vector>
 
 #include "common/base/block_pool.h"
+#include "common/base/random.h"
 #include "server/budget.h"
 #include "server/key_list_cache.h"
 #include "server/partition_state.h"
 #include "server/request_check.h"
-#include "server/row_store.h"
 #include "server/shard_core.h"
 #include "server/staging.h"
+#include "server/table_rows.h"
 
 namespace sheaf {
 
@@ -28,10 +28,10 @@ struct ShardCore::Impl {
   struct Table {
     uint32_t id = 0;
     uint64_t job = 0;
-    size_t slot = 0;                          // in PartitionState::stores
     bool sum = false;
     RowLayout layout;
     std::unique_ptr<Optimizer> optimizer;
+    std::unique_ptr<TableRows> rows;          // once the partitions are known
     std::string error;                        // not empty: the configuration's spec of it cannot be used
   };
   // What is told of a pass beside its examples.
@@ -46,6 +46,19 @@ struct ShardCore::Impl {
 
     bool bsp() const { return roster.mode() == pb::ConsistencySpec::BSP; }
     const pb::Lane* FindLane(uint32_t lane) const;
+  };
+  // Which pushes of a session are in, by partition.
+  struct Session {
+    std::vector<SeqWindow> windows;
+    TimePoint last;
+  };
+  struct SessionId {
+    uint64_t high = 0;
+    uint64_t low = 0;
+    friend bool operator==(const SessionId&, const SessionId&) = default;
+  };
+  struct SessionHash {
+    size_t operator()(const SessionId& id) const { return MixPair(id.high, id.low); }
   };
   struct Pull {
     PeerId from;
@@ -80,6 +93,7 @@ struct ShardCore::Impl {
   // ---- configuration (shard_core.cc)
   Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
   Status TakePartitions(const pb::ClusterConfig& config);
+  void DropPartition(uint32_t partition);  // it has moved away
   Status TakeTables(const pb::ClusterConfig& config);
   void TakeRosters(const pb::ClusterConfig& config);
   void EndPass(const PassKey& pass);
@@ -90,7 +104,25 @@ struct ShardCore::Impl {
   std::vector<std::string> WaitingLines() const;
 
   // ---- checks that pulls and pushes share (shard_core.cc)
+  // Fills the part's partitions and epochs: those that the request lists, or all of a placement.
+  template <typename Request>
+  MaybeRefusal TakePartitionsOf(const Request& request, RequestPart& part) const {
+    if (request.has_placement()) {
+      if (request.partition_size() > 0 || request.epoch_size() > 0) {
+        return Refuse(pb::Refusal::INVALID, "the request names a placement and lists partitions: one of them");
+      }
+      return TakePlacement(request.placement(), part);
+    }
+    part.partitions.assign(request.partition().begin(), request.partition().end());
+    part.epochs.assign(request.epoch().begin(), request.epoch().end());
+    return CheckEpochs(part.partitions, part.epochs);
+  }
+  MaybeRefusal TakePlacement(const pb::Placement& named, RequestPart& part) const;
   MaybeRefusal CheckEpochs(std::span<const uint32_t> partitions, std::span<const uint64_t> epochs) const;
+  // Of the blocks of a request that was taken so.
+  BlockContext ContextOf(const RequestPart& part, bool placement);
+  // One if all are equal, else one each.
+  void AddLsns(std::span<const uint32_t> partitions, google::protobuf::RepeatedField<uint64_t>& out) const;
   MaybeRefusal FindTables(const google::protobuf::RepeatedPtrField<pb::Block>& blocks, const pb::Progress* progress,
                           std::vector<uint32_t>& widths) const;
   // The pass and lane of a training request.
@@ -116,11 +148,15 @@ struct ShardCore::Impl {
   MaybeRefusal ReserveForClock(Push& push);
   MaybeRefusal RefuseIfNeverRoom(const Push& push) const;
   void Accept(const Push& push, const Pass* pass, TimePoint now);
-  const SeqWindow* FindWindow(const PartitionState& partition, const PushKey& key) const;
-  // A session's streams by partition; nullptr where none is known to be. Until the next look-up of a session.
-  std::vector<SessionStream*>& StreamsOf(const PushKey& key);
-  void MarkTaken(PartitionState& partition, const Push& push, std::vector<SessionStream*>* streams, TimePoint now);
-  void ApplyPart(const RequestPart& part, std::span<const uint32_t> missing, float rate_scale);
+  // nullptr: nothing of the stream is in.
+  const SeqWindow* FindWindow(uint32_t partition, const PushKey& key) const;
+  const Session* FindSession(const PushKey& key) const;
+  size_t MaxSessions() const;
+  void MarkTaken(const Push& push, TimePoint now);
+  void ApplyPart(RequestPart& part, std::span<const uint32_t> missing, float rate_scale);
+  // Of keys [first, first + count) of the block.
+  void ApplyRows(const RequestBlock& block, const float* floats, Table& table, size_t first, size_t count,
+                 float rate_scale);
   void AnswerPush(const Push& push, bool duplicate, Outbox& out);
 
   // ---- clocks (shard_clock.cc)
@@ -138,6 +174,7 @@ struct ShardCore::Impl {
   // ---- pulls and scans (shard_pull.cc)
   void OnPull(PeerId from, const Message& message, Outbox& out);
   MaybeRefusal TakePull(const Message& message, Pull& pull);
+  MaybeRefusal CheckMinLsns(const pb::PullRequest& request, std::span<const uint32_t> partitions) const;
   bool MayAnswer(const Pull& pull) const;
   void AnswerPull(const Pull& pull, Outbox& out);
   void NoteStaleness(const Pull& pull);
@@ -151,7 +188,7 @@ struct ShardCore::Impl {
   void CheckParked(Outbox& out);
   // The values frame of an answer. `progress` is that of a training pull.
   Buffer ReadRows(const RequestPart& part, const pb::Progress* progress);
-  void UseUndo(std::span<const RowSection> piece, const Table& table, const pb::Progress& progress);
+  void UseUndo(std::span<const HashedKey> keys, const Table& table, const pb::Progress& progress);
   void OnScan(PeerId from, const Message& message, Outbox& out);
   MaybeRefusal Scan(const pb::ScanRequest& request, Message& answer);
 
@@ -160,7 +197,6 @@ struct ShardCore::Impl {
   uint32_t* SlotsOf(const RequestBlock& block);
   // After all partitions' keys of a block were looked up.
   static void NoteSlots(const RequestBlock& block);
-  RowStore& StoreOf(PartitionState& partition, const Table& table);
   PartitionState& Owned(uint32_t partition) { return *partitions[partition]; }
   const PartitionState& Owned(uint32_t partition) const { return *partitions[partition]; }
 
@@ -174,16 +210,17 @@ struct ShardCore::Impl {
   uint64_t generation = 0;
   std::vector<uint64_t> epochs;                            // by partition
   std::vector<std::unique_ptr<PartitionState>> partitions;  // by id; nullptr: not ours
+  std::vector<Lsn> lsns;                                   // by partition: pushes taken, those kept for BSP included
   std::vector<uint32_t> owned;                             // ids, ascending
+  std::vector<uint64_t> owned_epochs;
+  std::vector<uint8_t> is_owned;                           // by partition
+  uint64_t placement = 0;                                  // the signature of what is owned
   std::map<uint32_t, Table> tables;
-  std::vector<bool> slot_used;
   std::map<PassKey, Pass> passes;
   std::set<PassKey> half_answered;   // passes with parked pulls that may be answered, and wait for the next tick only
   std::map<PassKey, PassCounts> ended_counts;
 
-  // What PartitionState::sessions has, found once a session rather than once a partition and push. Emptied whenever
-  // a stream ends.
-  std::unordered_map<SessionId, std::vector<SessionStream*>, SessionHash> session_streams;
+  std::unordered_map<SessionId, Session, SessionHash> sessions;  // order of iteration never matters
   KeyListCache key_lists;
   uint64_t store_version = 1;                              // another one whenever a store is dropped
   Staging staging;
@@ -201,37 +238,10 @@ struct ShardCore::Impl {
   RequestPart spare_pull_part;
   std::vector<uint32_t> dims, spare_missing;
   std::vector<std::shared_ptr<RequestPart>> spare_parts;
-  std::vector<RowSection> sections;
   std::vector<float*> rows;
   std::vector<float> floats_scratch;
   std::vector<float> absent_scratch;
   std::vector<std::vector<float>> decoded;
 };
-
-// Takes sections in chunks of at most kMaxLookupKeys keys: work(sections of the chunk, its first key's index, its
-// keys). Uses the sections up: where a chunk ends within one, that one is cut to its part, then to what is left.
-template <typename Work>
-void ForEachChunk(std::span<RowSection> sections, Work work) {
-  size_t first = 0;  // key
-  size_t begin = 0;  // section
-  size_t count = 0;
-  for (size_t end = 0; end < sections.size();) {
-    const RowSection whole = sections[end];
-    if (count + whole.keys.size() <= kMaxLookupKeys) {
-      count += whole.keys.size();
-      ++end;
-      continue;
-    }
-    const size_t taken = kMaxLookupKeys - count;
-    sections[end] = whole.First(taken);
-    work(std::span<const RowSection>(sections).subspan(begin, end + (taken > 0 ? 1 : 0) - begin), first,
-         kMaxLookupKeys);
-    sections[end] = whole.From(taken);
-    first += kMaxLookupKeys;
-    begin = end;
-    count = 0;
-  }
-  if (count > 0) work(std::span<const RowSection>(sections).subspan(begin), first, count);
-}
 
 }  // namespace sheaf

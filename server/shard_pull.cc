@@ -11,11 +11,15 @@
 namespace sheaf {
 namespace {
 
-// Copies rows of a width known to the compiler, without a call per row. Absent rows get their start value.
+// Copies rows of a width known to the compiler, without a call per row. Absent rows are zeros.
 template <uint32_t kDim>
 void CopyRows(std::span<float* const> rows, std::byte* out) {
   for (const float* row : rows) {
-    if (row != nullptr) std::memcpy(out, row, kDim * sizeof(float));
+    if (row != nullptr) {
+      std::memcpy(out, row, kDim * sizeof(float));
+    } else {
+      std::memset(out, 0, kDim * sizeof(float));
+    }
     out += kDim * sizeof(float);
   }
 }
@@ -38,24 +42,23 @@ void CopyRows(std::span<float* const> rows, uint32_t dim, std::byte* out) {
       break;
   }
   for (const float* row : rows) {
-    if (row != nullptr) std::memcpy(out, row, dim * sizeof(float));
+    if (row != nullptr) {
+      std::memcpy(out, row, dim * sizeof(float));
+    } else {
+      std::memset(out, 0, dim * sizeof(float));
+    }
     out += dim * sizeof(float);
   }
 }
 
 // The start values of the rows that are absent, into their places.
-void FillAbsent(std::span<const RowSection> sections, std::span<float* const> rows, const RowLayout& layout,
+void FillAbsent(std::span<const HashedKey> keys, std::span<float* const> rows, const RowLayout& layout,
                 std::vector<float>& scratch, std::byte* out) {
-  size_t i = 0;
-  for (const RowSection& section : sections) {
-    for (const HashedKey key : section.keys) {
-      if (rows[i] == nullptr) {
-        scratch.resize(layout.dim);
-        layout.InitWeights(key, scratch.data());
-        std::memcpy(out + i * layout.dim * sizeof(float), scratch.data(), layout.dim * sizeof(float));
-      }
-      ++i;
-    }
+  scratch.resize(layout.dim);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (rows[i] != nullptr) continue;
+    layout.InitWeights(keys[i], scratch.data());
+    std::memcpy(out + i * layout.dim * sizeof(float), scratch.data(), layout.dim * sizeof(float));
   }
 }
 
@@ -92,9 +95,7 @@ void ShardCore::Impl::OnPull(PeerId from, const Message& message, Outbox& out) {
 MaybeRefusal ShardCore::Impl::TakePull(const Message& message, Pull& pull) {
   const pb::PullRequest& request = message.header.pull();
   RequestPart& part = pull.part;
-  part.partitions.assign(request.partition().begin(), request.partition().end());
-  part.epochs.assign(request.epoch().begin(), request.epoch().end());
-  if (MaybeRefusal refusal = CheckEpochs(part.partitions, part.epochs)) return refusal;
+  if (MaybeRefusal refusal = TakePartitionsOf(request, part)) return refusal;
   const pb::Progress* progress = request.has_progress() ? &request.progress() : nullptr;
   if (MaybeRefusal refusal = FindTables(request.block(), progress, dims)) return refusal;
   if (progress != nullptr) {
@@ -108,24 +109,27 @@ MaybeRefusal ShardCore::Impl::TakePull(const Message& message, Pull& pull) {
                     " is more than ", SeqWindow::kWindow, " past what partition ", p, " has of it");
     }
   }
-  if (request.min_lsn_size() != 0) {
-    if (request.min_lsn_size() != request.partition_size()) {
-      return Refuse(pb::Refusal::INVALID, "the request has ", request.partition_size(), " partitions but ",
-                    request.min_lsn_size(), " min_lsn");
-    }
-    for (int i = 0; i < request.min_lsn_size(); ++i) {
-      const PartitionState& partition = Owned(request.partition(i));
-      if (partition.lsn.value < request.min_lsn(i)) {
-        return Refuse(pb::Refusal::BEHIND, "partition ", partition.id, " is at LSN ", partition.lsn,
-                      ", the request asks for ", request.min_lsn(i), "; try again shortly");
-      }
-    }
-  }
+  if (MaybeRefusal refusal = CheckMinLsns(request, part.partitions)) return refusal;
   if (!message.values.empty()) return Refuse(pb::Refusal::INVALID, "a pull has no values frame");
-  const BlockContext context{static_cast<uint32_t>(partitions.size()), part.partitions, dims, key_lists};
+  const BlockContext context = ContextOf(part, request.has_placement());
   if (MaybeRefusal refusal = BuildBlocks(request.block(), message.keys, nullptr, context, part.blocks)) return refusal;
   part.bytes = HeldBytes(message, part) + sizeof(Pull);
   return CheckReplySize(part.blocks);
+}
+
+MaybeRefusal ShardCore::Impl::CheckMinLsns(const pb::PullRequest& request, std::span<const uint32_t> named) const {
+  const auto count = static_cast<size_t>(request.min_lsn_size());
+  if (count == 0) return {};
+  if (count != 1 && count != named.size()) {
+    return Refuse(pb::Refusal::INVALID, "the request has ", named.size(), " partitions but ", count, " min_lsn");
+  }
+  for (size_t i = 0; i < named.size(); ++i) {
+    const uint64_t wanted = request.min_lsn(static_cast<int>(count == 1 ? 0 : i));
+    if (lsns[named[i]].value >= wanted) continue;
+    return Refuse(pb::Refusal::BEHIND, "partition ", named[i], " is at LSN ", lsns[named[i]], ", the request asks for ",
+                  wanted, "; try again shortly");
+  }
+  return {};
 }
 
 // A pull at clock c reads the state after clock c - 1 (BSP), or c - 1 - staleness at least (SSP), of every lane.
@@ -145,8 +149,7 @@ bool ShardCore::Impl::MayAnswer(const Pull& pull) const {
 void ShardCore::Impl::AnswerPull(const Pull& pull, Outbox& out) {
   Message message = MakeAnswer(pull.request, pb::Header::kPullReply);
   pb::PullReply& reply = *message.header.mutable_pull_reply();
-  reply.mutable_lsn()->Reserve(static_cast<int>(pull.part.partitions.size()));
-  for (const uint32_t p : pull.part.partitions) reply.mutable_lsn()->AddAlreadyReserved(Owned(p).lsn.value);
+  AddLsns(pull.part.partitions, *reply.mutable_lsn());
   message.values = ReadRows(pull.part, pull.progress ? &*pull.progress : nullptr);
   if (pull.progress) {
     NoteStaleness(pull);
@@ -241,27 +244,26 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
     const auto codec = ReplyCodec(block.codec);
     uint32_t* const slots = SlotsOf(block);
     const bool known = slots != nullptr && block.slots->complete;
-    sections.clear();
-    for (size_t i = 0; i < part.partitions.size(); ++i) {
-      if (block.begin[i] == block.begin[i + 1]) continue;
-      sections.push_back({.store = Owned(part.partitions[i]).store(table.slot),
-                          .keys = block.keys(i),
-                          .slots = slots == nullptr ? nullptr : slots + block.begin[i],
-                          .known = known});
-    }
-    ForEachChunk(sections, [&](std::span<const RowSection> piece, size_t, size_t count) {
-      FindRows(piece, rows.data());
-      if (progress != nullptr && !Planted(Bug::kNoUndo)) UseUndo(piece, table, *progress);
+    ForEachLookup(block.key_count(), [&](size_t first, size_t count) {
+      const auto keys = block.keys().subspan(first, count);
+      if (known) {
+        table.rows->Address(keys, slots + first, table.layout.dim, rows.data());
+      } else {
+        table.rows->Find(keys, rows.data(), slots == nullptr ? nullptr : slots + first);
+      }
+      if (progress != nullptr && !Planted(Bug::kNoUndo)) UseUndo(keys, table, *progress);
       const std::span<float* const> found(rows.data(), count);
-      const bool all_here = std::find(found.begin(), found.end(), nullptr) == found.end();
+      // Absent rows have their start values, which need no looking for where all are zeros.
+      const bool all_here =
+          table.layout.StartsAtZero() || std::find(found.begin(), found.end(), nullptr) == found.end();
       if (codec == pb::WireSpec::FP32) {
         CopyRows(found, block.dim, out);
-        if (!all_here) FillAbsent(piece, found, table.layout, absent_scratch, out);
+        if (!all_here) FillAbsent(keys, found, table.layout, absent_scratch, out);
       } else {
         floats_scratch.resize(count * block.dim);
         auto* floats = reinterpret_cast<std::byte*>(floats_scratch.data());
         CopyRows(found, block.dim, floats);
-        if (!all_here) FillAbsent(piece, found, table.layout, absent_scratch, floats);
+        if (!all_here) FillAbsent(keys, found, table.layout, absent_scratch, floats);
         EncodeValues(codec, floats_scratch, block.dim, {out, EncodedSize(codec, count, block.dim)});
       }
       out += EncodedSize(codec, count, block.dim);
@@ -273,22 +275,21 @@ Buffer ShardCore::Impl::ReadRows(const RequestPart& part, const pb::Progress* pr
 
 // BSP: a lane whose holder died between its pushes to two servers is computed again, at a clock that this server has
 // applied already. It must see the rows as they were before.
-void ShardCore::Impl::UseUndo(std::span<const RowSection> piece, const Table& table, const pb::Progress& progress) {
-  size_t i = 0;
-  for (const RowSection& section : piece) {
-    PartitionState& partition = Owned(PartitionOf(section.keys[0], static_cast<uint32_t>(partitions.size())).value);
-    Undo& undo = partition.passes.at({progress.job(), progress.pass()}).undo;
+void ShardCore::Impl::UseUndo(std::span<const HashedKey> keys, const Table& table, const pb::Progress& progress) {
+  const PassKey pass{progress.job(), progress.pass()};
+  if (!passes.at(pass).bsp()) return;
+  const auto count = static_cast<uint32_t>(partitions.size());
+  for (size_t i = 0; i < keys.size();) {
+    const PartitionId id = PartitionOf(keys[i], count);
+    const HashedKey last = PartitionLastKey(id, count);
+    Undo& undo = Owned(id.value).passes.at(pass).undo;
     const auto touched = undo.valid && undo.clock == progress.clock() ? undo.tables.find(table.id) : undo.tables.end();
-    if (touched == undo.tables.end()) {
-      i += section.keys.size();
-      continue;
-    }
-    auto& [keys, weights] = touched->second;
-    for (const HashedKey key : section.keys) {
-      const auto at = std::lower_bound(keys.begin(), keys.end(), key);
-      if (at != keys.end() && *at == key)
-        rows[i] = weights.data() + (at - keys.begin()) * static_cast<ptrdiff_t>(table.layout.dim);
-      ++i;
+    for (; i < keys.size() && keys[i] <= last; ++i) {
+      if (touched == undo.tables.end()) continue;
+      auto& [changed, weights] = touched->second;
+      const auto at = std::ranges::lower_bound(changed, keys[i]);
+      if (at != changed.end() && *at == keys[i])
+        rows[i] = weights.data() + (at - changed.begin()) * static_cast<ptrdiff_t>(table.layout.dim);
     }
   }
 }
@@ -320,8 +321,7 @@ MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answ
   }
   if (request.max_rows() == 0) return Refuse(pb::Refusal::INVALID, "max_rows is 0: ask for at least one row");
 
-  const PartitionState& partition = Owned(id.value);
-  const RowStore* store = partition.store(table->slot);
+  const RowStore* store = table->rows->store(id.value);
   const size_t row_bytes = table->layout.dim * sizeof(float);
   const size_t max_rows = std::min<size_t>(request.max_rows(), kMaxPayloadBytes / (row_bytes + sizeof(HashedKey)));
   std::vector<HashedKey> keys;
@@ -335,7 +335,7 @@ MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answ
   pb::ScanReply& reply = *answer.header.mutable_scan_reply();
   reply.set_row_count(static_cast<uint32_t>(keys.size()));
   reply.set_done(done);
-  reply.set_lsn(partition.lsn.value);
+  reply.set_lsn(lsns[id.value].value);
   if (keys.empty()) return {};
   const size_t bytes = keys.size() * row_bytes;
   const std::shared_ptr<std::byte> frame = MakeFrame(bytes);

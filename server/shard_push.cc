@@ -10,7 +10,8 @@
 namespace sheaf {
 namespace {
 
-constexpr size_t kMaxSessions = 65536;  // streams of sessions a partition remembers
+constexpr size_t kMaxSessions = 65536;  // that a shard remembers
+constexpr size_t kMaxSessionBytes = size_t{128} << 20;  // of their windows, about
 
 bool Contains(std::span<const uint32_t> ascending, uint32_t value) {
   return std::binary_search(ascending.begin(), ascending.end(), value);
@@ -42,9 +43,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
   push.pull_after = request.pull_after();
   push.example_count = request.example_count();
   RequestPart& part = *push.part;
-  part.partitions.assign(request.partition().begin(), request.partition().end());
-  part.epochs.assign(request.epoch().begin(), request.epoch().end());
-  if (MaybeRefusal refusal = CheckEpochs(part.partitions, part.epochs)) return refusal;
+  if (MaybeRefusal refusal = TakePartitionsOf(request, part)) return refusal;
 
   push.origin = {.sender = push.from,
                  .attempt = request.attempt(),
@@ -76,7 +75,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
   const bool duplicate = push.missing.empty();
 
   if (!duplicate || push.pull_after) {  // the blocks of a duplicate are of no interest
-    const BlockContext context{static_cast<uint32_t>(partitions.size()), part.partitions, dims, key_lists};
+    const BlockContext context = ContextOf(part, request.has_placement());
     if (MaybeRefusal refusal = BuildBlocks(request.block(), message.keys, &message.values, context, part.blocks))
       return refusal;
     if (push.pull_after) {
@@ -108,7 +107,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
     std::sort(push.missing.begin(), push.missing.end());
     push.missing.erase(std::unique(push.missing.begin(), push.missing.end()), push.missing.end());
     std::erase_if(push.missing, [&](uint32_t p) {
-      const SeqWindow* window = FindWindow(Owned(p), push.key);
+      const SeqWindow* window = FindWindow(p, push.key);
       return window != nullptr && window->Contains(push.key.seq);
     });
   } else {
@@ -135,13 +134,13 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
   // Partitions that have it already may be left out: after a move, a client sends only what was not acknowledged.
   const PushKey key{PassKey{progress.job(), progress.pass()}, request.stream_high(), request.stream_low(),
                     request.seq()};
-  for (size_t i = 0, named = 0; i < owned.size(); ++i) {
+  for (size_t i = 0, named = 0; i < owned.size() && !request.has_placement(); ++i) {
     if (named < static_cast<size_t>(request.partition_size()) &&
         request.partition(static_cast<int>(named)) == owned[i]) {
       ++named;
       continue;
     }
-    const SeqWindow* window = FindWindow(Owned(owned[i]), key);
+    const SeqWindow* window = FindWindow(owned[i], key);
     if (window == nullptr || !window->Contains(request.seq())) {
       return Refuse(pb::Refusal::INVALID,
                     "a training push names every partition of the shard that does not have it: partition ", owned[i],
@@ -169,25 +168,22 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
 
 MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing) {
   const uint64_t seq = push.key.seq;
-  std::vector<SessionStream*>* const streams = pass == nullptr ? &StreamsOf(push.key) : nullptr;
   missing.reserve(push.part->partitions.size());
+  if (pass == nullptr) {
+    const Session* const session = FindSession(push.key);
+    if (session == nullptr && sessions.size() >= MaxSessions()) {
+      return Refuse(pb::Refusal::OVERLOADED, "this shard remembers ", sessions.size(), " session streams already");
+    }
+    for (const uint32_t p : push.part->partitions) {
+      if (session == nullptr || !session->windows[p].Contains(seq)) missing.push_back(p);
+    }
+    return {};
+  }
   for (const uint32_t p : push.part->partitions) {
     const PartitionState& partition = Owned(p);
-    const SeqWindow* window = nullptr;
-    if (streams != nullptr && (*streams)[p] != nullptr && !Planted(Bug::kNoDedup)) {
-      window = &(*streams)[p]->window;
-    } else {
-      window = FindWindow(partition, push.key);
-    }
+    const SeqWindow* const window = FindWindow(p, push.key);
     const bool taken = window != nullptr && window->Contains(seq);
     if (!taken) missing.push_back(p);
-    if (pass == nullptr) {
-      if (window == nullptr && partition.sessions.size() >= kMaxSessions) {
-        return Refuse(pb::Refusal::OVERLOADED, "partition ", p, " remembers ", kMaxSessions,
-                      " session streams already");
-      }
-      continue;
-    }
     if (!taken && (window != nullptr ? window->WouldExceed(seq) : seq >= SeqWindow::kWindow)) {
       return Refuse(pb::Refusal::WINDOW_EXCEEDED, "push ", seq, " of range ", push.key.stream_low, " is more than ",
                     SeqWindow::kWindow, " past what partition ", p, " has of it");
@@ -235,8 +231,7 @@ MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {
   }
   Message message = MakeAnswer(push.request, pb::Header::kPushReply);
   pb::PushReply& reply = *message.header.mutable_push_reply();
-  reply.mutable_lsn()->Reserve(static_cast<int>(push.part->partitions.size()));
-  for (const uint32_t p : push.part->partitions) reply.mutable_lsn()->AddAlreadyReserved(Owned(p).lsn.value);
+  AddLsns(push.part->partitions, *reply.mutable_lsn());
   reply.set_staged(true);
   out.Send(push.from, std::move(message));
   return {};
@@ -280,10 +275,10 @@ MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
 }
 
 void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {
-  std::vector<SessionStream*>* const streams = push.key.pass ? nullptr : &StreamsOf(push.key);
-  for (const uint32_t p : push.missing) MarkTaken(Owned(p), push, streams, now);
+  MarkTaken(push, now);
   if (Planted(Bug::kAckWithoutApply)) return;
   if (pass != nullptr && pass->bsp()) {
+    for (const auto& part : push.parts) part->CutByPartition(static_cast<uint32_t>(partitions.size()));
     for (const uint32_t p : push.missing) {
       Owned(p)
           .passes.at(*push.key.pass)
@@ -296,87 +291,97 @@ void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) 
   for (const auto& part : push.parts) ApplyPart(*part, push.missing, rate_scale);
 }
 
-const SeqWindow* ShardCore::Impl::FindWindow(const PartitionState& partition, const PushKey& key) const {
+const SeqWindow* ShardCore::Impl::FindWindow(uint32_t partition, const PushKey& key) const {
   if (Planted(Bug::kNoDedup)) return nullptr;
   if (key.pass) {
-    const auto& streams = partition.passes.at(*key.pass).streams;
+    const auto& streams = Owned(partition).passes.at(*key.pass).streams;
     const auto found = streams.find(key.stream_low);
     return found == streams.end() ? nullptr : &found->second;
   }
-  const auto found = partition.sessions.find({key.stream_high, key.stream_low});
-  return found == partition.sessions.end() ? nullptr : &found->second.window;
+  const Session* const session = FindSession(key);
+  return session == nullptr ? nullptr : &session->windows[partition];
 }
 
-std::vector<SessionStream*>& ShardCore::Impl::StreamsOf(const PushKey& key) {
-  constexpr size_t kMostPointers = 1 << 20;  // 8 MiB
-  const SessionId id{key.stream_high, key.stream_low};
-  if (const auto found = session_streams.find(id); found != session_streams.end()) return found->second;
-  if (session_streams.size() * partitions.size() >= kMostPointers) session_streams.clear();
-  return session_streams.emplace(id, partitions.size()).first->second;
+const ShardCore::Impl::Session* ShardCore::Impl::FindSession(const PushKey& key) const {
+  if (Planted(Bug::kNoDedup)) return nullptr;
+  const auto found = sessions.find({key.stream_high, key.stream_low});
+  return found == sessions.end() ? nullptr : &found->second;
 }
 
-void ShardCore::Impl::MarkTaken(PartitionState& partition, const Push& push, std::vector<SessionStream*>* streams,
-                                TimePoint now) {
-  ++partition.lsn.value;
+size_t ShardCore::Impl::MaxSessions() const {
+  return std::min(kMaxSessions, kMaxSessionBytes / (partitions.size() * sizeof(SeqWindow)));
+}
+
+void ShardCore::Impl::MarkTaken(const Push& push, TimePoint now) {
+  const uint64_t seq = push.key.seq;
+  for (const uint32_t p : push.missing) ++lsns[p].value;
   if (push.key.pass) {
-    PassState& pass = partition.passes.at(*push.key.pass);
-    pass.streams[push.key.stream_low].Mark(push.key.seq);
-    pass.examples += push.example_count;
+    for (const uint32_t p : push.missing) {
+      PassState& pass = Owned(p).passes.at(*push.key.pass);
+      pass.streams[push.key.stream_low].Mark(seq);
+      pass.examples += push.example_count;
+    }
     return;
   }
-  // A session's push names only the partitions it has keys in, so a partition sees gaps: its window slides.
-  SessionStream*& known = (*streams)[partition.id.value];
-  if (known == nullptr) known = &partition.sessions[{push.key.stream_high, push.key.stream_low}];
-  SessionStream& session = *known;
-  if (push.key.seq >= SeqWindow::kWindow) session.window.RaiseFloor(push.key.seq - SeqWindow::kWindow + 1);
-  session.window.Mark(push.key.seq);
+  Session& session = sessions[{push.key.stream_high, push.key.stream_low}];
+  session.windows.resize(partitions.size());
   session.last = now;
+  // A session's push need not name all partitions, so a partition sees gaps: its window slides.
+  const uint64_t floor = seq >= SeqWindow::kWindow ? seq - SeqWindow::kWindow + 1 : 0;
+  for (const uint32_t p : push.missing) {
+    SeqWindow& window = session.windows[p];
+    window.RaiseFloor(floor);
+    window.Mark(seq);
+  }
 }
 
-void ShardCore::Impl::ApplyPart(const RequestPart& part, std::span<const uint32_t> missing, float rate_scale) {
+void ShardCore::Impl::ApplyPart(RequestPart& part, std::span<const uint32_t> missing, float rate_scale) {
   if (decoded.size() < part.blocks.size()) decoded.resize(part.blocks.size());
+  const bool all_missing = std::ranges::equal(missing, part.partitions);
+  if (!all_missing) part.CutByPartition(static_cast<uint32_t>(partitions.size()));
   for (size_t b = 0; b < part.blocks.size(); ++b) {
     const RequestBlock& block = part.blocks[b];
-    Table* table = FindTable(block.table);
-    if (table == nullptr) continue;
-    const float* floats = FloatsOf(block, decoded[b]);
-    uint32_t* const slots = SlotsOf(block);
-    const bool known = slots != nullptr && block.slots->complete;
-    const bool all_missing = std::ranges::equal(missing, part.partitions);
-    const auto is_missing = [&](size_t i) { return all_missing || Contains(missing, part.partitions[i]); };
-    // Runs of partitions that need it: all of them at once, but for the rare push that some have already.
+    Table* const table = FindTable(block.table);
+    if (table == nullptr || block.key_count() == 0) continue;
+    const float* const floats = FloatsOf(block, decoded[b]);
+    if (all_missing) {
+      ApplyRows(block, floats, *table, 0, block.key_count(), rate_scale);
+      NoteSlots(block);
+      continue;
+    }
+    // Runs of partitions that need it: of a push that some have already.
     for (size_t i = 0; i < part.partitions.size();) {
-      if (!is_missing(i)) {
-        ++i;
-        continue;
-      }
       const size_t run = i;
-      sections.resize(part.partitions.size() - i);
-      size_t count_of_sections = 0;
-      for (; i < part.partitions.size() && is_missing(i); ++i) {
-        if (block.begin[i] == block.begin[i + 1]) continue;
-        sections[count_of_sections++] = {.store = &StoreOf(Owned(part.partitions[i]), *table),
-                                         .keys = block.keys(i),
-                                         .slots = slots == nullptr ? nullptr : slots + block.begin[i],
-                                         .known = known};
-      }
-      sections.resize(count_of_sections);
-      const float* gradients = floats + size_t{block.begin[run]} * block.dim;
-      rows.resize(kMaxLookupKeys);
-      ForEachChunk(sections, [&](std::span<const RowSection> piece, size_t first, size_t count) {
-        FindOrCreateRows(piece, rows.data());
-        table->optimizer->Apply({rows.data(), count}, gradients + first * block.dim, block.dim, rate_scale);
-      });
+      while (i < part.partitions.size() && Contains(missing, part.partitions[i])) ++i;
+      ApplyRows(block, floats, *table, block.begin[run], block.begin[i] - block.begin[run], rate_scale);
+      while (i < part.partitions.size() && !Contains(missing, part.partitions[i])) ++i;
     }
     NoteSlots(block);
   }
+}
+
+void ShardCore::Impl::ApplyRows(const RequestBlock& block, const float* floats, Table& table, size_t first,
+                                size_t count, float rate_scale) {
+  uint32_t* const slots = SlotsOf(block);
+  const bool known = slots != nullptr && block.slots->complete;
+  rows.resize(kMaxLookupKeys);
+  ForEachLookup(count, [&](size_t begin, size_t piece) {
+    const size_t at = first + begin;
+    const auto keys = block.keys().subspan(at, piece);
+    if (known) {
+      table.rows->Address(keys, slots + at, table.layout.stride, rows.data());
+    } else {
+      table.rows->FindOrCreate(keys, rows.data(), slots == nullptr ? nullptr : slots + at);
+    }
+    table.optimizer->Apply({rows.data(), piece}, floats + at * block.dim, block.dim, rate_scale);
+  });
 }
 
 void ShardCore::Impl::AnswerPush(const Push& push, bool duplicate, Outbox& out) {
   Message message = MakeAnswer(push.request, pb::Header::kPushReply);
   pb::PushReply& reply = *message.header.mutable_push_reply();
   // For a duplicate the LSN may be a later one than of the first time: who waits for it sees the push all the same.
-  for (const uint32_t p : push.part->partitions) reply.add_lsn(Owned(p).lsn.value);
+  AddLsns(push.part->partitions, *reply.mutable_lsn());
   if (duplicate) reply.set_duplicate(true);
   if (push.key.pass && push.progress) {
     if (const auto front = FrontOf(*push.progress, push.part->partitions)) reply.set_front(*front);

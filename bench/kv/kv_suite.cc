@@ -277,6 +277,7 @@ class KvSuite {
       for (const size_t keys : kRequestKeys) {
         std::vector<KeyVector> lists;
         for (size_t i = 0; i < kHotCopies; ++i) lists.push_back(Shared(Keys(0, keys)));
+        SHEAF_RETURN_IF_ERROR(Push(kHotTables + dim, dim, {lists[0]}));  // so that there are rows to pull
         SHEAF_RETURN_IF_ERROR(SparsePair("hot", kHotTables + dim, dim, lists, true, Bar::AtLeast(0.80)));
       }
     }
@@ -321,6 +322,11 @@ class KvSuite {
       for (size_t i = piece; i < all.size(); i += pieces) keys.push_back(all[i]);
       lists.push_back(Shared(std::move(keys)));
     }
+    return Push(table, dim, lists);
+  }
+
+  // Makes the rows of the lists, in the limit's table and in ours.
+  Status Push(uint32_t table, uint32_t dim, const std::vector<KeyVector>& lists) {
     size_t next = 0;
     for (const KeyVector& keys : lists) {
       RawRequest request;

@@ -10,7 +10,7 @@
 #include "compute/batch.h"
 #include "compute/model/model.h"
 #include "compute/optim/optimizer.h"
-#include "server/row_store.h"
+#include "server/table_rows.h"
 #include "worker/data/data_source.h"
 
 namespace sheaf::bench {
@@ -22,19 +22,17 @@ using BatchPointer = std::shared_ptr<const Batch>;
 class Table {
  public:
   explicit Table(const pb::OptimizerSpec& spec, uint32_t dim)
-      : dim_(dim), optimizer_(MakeOptimizer(spec).value()), layout_(Layout()), store_(&layout_, 1) {}
+      : dim_(dim), optimizer_(MakeOptimizer(spec).value()), layout_(Layout()), table_(&layout_, 1) {}
 
   void Pull(std::span<const HashedKey> keys, float* values) {
-    ForEachChunk(keys, [&](size_t first, size_t count) {
-      const RowSection section{&store_, keys.subspan(first, count)};
-      FindOrCreateRows({&section, 1}, rows_);
+    ForEachLookup(keys.size(), [&](size_t first, size_t count) {
+      table_.FindOrCreate(keys.subspan(first, count), rows_, nullptr);
       for (size_t i = 0; i < count; ++i) std::copy_n(rows_[i], dim_, values + (first + i) * dim_);
     });
   }
   void Push(std::span<const HashedKey> keys, const float* gradients) {
-    ForEachChunk(keys, [&](size_t first, size_t count) {
-      const RowSection section{&store_, keys.subspan(first, count)};
-      FindOrCreateRows({&section, 1}, rows_);
+    ForEachLookup(keys.size(), [&](size_t first, size_t count) {
+      table_.FindOrCreate(keys.subspan(first, count), rows_, nullptr);
       optimizer_->Apply({rows_, count}, gradients + first * dim_, dim_, 1.0f);
     });
   }
@@ -47,17 +45,11 @@ class Table {
     layout.optimizer = optimizer_.get();
     return layout;
   }
-  template <typename Act>
-  static void ForEachChunk(std::span<const HashedKey> keys, const Act& act) {
-    for (size_t first = 0; first < keys.size(); first += kMaxLookupKeys) {
-      act(first, std::min(kMaxLookupKeys, keys.size() - first));
-    }
-  }
 
   const uint32_t dim_;
   const std::unique_ptr<Optimizer> optimizer_;
   const RowLayout layout_;
-  RowStore store_;
+  TableRows table_;
   float* rows_[kMaxLookupKeys];
 };
 

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <numeric>
+
+#include "common/base/placement.h"
 #include "common/net/zmq_transport.h"
 #include "server/key_list_cache.h"
 #include "server/shard_thread.h"
@@ -21,7 +24,8 @@ constexpr int kRequests = 64;  // counted
 // small frame, where it sends and where it receives.
 constexpr uint64_t kCopiedByZeroMq = 4 * (8 << 10);
 
-class ShardMemory : public ::testing::Test {
+// The parameter: whether requests list their partitions, as those of few keys do, or name them all at once.
+class ShardMemory : public ::testing::TestWithParam<bool> {
  protected:
   ShardMemory() {
     counting::LeaveOutThisThread();
@@ -69,14 +73,21 @@ class ShardMemory : public ::testing::Test {
 
   template <typename Body>
   void Fill(Body& body, bool training) {
-    for (uint32_t p = 0; p < kPartitions; ++p) {
-      body.add_partition(p);
-      body.add_epoch(1);
-    }
     pb::Block& block = *body.add_block();
     block.set_table(kTable);
-    for (uint32_t p = 0; p < kPartitions; ++p)
-      block.add_key_count(static_cast<uint32_t>(keys_.size() / sizeof(HashedKey) / kPartitions));
+    const auto key_count = static_cast<uint32_t>(keys_.size() / sizeof(HashedKey));
+    std::vector<uint32_t> partitions(kPartitions);
+    std::iota(partitions.begin(), partitions.end(), 0U);
+    const std::vector<uint64_t> epochs(kPartitions, 1);
+    if (GetParam()) {
+      body.mutable_partition()->Add(partitions.begin(), partitions.end());
+      body.mutable_epoch()->Add(epochs.begin(), epochs.end());
+      for (uint32_t p = 0; p < kPartitions; ++p) block.add_key_count(key_count / kPartitions);
+    } else {
+      body.mutable_placement()->set_signature(PlacementSignature(partitions, epochs));
+      body.mutable_placement()->set_generation(1);
+      block.add_key_count(key_count);
+    }
     const KeySignature signature = SignatureOf(keys_.bytes());
     block.mutable_keys()->set_signature_high(signature.high);
     block.mutable_keys()->set_signature_low(signature.low);
@@ -189,34 +200,37 @@ class ShardMemory : public ::testing::Test {
   uint64_t steps_ = 0;
 };
 
-TEST_F(ShardMemory, PushTakesNoMemoryAndIsNotCopied) {
+TEST_P(ShardMemory, PushTakesNoMemoryAndIsNotCopied) {
   ExpectNothingTaken([this] { return MakePush(); });
 }
 
-TEST_F(ShardMemory, PullTakesNoMemoryAndIsWrittenOnceIntoTheFrameSent) {
+TEST_P(ShardMemory, PullTakesNoMemoryAndIsWrittenOnceIntoTheFrameSent) {
   ExpectNothingTaken([this] { return MakePull(); });
 }
 
-TEST_F(ShardMemory, PushPullTakesNoMemory) {
+TEST_P(ShardMemory, PushPullTakesNoMemory) {
   ExpectNothingTaken([this] { return MakePushPull(); });
 }
 
-TEST_F(ShardMemory, InlinedKeysTakeNoMemory) {
+TEST_P(ShardMemory, InlinedKeysTakeNoMemory) {
   ExpectNothingTaken([this] {
     keys_known_ = false;
     return MakePush();
   });
 }
 
-TEST_F(ShardMemory, TrainingUnderSspTakesNoMemory) {
+TEST_P(ShardMemory, TrainingUnderSspTakesNoMemory) {
   AddRoster(pb::ConsistencySpec::SSP);
   ExpectNothingTaken([this] { return MakeTrainingStep(); });
 }
 
-TEST_F(ShardMemory, TrainingUnderAspTakesNoMemory) {
+TEST_P(ShardMemory, TrainingUnderAspTakesNoMemory) {
   AddRoster(pb::ConsistencySpec::ASP);
   ExpectNothingTaken([this] { return MakeTrainingStep(); });
 }
+
+INSTANTIATE_TEST_SUITE_P(Partitions, ShardMemory, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "Listed" : "NamedAtOnce"; });
 
 }  // namespace
 }  // namespace sheaf

@@ -42,11 +42,15 @@ void Resolve(const pb::Event& event, KeyListCache& cache) {
   for (const pb::Block& block : blocks) dims.push_back(1 + block.table() % 5);
   RequestPart part;
   part.partitions = partitions;
-  const BlockContext context{kPartitions, part.partitions, dims, cache};
+  const bool placement = is_push ? message.header.push().has_placement() : message.header.pull().has_placement();
+  std::vector<uint8_t> is_owned(kPartitions);
+  for (const uint32_t p : partitions) is_owned[p] = 1;
+  const BlockContext context{kPartitions, part.partitions, placement ? &is_owned : nullptr, dims, cache};
   const bool refused =
       BuildBlocks(blocks, message.keys, is_push ? &message.values : nullptr, context, part.blocks).has_value();
   SHEAF_CHECK(cache.bytes() <= kBudget, cache.bytes(), " bytes of key lists");
   if (refused) return;
+  part.CutByPartition(kPartitions);
   for (const RequestBlock& block : part.blocks) CheckBlock(block, partitions, is_push);
   (void)CheckReplySize(part.blocks);
   SHEAF_CHECK(HeldBytes(message, part) >= message.keys.size());

@@ -12,6 +12,7 @@
 #include "client/key_list.h"
 #include "client/ps_client.h"
 #include "common/base/partition.h"
+#include "common/base/placement.h"
 #include "common/base/random.h"
 #include "compute/codec/value_codec.h"
 
@@ -84,9 +85,11 @@ class Harness {
   explicit Harness(ClientOptions options = {}, const ClusterShape& shape = {})
       : shape_(shape), client(PeerId(5), options) {
     client.OnConfig(MakeConfig(shape));
+    NotePlacements();
   }
 
   std::vector<Outbox::Item> Take() {
+    NotePlacements();
     std::vector<Outbox::Item> items = std::move(out.items());
     out.clear();
     return items;
@@ -127,12 +130,11 @@ class Harness {
     const pb::Header& header = item.message.header;
     Message answer;
     if (header.has_pull()) {
-      CheckPartitions(item.to, header.pull());
-      for (int i = 0; i < header.pull().partition_size(); ++i) answer.header.mutable_pull_reply()->add_lsn(next_lsn++);
+      for (size_t i = 0; i < Named(item.to, header.pull()).size(); ++i)
+        answer.header.mutable_pull_reply()->add_lsn(next_lsn++);
       answer.values = Rows(item, header.pull());
     } else if (header.has_push()) {
       const pb::PushRequest& push = header.push();
-      CheckPartitions(item.to, push);
       Collect(item, push);
       auto& seen = slices[{item.to, push.attempt()}];
       seen.insert(push.slice());
@@ -140,11 +142,26 @@ class Harness {
       if (seen.size() < push.slice_count()) {
         reply.set_staged(true);
       } else {
-        for (int i = 0; i < push.partition_size(); ++i) reply.add_lsn(next_lsn++);
+        for (size_t i = 0; i < Named(item.to, push).size(); ++i) reply.add_lsn(next_lsn++);
         if (push.pull_after()) answer.values = Rows(item, push);
       }
     }
     return answer;
+  }
+
+  // The partitions that a request to `peer` is for, which it lists or names all at once.
+  template <typename Request>
+  std::vector<uint32_t> Named(PeerId peer, const Request& request) {
+    if (!request.has_placement()) {
+      EXPECT_EQ(request.partition_size(), request.epoch_size());
+      EXPECT_TRUE(std::ranges::is_sorted(request.partition()));
+      EXPECT_GT(request.partition_size(), 0);
+      return {request.partition().begin(), request.partition().end()};
+    }
+    EXPECT_EQ(request.partition_size() + request.epoch_size(), 0);
+    const auto found = placements.find({peer, request.placement().signature()});
+    EXPECT_NE(found, placements.end());
+    return found == placements.end() ? std::vector<uint32_t>() : found->second;
   }
 
   // The keys of a request's blocks, taking them from memory where they are named by signature.
@@ -159,7 +176,7 @@ class Harness {
     size_t at = 0;
     for (const pb::Block& block : request.block()) {
       size_t count = 0;
-      EXPECT_EQ(block.key_count_size(), request.partition_size());
+      EXPECT_EQ(block.key_count_size(), request.has_placement() ? 1 : request.partition_size());
       for (const uint32_t n : block.key_count()) count += n;
       const auto name = std::pair(block.keys().signature_high(), block.keys().signature_low());
       if (block.keys().inlined()) {
@@ -172,7 +189,10 @@ class Harness {
         lists.push_back(memory[item.to][name]);
         EXPECT_EQ(lists.back().size(), count);
       }
-      // Every key is in the partition it is counted for.
+      // Every key is in the partition it is counted for, or in one that is named.
+      const std::vector<uint32_t> named = Named(item.to, request);
+      for (const HashedKey key : lists.back())
+        EXPECT_TRUE(std::ranges::binary_search(named, PartitionOf(key, shape_.partitions).value));
       size_t key = 0;
       for (int p = 0; p < request.partition_size(); ++p) {
         for (uint32_t i = 0; i < block.key_count(p); ++i, ++key) {
@@ -198,17 +218,28 @@ class Harness {
   uint64_t next_lsn = 1;
   std::map<PeerId, std::map<std::pair<uint64_t, uint64_t>, std::vector<HashedKey>>> memory;
   std::map<std::pair<PeerId, uint64_t>, std::set<uint32_t>> slices;
+  std::map<std::pair<PeerId, uint64_t>, std::vector<uint32_t>> placements;   // by peer and signature
   std::map<std::pair<uint32_t, HashedKey>, std::vector<float>> pushed;   // sums, by table and key
 
  private:
+  // What the client's requests may name by now.
+  void NotePlacements() {
+    for (const pb::ServerInfo& server : client.config().server()) {
+      for (int shard = 0; shard < server.shard_size(); ++shard) {
+        std::vector<uint32_t> ids;
+        std::vector<uint64_t> epochs;
+        for (int p = 0; p < client.config().partition_size(); ++p) {
+          const pb::PartitionConfig& partition = client.config().partition(p);
+          if (partition.primary() != server.node() || p % server.shard_size() != shard) continue;
+          ids.push_back(static_cast<uint32_t>(p));
+          epochs.push_back(partition.epoch());
+        }
+        placements[{PeerId(server.shard(shard).peer()), PlacementSignature(ids, epochs)}] = ids;
+      }
+    }
+  }
   uint32_t DimOf(uint32_t table) const { return table == kTable ? shape_.dim : shape_.other_dim; }
 
-  template <typename Request>
-  void CheckPartitions(PeerId, const Request& request) {
-    EXPECT_EQ(request.partition_size(), request.epoch_size());
-    EXPECT_TRUE(std::ranges::is_sorted(request.partition()));
-    EXPECT_GT(request.partition_size(), 0);
-  }
   template <typename Request>
   Buffer Rows(const Outbox::Item& item, const Request& request) {
     std::vector<std::byte> bytes;

@@ -6,6 +6,7 @@
 #include "client/operation.h"
 #include "client/residuals.h"
 #include "client/retry.h"
+#include "common/base/partition.h"
 #include "tests/unit/client/fake_cluster.h"
 
 namespace sheaf {
@@ -13,9 +14,9 @@ namespace {
 
 using namespace client_test;
 
-TEST(KeyPart, GathersTheKeysOfItsSegmentsInOrder) {
+TEST(KeyPart, GathersTheKeysOfItsRunsInOrder) {
   const KeyVector list = MakeKeys(10);
-  KeyPart part({{0, 1, 2}, {3, 5, 3}});
+  KeyPart part({{1, 2}, {5, 3}});
   EXPECT_FALSE(part.contiguous());
   EXPECT_EQ(part.size(), 5u);
   const auto keys = part.Keys(list).As<HashedKey>();
@@ -26,19 +27,34 @@ TEST(KeyPart, GathersTheKeysOfItsSegmentsInOrder) {
 
 TEST(KeyPart, ViewsAGaplessPartWithoutCopying) {
   const KeyVector list = MakeKeys(10);
-  KeyPart part({{0, 2, 2}, {1, 4, 3}});
-  EXPECT_TRUE(part.contiguous());
-  EXPECT_EQ(static_cast<const void*>(part.Keys(list).data()), list->data() + 2);
+  const auto part = KeyPart::Of(std::vector<Segment>{{0, 2, 2}, {1, 4, 3}});
+  EXPECT_TRUE(part->contiguous());
+  EXPECT_EQ(static_cast<const void*>(part->Keys(list).data()), list->data() + 2);
 }
 
-TEST(KeyPart, SlicesAcrossSegments) {
-  const KeyPart part({{0, 0, 3}, {2, 10, 4}, {4, 20, 2}});
+TEST(KeyPart, SlicesAcrossRuns) {
+  const KeyPart part({{0, 3}, {10, 4}, {20, 2}});
   const auto slice = part.Slice(2, 6);
-  ASSERT_EQ(slice->segments().size(), 3u);
-  EXPECT_EQ(slice->segments()[0].begin, 2u);
-  EXPECT_EQ(slice->segments()[1].count, 4u);
-  EXPECT_EQ(slice->segments()[2].count, 1u);
+  ASSERT_EQ(slice->runs().size(), 3u);
+  EXPECT_EQ(slice->runs()[0].begin, 2u);
+  EXPECT_EQ(slice->runs()[1].count, 4u);
+  EXPECT_EQ(slice->runs()[2].count, 1u);
   EXPECT_EQ(slice->size(), 6u);
+}
+
+TEST(KeyPart, IsCutByPartitionWithinItsRuns) {
+  constexpr uint32_t kPartitions = 16;
+  const KeyVector list = MakeKeys(100);
+  const KeyPart part({{3, 40}, {50, 50}});
+  uint32_t at = 3;
+  for (const Segment& segment : part.Segments(list, kPartitions)) {
+    EXPECT_EQ(segment.begin, at == 43 ? 50 : at);
+    EXPECT_GT(segment.count, 0u);
+    at = segment.begin + segment.count;
+    for (uint32_t i = segment.begin; i < at; ++i)
+      ASSERT_EQ(PartitionOf((*list)[i], kPartitions).value, segment.partition);
+  }
+  EXPECT_EQ(at, 100u);
 }
 
 TEST(PartCache, KnowsAListAgainButNotAnotherAtItsAddress) {
@@ -66,7 +82,7 @@ TEST(RememberedLists, ForgetsTheOldestFirst) {
 }
 
 BlockPlan PlanOf(uint32_t table, uint32_t rows) {
-  return {table, std::make_shared<KeyPart>(std::vector<Segment>{{0, 0, rows}})};
+  return {table, std::make_shared<KeyPart>(std::vector<Run>{{0, rows}})};
 }
 
 TEST(CutRequests, KeepsWhatFitsInOneMessage) {
@@ -86,7 +102,7 @@ TEST(CutRequests, CutsALongBlockAndNeverARow) {
   const auto plans = CutRequests({PlanOf(0, 25)}, {100}, 1000, 8);
   ASSERT_EQ(plans.size(), 3u);
   EXPECT_EQ(plans[2].blocks[0].part->size(), 5u);
-  EXPECT_EQ(plans[2].blocks[0].part->segments()[0].begin, 20u);
+  EXPECT_EQ(plans[2].blocks[0].part->runs()[0].begin, 20u);
   EXPECT_EQ(CutRequests({PlanOf(0, 3)}, {100}, 10, 8).size(), 3u);
 }
 

@@ -135,6 +135,27 @@ TEST(Pull, AsksForWhatTheClientHasSeenBefore) {
   items = h.Take();
   ASSERT_EQ(items[0].message.header.pull().min_lsn_size(), 16);
   for (int i = 0; i < 16; ++i) EXPECT_EQ(items[0].message.header.pull().min_lsn(i), static_cast<uint64_t>(i + 1));
+  // One number says it of all partitions where they are equal, in either direction.
+  Message answer = h.MakeAnswer(items[0]);
+  answer.header.mutable_pull_reply()->clear_lsn();
+  answer.header.mutable_pull_reply()->add_lsn(99);
+  h.Deliver(items[0], std::move(answer));
+  h.client.Pull({{TableId(kTable), keys}}, {}, h.now, h.out);
+  items = h.Take();
+  ASSERT_EQ(items[0].message.header.pull().min_lsn_size(), 1);
+  EXPECT_EQ(items[0].message.header.pull().min_lsn(0), 99u);
+}
+
+TEST(Pull, NamesAllPartitionsOfAShardAtOnceUnlessThereAreFewerKeys) {
+  Harness h({}, {.servers = 1, .shards = 1, .generation = 3});
+  h.client.Pull({{TableId(kTable), MakeKeys(16)}}, {}, h.now, h.out);
+  h.client.Pull({{TableId(kTable), MakeKeys(15)}}, {}, h.now, h.out);
+  const auto items = h.Take();
+  ASSERT_EQ(items.size(), 2u);
+  EXPECT_EQ(h.Named(items[0].to, items[0].message.header.pull()).size(), 16u);
+  EXPECT_EQ(items[0].message.header.pull().placement().generation(), 3u);
+  EXPECT_FALSE(items[1].message.header.pull().has_placement());
+  EXPECT_GT(items[1].message.header.pull().partition_size(), 0);
 }
 
 TEST(Pull, FillsInTheGenerationOfATrainingPull) {

@@ -67,7 +67,7 @@ TEST(Push, OfTrainingTellsEveryPartitionOfEveryShardEvenWithoutKeys) {
   int blocks = 0;
   for (const auto& item : items) {
     const pb::PushRequest& push = item.message.header.push();
-    partitions += push.partition_size();
+    partitions += static_cast<int>(h.Named(item.to, push).size());
     blocks += push.block_size();
     EXPECT_EQ(push.example_count(), 7u);
     EXPECT_EQ(push.slice_count(), 1u);
@@ -99,7 +99,7 @@ TEST(Push, SlicesNameEveryPartitionAndOneAttempt) {
     EXPECT_EQ(push.slice(), i);
     EXPECT_EQ(push.slice_count(), 4u);
     EXPECT_EQ(push.attempt(), items[0].message.header.push().attempt());
-    EXPECT_EQ(push.partition_size(), 16);
+    EXPECT_EQ(h.Named(items[i].to, push).size(), 16u);
     EXPECT_LE(items[i].message.keys.size() + items[i].message.values.size(), 1000u);
   }
 }

@@ -202,7 +202,7 @@ TEST(Trouble, AMalformedAnswerEndsTheOperationAndNamesThePeer) {
   Harness h({}, kOneShard);
   h.client.Push({{TableId(kTable), MakeKeys(100), std::vector<float>(300)}}, {}, h.now, h.out);
   Message answer;
-  answer.header.mutable_push_reply()->add_lsn(1);
+  for (int lsns = 0; lsns < 2; ++lsns) answer.header.mutable_push_reply()->add_lsn(1);
   h.Deliver(h.Take().at(0), std::move(answer));
   EXPECT_EQ(h.OnlyCompletion().status.error().code, ErrorCode::kDataLoss);
 }
@@ -257,7 +257,7 @@ TEST(Config, AStaleEpochIsRoutedAnewWhenTheConfigurationComes) {
   for (const auto& item : h.Take()) EXPECT_EQ(item.to, items[2].to);   // nothing is sent to the shard that refused
   // The partitions of that shard go to the other server.
   pb::ClusterConfig config = MakeConfig({.generation = 2});
-  for (const uint32_t p : items[1].message.header.pull().partition()) {
+  for (const uint32_t p : h.Named(items[1].to, items[1].message.header.pull())) {
     config.mutable_partition(static_cast<int>(p))->set_epoch(2);
     config.mutable_partition(static_cast<int>(p))->set_primary(items[1].to.value < 110 ? 2 : 1);
   }
@@ -285,8 +285,7 @@ TEST(Config, APushIsRoutedAnewToPartitionsThatHaveNotAcknowledgedIt) {
   for (const auto& item : items) {
     if (item.to != acknowledged) continue;
     h.Answer(item);
-    done_partitions.insert(item.message.header.push().partition().begin(),
-                           item.message.header.push().partition().end());
+    for (const uint32_t p : h.Named(item.to, item.message.header.push())) done_partitions.insert(p);
   }
   const auto pushed_before = h.pushed;
   h.slices.clear();

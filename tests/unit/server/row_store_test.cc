@@ -77,39 +77,6 @@ TEST(RowStore, StaysRightWhenKeysCrowdAtOneEnd) {
   EXPECT_LT(store.memory_bytes(), 3000 * 100U);
 }
 
-TEST(RowStore, LooksUpBatchesOverSeveralStores) {
-  const Fixture fixture(16, 0.1);
-  constexpr uint32_t kPartitions = 4;
-  std::vector<std::unique_ptr<RowStore>> stores;
-  for (uint32_t p = 0; p < kPartitions; ++p) stores.push_back(std::make_unique<RowStore>(&fixture.layout, kPartitions));
-  Random random(3);
-  for (int round = 0; round < 50; ++round) {
-    std::vector<std::vector<HashedKey>> keys(kPartitions);
-    std::vector<RowSection> sections;
-    size_t total = 0;
-    for (uint32_t p = 0; p < kPartitions; ++p) {
-      const size_t count = random.Below(40);
-      for (size_t i = 0; i < count; ++i) keys[p].push_back(KeyIn(PartitionId(p), kPartitions, random));
-      std::sort(keys[p].begin(), keys[p].end());
-      total += count;
-      sections.push_back({stores[p].get(), keys[p]});
-    }
-    sections.push_back({nullptr, keys[0]});
-    std::vector<float*> rows(total + keys[0].size());
-    FindRows(sections, rows.data());
-    EXPECT_TRUE(std::all_of(rows.begin(), rows.end(), [](float* row) { return row == nullptr; }));
-    sections.pop_back();
-    FindOrCreateRows(sections, rows.data());
-    size_t i = 0;
-    for (uint32_t p = 0; p < kPartitions; ++p) {
-      for (const HashedKey key : keys[p]) ASSERT_EQ(rows[i++], stores[p]->Find(key));
-    }
-    std::vector<float*> again(total);
-    FindRows(sections, again.data());
-    EXPECT_TRUE(std::equal(again.begin(), again.end(), rows.begin()));
-  }
-}
-
 TEST(RowStore, ScansInKeyOrderFromWhereItIsTold) {
   const Fixture fixture(2);
   RowStore store(&fixture.layout, 2);

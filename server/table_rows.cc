@@ -1,0 +1,111 @@
+#include "server/table_rows.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+#include "common/base/partition.h"
+#include "server/row_bucket.h"
+
+namespace sheaf {
+namespace {
+
+// How many keys ahead buckets are fetched: about the misses that a core can have outstanding.
+constexpr size_t kAhead = 24;
+
+}  // namespace
+
+// Addresses of rows, and asks for their memory.
+class TableRows::Addressing {
+ public:
+  // `floats` of each row are fetched.
+  Addressing(const RowLayout& layout, size_t floats)
+      : bits_(RowStore::SlabBits(layout.stride)), mask_((uint32_t{1} << bits_) - 1), stride_(layout.stride),
+        bytes_(std::min(floats * sizeof(float), 4 * kCacheLine)) {}
+
+  float* operator()(const RowStore::View& view, uint32_t slot) const {
+    float* const row = view.slabs[slot >> bits_].as<float>() + (slot & mask_) * stride_;
+    const char* const line = reinterpret_cast<const char*>(row);
+    __builtin_prefetch(line, 1);
+    if (bytes_ > 2 * sizeof(float)) [[unlikely]] {
+      for (size_t at = kCacheLine; at < bytes_; at += kCacheLine) __builtin_prefetch(line + at, 1);
+      __builtin_prefetch(line + bytes_ - 1, 1);  // rows need not begin on cache lines
+    }
+    return row;
+  }
+
+ private:
+  const int bits_;
+  const uint32_t mask_;
+  const size_t stride_;
+  const size_t bytes_;  // of long rows only the beginning: the hardware sees the pattern and follows
+};
+
+TableRows::TableRows(const RowLayout* layout, uint32_t partition_count)
+    : layout_(layout), partition_count_(partition_count), stores_(partition_count), views_(partition_count) {}
+
+void TableRows::Drop(uint32_t partition) {
+  stores_[partition].reset();
+  views_[partition] = {};
+}
+
+template <bool kNote>
+size_t TableRows::Look(std::span<const HashedKey> keys, size_t floats, float** rows, uint32_t* slots) const {
+  const RowBucket* homes[kMaxLookupKeys + kAhead];
+  const RowStore::View* const views = views_.data();
+  const size_t count = keys.size();
+  for (size_t i = 0; i < count; ++i) homes[i] = views[PartitionOf(keys[i])].Home(keys[i] * partition_count_);
+  std::fill_n(homes + count, kAhead, nullptr);  // which may be prefetched
+  for (size_t i = 0; i < std::min(count, kAhead); ++i) __builtin_prefetch(homes[i]);
+  const Addressing address(*layout_, floats);
+  size_t absent = 0;
+  for (size_t i = 0; i < count; ++i) {
+    __builtin_prefetch(homes[i + kAhead]);
+    const uint32_t slot = RowBucket::SlotOf(keys[i], homes[i]);
+    if constexpr (kNote) slots[i] = slot;
+    if (slot == kNoSlot) {
+      rows[i] = nullptr;
+      ++absent;
+      continue;
+    }
+    rows[i] = address(views[PartitionOf(keys[i])], slot);
+  }
+  return absent;
+}
+
+size_t TableRows::LookUp(std::span<const HashedKey> keys, size_t floats, float** rows, uint32_t* slots) const {
+  SHEAF_CHECK(keys.size() <= kMaxLookupKeys, "a lookup of ", keys.size(), " keys");
+  return slots == nullptr ? Look<false>(keys, floats, rows, slots) : Look<true>(keys, floats, rows, slots);
+}
+
+void TableRows::Find(std::span<const HashedKey> keys, float** rows, uint32_t* slots) const {
+  LookUp(keys, layout_->dim, rows, slots);
+}
+
+void TableRows::FindOrCreate(std::span<const HashedKey> keys, float** rows, uint32_t* slots) {
+  if (LookUp(keys, layout_->stride, rows, slots) > 0) MakeAbsent(keys, rows, slots);
+}
+
+void TableRows::MakeAbsent(std::span<const HashedKey> keys, float** rows, uint32_t* slots) {
+  for (size_t begin = 0; begin < keys.size();) {
+    const auto partition = static_cast<uint32_t>(PartitionOf(keys[begin]));
+    const HashedKey last = PartitionLastKey(PartitionId(partition), static_cast<uint32_t>(partition_count_));
+    size_t end = begin, absent = 0;
+    for (; end < keys.size() && keys[end] <= last; ++end) absent += rows[end] == nullptr;
+    if (absent > 0) {
+      std::unique_ptr<RowStore>& store = stores_[partition];
+      if (store == nullptr) store = std::make_unique<RowStore>(layout_, static_cast<uint32_t>(partition_count_));
+      store->MakeAbsent(keys.subspan(begin, end - begin), absent, rows + begin,
+                        slots == nullptr ? nullptr : slots + begin);
+      views_[partition] = store->view();
+    }
+    begin = end;
+  }
+}
+
+void TableRows::Address(std::span<const HashedKey> keys, const uint32_t* slots, size_t floats, float** rows) const {
+  const Addressing address(*layout_, floats);
+  const RowStore::View* const views = views_.data();
+  for (size_t i = 0; i < keys.size(); ++i) rows[i] = address(views[PartitionOf(keys[i])], slots[i]);
+}
+
+}  // namespace sheaf
