@@ -86,6 +86,7 @@ class RowStore {
   struct View {
     const RowBucket* buckets = &kNowhere;
     uint64_t homes = 0;
+    float* first_slab = nullptr;  // which is all that most stores have
     const Pages* slabs = nullptr;
 
     // `place` is the low half of key * partitions: how far into its partition's range a key lies, in units of 2^-64.
@@ -93,7 +94,9 @@ class RowStore {
       return buckets + static_cast<size_t>((static_cast<unsigned __int128>(place) * homes) >> 64);
     }
   };
-  View view() const { return home_count_ == 0 ? View() : View{buckets(), home_count_, slabs_.data()}; }
+  View view() const {
+    return home_count_ == 0 ? View() : View{buckets(), home_count_, slabs_[0].as<float>(), slabs_.data()};
+  }
   // A slab has 2^SlabBits slots; a store's first may have fewer.
   static int SlabBits(uint32_t stride);
 

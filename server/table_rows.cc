@@ -23,7 +23,8 @@ class TableRows::Addressing {
         bytes_(std::min(floats * sizeof(float), 4 * kCacheLine)) {}
 
   float* operator()(const RowStore::View& view, uint32_t slot) const {
-    float* const row = view.slabs[slot >> bits_].as<float>() + (slot & mask_) * stride_;
+    float* const row = slot <= mask_ ? view.first_slab + slot * stride_
+                                     : view.slabs[slot >> bits_].as<float>() + (slot & mask_) * stride_;
     const char* const line = reinterpret_cast<const char*>(row);
     __builtin_prefetch(line, 1);
     if (bytes_ > 2 * sizeof(float)) [[unlikely]] {

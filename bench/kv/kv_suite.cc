@@ -22,6 +22,7 @@ constexpr uint32_t kLargeTables = 100;  // + dim
 constexpr uint32_t kDims[] = {1, 8, 64};
 constexpr uint32_t kLargeDims[] = {1, 16, 64};
 constexpr size_t kRequestKeys[] = {1000, 10'000, 100'000};
+constexpr double kPairBits = 50;
 constexpr size_t kHotCopies = 48;  // of one key list: more than the client remembers parts of
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -128,6 +129,7 @@ class KvSuite {
           return load.op == RawOp::kDensePushPull ? ps.PushPull(std::move(tables), options, now, out)
                                                   : ps.Push(std::move(tables), options, now, out);
         }));
+    latest_seconds_ = run.seconds;
     server_cpu_ = (sheaf_server_->CpuSeconds() - cpu_before) / static_cast<double>(run.operations);
     client_cpu_ = (OwnCpuSeconds() - own_before) / static_cast<double>(run.operations);
     const auto a_request = [&](uint64_t before, uint64_t now) {
@@ -307,8 +309,41 @@ class KvSuite {
         };
         made.bar = Bar::AtLeast(1.25);
         SHEAF_RETURN_IF_ERROR(suite_.Run(made));
+        SHEAF_RETURN_IF_ERROR(NoteBits(load));
       }
     }
+    return {};
+  }
+
+  // What a key and its value cost on the wire, both ways and with headers, if the list is named and values are fp16.
+  Status NoteBits(const Load& load) {
+    const size_t keys = (*load.lists)[0]->size();
+    const bool push = load.op == RawOp::kSparsePush;
+    Row row;
+    row.suite = suite_.name();
+    row.name = push ? "repeated keys push wire" : "repeated keys pull wire";
+    row.params = StrCat(keys / 1000, "k keys, dim 1, fp16");
+    if (!suite_.Wanted(row.name, row.params)) return {};
+    const auto bits = [&](SheafClient& client) -> Result<double> {
+      PullOptions pull;
+      PushOptions options;
+      pull.codec = options.codec = pb::WireSpec::FP16;
+      SHEAF_RETURN_IF_ERROR(Ours(client, load, pull, options));  // so that the list is known
+      const uint64_t before = client.WireBytes();
+      SHEAF_ASSIGN_OR_RETURN(const double rate, Ours(client, load, pull, options));
+      const double operations = rate * latest_seconds_;
+      return static_cast<double>(client.WireBytes() - before) * 8 / (operations * static_cast<double>(keys));
+    };
+    SHEAF_ASSIGN_OR_RETURN(const double named, bits(*remembering_client_));
+    SHEAF_ASSIGN_OR_RETURN(const double sent, bits(*client_));
+    row.unit = "bits a pair";
+    row.ours = {named, named, named};
+    row.limit_name = "what is aimed at";
+    row.limit = Series{kPairBits, kPairBits, kPairBits};
+    row.ratio = named / kPairBits;
+    row.bar = Bar::AtMost(1);
+    row.remark = StrCat("keys sent each time: ", FormatFixed(sent, 1));
+    suite_.Add(std::move(row));
     return {};
   }
 
@@ -398,6 +433,7 @@ class KvSuite {
   std::unique_ptr<SheafClient> client_, remembering_client_;
   std::unique_ptr<RawClient> zmq_, tcp_;
   std::shared_ptr<const std::vector<float>> gradients_;
+  double latest_seconds_ = 0;  // of our latest sample
   // Of the latest sample, seconds a request.
   double server_cpu_ = 0, client_cpu_ = 0, limit_server_cpu_ = 0, limit_client_cpu_ = 0;
   double server_taken_ = 0, client_taken_ = 0;  // calls of operator new a request

@@ -39,6 +39,8 @@ class SheafClient {
   // The same for so many operations, one in flight; answers how long each took, in seconds.
   Result<std::vector<double>> RoundTrips(size_t count, const Start& start);
 
+  // Sent and received so far, all frames.
+  uint64_t WireBytes() const { return transport_.counters().bytes_sent + transport_.counters().bytes_received; }
   PushIdentity NextIdentity() { return {session_, session_, next_push_++}; }
 
  private:

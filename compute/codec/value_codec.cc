@@ -137,9 +137,19 @@ SHEAF_TARGET_CLONES void DecodeInt8(const std::byte* in, size_t row_count, uint3
 }
 
 // The greatest magnitude, as an integer: at least kInfinity if any value is not finite.
+// Asks for what is a little ahead, also past the end: values have just come off the wire, and this loop does less than
+// the hardware's own prefetcher can feed.
 SHEAF_TARGET_CLONES uint32_t GreatestMagnitude(const float* values, size_t count) {
+  constexpr size_t kStep = 64, kAhead = 256;  // floats
   uint32_t greatest = 0;
-  for (size_t i = 0; i < count; ++i) greatest = std::max(greatest, Bits(values[i]) & kMagnitude);
+  size_t i = 0;
+  for (; i + kStep <= count; i += kStep) {
+    for (size_t line = 0; line < kStep; line += 16) __builtin_prefetch(values + i + kAhead + line);
+    uint32_t of_step = 0;
+    for (size_t k = 0; k < kStep; ++k) of_step = std::max(of_step, Bits(values[i + k]) & kMagnitude);
+    greatest = std::max(greatest, of_step);
+  }
+  for (; i < count; ++i) greatest = std::max(greatest, Bits(values[i]) & kMagnitude);
   return greatest;
 }
 
