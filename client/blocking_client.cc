@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "common/base/strings.h"
+#include "common/net/local_address.h"
+#include "common/runtime/host_id.h"
 
 namespace sheaf {
 namespace {
@@ -37,7 +39,7 @@ Result<std::unique_ptr<BlockingClient>> BlockingClient::Connect(ZmqContext& cont
 }
 
 BlockingClient::BlockingClient(ZmqContext& context, std::string scheduler_address, BlockingClientOptions options)
-    : scheduler_address_(std::move(scheduler_address)), options_(std::move(options)),
+    : scheduler_address_(std::move(scheduler_address)), options_(std::move(options)), host_(HostId()),
       transport_(context, PeerId(EntropySeed()),
                  [this] {
                    ZmqTransportOptions transport;
@@ -230,17 +232,19 @@ Status BlockingClient::RefreshConfig(TimePoint now) {
 
 Status BlockingClient::TakeConfig(const pb::ClusterConfig& config) {
   if (config.generation() < client_.config().generation()) return {};
-  std::vector<PeerId> listed;
+  std::set<PeerId> listed;
   for (const pb::ServerInfo& server : config.server()) {
     for (const pb::ShardEndpoint& shard : server.shard()) {
-      listed.push_back(PeerId(shard.peer()));
-      if (Status status = transport_.Connect(listed.back(), shard.address()); !status) {
+      const PeerId peer(shard.peer());
+      listed.insert(peer);
+      if (connected_.contains(peer)) continue;
+      if (Status status = transport_.Connect(peer, AddressToReach(shard, host_)); !status) {
         return Wrap(status.error(), server.name(), ", at ", shard.address());
       }
     }
   }
   for (const PeerId peer : connected_) {
-    if (std::ranges::find(listed, peer) == listed.end()) transport_.Disconnect(peer);
+    if (!listed.contains(peer)) transport_.Disconnect(peer);
   }
   connected_ = std::move(listed);
   client_.OnConfig(config);

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -66,6 +67,7 @@ class BlockingClient {
 
   const std::string scheduler_address_;
   const BlockingClientOptions options_;
+  const uint64_t host_;
   std::string last_problem_;                // of the transport: bytes that were no message, another version
   SystemClock clock_;
   ZmqTransport transport_;
@@ -75,7 +77,7 @@ class BlockingClient {
   uint64_t next_question_ = 1;
   std::vector<Message> answers_;
   TimePoint next_config_{};
-  std::vector<PeerId> connected_;
+  std::set<PeerId> connected_;
 };
 
 }  // namespace sheaf

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/runtime/host_id.h"
+
 namespace sheaf {
 
 Result<pb::TraceReply> TraceHub::OnGetTrace(const pb::GetTrace& request, TimePoint now) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "common/base/random.h"
+#include "common/net/local_address.h"
+#include "common/runtime/host_id.h"
 #include "common/runtime/logging.h"
 
 namespace sheaf {
@@ -69,7 +71,21 @@ Status ShardServer::Bind() {
                                                   : *bound);
     endpoints_.push_back(std::move(endpoint));
   }
+  if (options_.local_sockets && options_.ipc_dir.empty()) BindLocal();
   return {};
+}
+
+// Best effort: who finds no unix socket comes over TCP.
+void ShardServer::BindLocal() {
+  const uint64_t host = HostId();
+  if (host == 0) return;
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    if (const auto bound = shards_[i]->Bind(LocalAddress(shards_[i]->peer())); !bound) {
+      LOG(WARNING) << "from shard " << i << " on also processes of this host come over TCP: " << bound.error().message;
+      return;
+    }
+    endpoints_[i].set_host(host);
+  }
 }
 
 Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {

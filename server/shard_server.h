@@ -21,6 +21,7 @@ struct ServerOptions {
   std::string advertise;  // host under which others reach us; empty: the listen host, or our host name
   uint32_t port = 0;                            // of shard 0; shard i has port + i; 0: any
   std::string ipc_dir;                          // not empty: unix sockets in this folder instead of TCP
+  bool local_sockets = true;                    // also listen at unix sockets, for processes of this host
   uint32_t shards = 1;
   ShardOptions shard;                           // budgets of each shard
   Duration scheduler_timeout = std::chrono::seconds(30);
@@ -41,6 +42,7 @@ class ShardServer final : private EventLoop::Handler {
   void OnTick(TimePoint now) override;
   void OnStats(size_t shard);
   void OfferConfig();
+  void BindLocal();
   std::string AddressOf(uint32_t shard) const;
   void Flush();
 

@@ -73,7 +73,8 @@ class WorkerCore {
   void Leave(TimePoint now, Outbox& out);
 
   bool may_leave() const { return may_leave_; }         // it has left, or it never was a member
-  std::vector<std::pair<PeerId, std::string>> TakeConnections();
+  // Shards that are new since the last call.
+  std::vector<pb::ShardEndpoint> TakeConnections();
   // The worker cannot go on; the text says why.
   const std::optional<Error>& fatal() const { return fatal_ ? fatal_ : link_.fatal(); }
   // What people should see in the log, since the last call.
@@ -186,7 +187,7 @@ class WorkerCore {
   TimePoint reported_at_;
   bool leaving_ = false, may_leave_ = false;
   std::set<PeerId> connected_;
-  std::vector<std::pair<PeerId, std::string>> to_connect_;
+  std::vector<pb::ShardEndpoint> to_connect_;
 
   std::map<uint64_t, Lease> leases_;         // by lease number
   uint64_t next_lease_sequence_ = 0;

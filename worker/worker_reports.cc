@@ -138,13 +138,13 @@ void WorkerCore::TakeConfig(const std::string& update) {
   if (!ApplyConfigUpdate(update, config) || config.generation() <= client_.config().generation()) return;
   for (const pb::ServerInfo& server : config.server()) {
     for (const pb::ShardEndpoint& shard : server.shard()) {
-      if (connected_.insert(PeerId(shard.peer())).second) to_connect_.emplace_back(shard.peer(), shard.address());
+      if (connected_.insert(PeerId(shard.peer())).second) to_connect_.push_back(shard);
     }
   }
   client_.OnConfig(config);
 }
 
-std::vector<std::pair<PeerId, std::string>> WorkerCore::TakeConnections() { return std::exchange(to_connect_, {}); }
+std::vector<pb::ShardEndpoint> WorkerCore::TakeConnections() { return std::exchange(to_connect_, {}); }
 
 void WorkerCore::Leave(TimePoint now, Outbox& out) {
   leaving_ = true;

@@ -3,6 +3,8 @@
 #include <glog/logging.h>
 
 #include "common/base/random.h"
+#include "common/net/local_address.h"
+#include "common/runtime/host_id.h"
 #include "common/runtime/logging.h"
 
 namespace sheaf {
@@ -20,7 +22,7 @@ WorkerOptions CoreOptions(PeerId self, const WorkerShellOptions& shell, TraceLog
 }  // namespace
 
 WorkerShell::WorkerShell(ZmqContext& context, const Clock& clock, WorkerShellOptions options)
-    : options_(std::move(options)), self_(EntropySeed()),
+    : options_(std::move(options)), self_(EntropySeed()), host_(HostId()),
       transport_(context, self_,
                  [] {
                    ZmqTransportOptions transport;
@@ -79,9 +81,10 @@ void WorkerShell::OnTurnEnd(TimePoint now) {
 
 void WorkerShell::Flush() {
   for (const std::string& line : core_.TakeEvents()) LOG(WARNING) << line;
-  for (const auto& [peer, address] : core_.TakeConnections()) {
-    if (const Status connected = transport_.Connect(peer, address); !connected) {
-      outcome_ = Wrap(connected.error(), "cannot connect to a server at ", address);
+  for (const pb::ShardEndpoint& shard : core_.TakeConnections()) {
+    const Status connected = transport_.Connect(PeerId(shard.peer()), AddressToReach(shard, host_));
+    if (!connected) {
+      outcome_ = Wrap(connected.error(), "cannot connect to a server at ", shard.address());
       return loop_.Stop();
     }
   }

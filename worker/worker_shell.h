@@ -33,6 +33,7 @@ class WorkerShell final : private EventLoop::Handler {
 
   const WorkerShellOptions options_;
   const PeerId self_;
+  const uint64_t host_;
   ZmqTransport transport_;
   TraceLog trace_;
   EventLoop loop_;

@@ -25,7 +25,8 @@ bool Same(const pb::PartitionConfig& a, const pb::PartitionConfig& b) {
 bool Same(const pb::ServerInfo& a, const pb::ServerInfo& b) {
   if (a.name() != b.name() || a.shard_size() != b.shard_size()) return false;
   for (int i = 0; i < a.shard_size(); ++i) {
-    if (a.shard(i).peer() != b.shard(i).peer() || a.shard(i).address() != b.shard(i).address()) return false;
+    const pb::ShardEndpoint &one = a.shard(i), &other = b.shard(i);
+    if (one.peer() != other.peer() || one.address() != other.address() || one.host() != other.host()) return false;
   }
   return true;
 }

@@ -17,8 +17,8 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
-  // Makes `peer` reachable at `address` (tcp://host:port, ipc://path). Knowing it already, under the same address, is
-  // no error; a new address replaces the old one.
+  // Makes `peer` reachable at `address` (tcp://host:port, ipc://path, ipc://@name). Knowing it already, under the same
+  // address, is no error; a new address replaces the old one.
   virtual Status Connect(PeerId peer, const std::string& address) = 0;
   // Forgets a peer and what is queued for it.
   virtual void Disconnect(PeerId peer) = 0;

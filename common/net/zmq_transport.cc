@@ -1,9 +1,5 @@
 #include "common/net/zmq_transport.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -16,6 +12,7 @@
 #include "common/base/block_pool.h"
 #include "common/base/strings.h"
 #include "common/net/envelope.h"
+#include "common/net/local_address.h"
 
 namespace sheaf {
 namespace {
@@ -111,7 +108,8 @@ Failure AddressFailure(const char* act, const std::string& address, int error) {
   switch (error) {
     case EADDRINUSE:
       return Fail(ErrorCode::kAlreadyExists, act, " ", address,
-                  ": the address is in use: stop the other process or choose another port");
+                  ": the address is in use: stop the other process or choose another ",
+                  address.starts_with("tcp://") ? "port" : "name");
     case EACCES:
       return Fail(ErrorCode::kPermissionDenied, act, " ", address, ": ", zmq_strerror(error),
                   ": choose a port from 1024 or a folder you may write to");
@@ -127,7 +125,8 @@ Failure AddressFailure(const char* act, const std::string& address, int error) {
     case ENAMETOOLONG:
     case ENOENT:
       return Fail(ErrorCode::kInvalidArgument, act, " ", address, ": ", zmq_strerror(error),
-                  ": an address is tcp://HOST:PORT or ipc://PATH (at most 107 letters, in a folder that exists)");
+                  ": an address is tcp://HOST:PORT, ipc://@NAME or ipc://PATH (at most 107 letters, in a folder that "
+                  "exists)");
     default:
       return Fail(ErrorCode::kIo, act, " ", address, ": ", zmq_strerror(error));
   }
@@ -141,20 +140,6 @@ Status CheckPort(const char* act, const std::string& address) {
   if (port.empty() || port.find_first_not_of("0123456789") != std::string::npos) return {};  // ZeroMQ says what it is
   if (port.size() <= 5 && std::stoul(port) <= 65535) return {};
   return Fail(ErrorCode::kInvalidArgument, act, " ", address, ": there is no port ", port, ": ports end at 65535");
-}
-
-// ZeroMQ unlinks the file of an ipc address before it binds, and would take a living process's address away silently.
-bool SomebodyListensAt(const std::string& address) {
-  constexpr std::string_view kScheme = "ipc://";
-  sockaddr_un name{};
-  if (!address.starts_with(kScheme) || address.size() - kScheme.size() >= sizeof(name.sun_path)) return false;
-  name.sun_family = AF_UNIX;
-  std::memcpy(name.sun_path, address.data() + kScheme.size(), address.size() - kScheme.size());
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return false;
-  const bool connected = connect(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0 || errno == EAGAIN;
-  close(fd);
-  return connected;
 }
 
 // ZeroMQ names what it bound in IPv6 terms ([::ffff:127.0.0.1]); only its port (or ipc path) is news.
@@ -352,6 +337,8 @@ ZmqTransport::~ZmqTransport() = default;
 
 Result<std::string> ZmqTransport::Bind(const std::string& address) {
   SHEAF_RETURN_IF_ERROR(CheckPort("listening at", address));
+  // ZeroMQ unlinks the file of an ipc address before it binds, and would take a living process's address away silently.
+  // (Of an abstract name the system knows by itself that it is in use.)
   if (SomebodyListensAt(address)) return AddressFailure("listening at", address, EADDRINUSE);
   try {
     if (!impl_->router) {

@@ -1,9 +1,8 @@
 #include "common/trace/trace_log.h"
 
-#include <fstream>
-#include <functional>
-#include <string>
 #include <utility>
+
+#include "common/runtime/host_id.h"
 
 namespace sheaf {
 
@@ -48,15 +47,6 @@ bool TraceLog::Drain(pb::TraceSpans& out) {
     out.set_clock_error_ns(static_cast<uint64_t>(error_.count()));
   }
   return true;
-}
-
-uint64_t BootId() {
-  static const uint64_t id = [] {
-    std::string text;
-    std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), text);
-    return static_cast<uint64_t>(std::hash<std::string>()(text));
-  }();
-  return id;
 }
 
 void AppendSpans(const std::vector<Span>& spans, pb::TraceSpans& out) {

@@ -64,8 +64,6 @@ class TraceLog {
   uint64_t dropped_ = 0;
 };
 
-// A number for the running system: the clocks of processes that have it in common are one clock.
-uint64_t BootId();
 // Spans as the wire has them.
 void AppendSpans(const std::vector<Span>& spans, pb::TraceSpans& out);
 // And back; false if the lists do not fit together.

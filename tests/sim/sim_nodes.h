@@ -112,7 +112,9 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
   }
 
   void Flush() {
-    for (const auto& [peer, address] : core->TakeConnections()) (void)transport->Connect(peer, address);
+    for (const pb::ShardEndpoint& shard : core->TakeConnections()) {
+      (void)transport->Connect(PeerId(shard.peer()), shard.address());
+    }
     for (auto& item : out.items()) {
       if (item.message.header.has_push()) cluster.NotePush(item.to, item.message.header.push());
       (void)transport->Send(item.to, std::move(item.message));

@@ -8,6 +8,8 @@
 #include <map>
 #include <thread>
 
+#include "common/net/local_address.h"
+#include "common/runtime/host_id.h"
 #include "server/shard_core.h"
 
 namespace sheaf {
@@ -15,7 +17,8 @@ namespace {
 
 constexpr uint32_t kSums = 1;
 
-// A cluster on a thread of its own: one scheduler, one server of two shards.
+// A cluster on a thread of its own: one scheduler, one server of two shards. The first listens over TCP alone, although
+// it says that it has a unix socket, the second at a unix socket alone.
 class SmallCluster {
  public:
   explicit SmallCluster(ZmqContext& context) {
@@ -80,7 +83,13 @@ class SmallCluster {
       shards[i].transport = std::make_unique<ZmqTransport>(context, PeerId(100 + i));
       pb::ShardEndpoint& endpoint = *server.add_shard();
       endpoint.set_peer(100 + i);
-      endpoint.set_address(shards[i].transport->Bind("tcp://127.0.0.1:0").value());
+      if (i == 0) {
+        endpoint.set_address(shards[i].transport->Bind("tcp://127.0.0.1:0").value());
+      } else {
+        EXPECT_TRUE(shards[i].transport->Bind(LocalAddress(PeerId(endpoint.peer()))));
+        endpoint.set_address("tcp://127.0.0.1:1");  // nobody there
+      }
+      endpoint.set_host(HostId());
     }
     for (int p = 0; p < 8; ++p) {
       config.add_partition()->set_epoch(1);

@@ -244,7 +244,7 @@ TEST_P(TransportContract, KeepsNoHoldOfASentBufferWhenItIsDelivered) {
   EXPECT_TRUE(watch.expired());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TransportContract, testing::Values("sim", "tcp", "ipc"),
+INSTANTIATE_TEST_SUITE_P(All, TransportContract, testing::Values("sim", "tcp", "ipc", "abstract"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

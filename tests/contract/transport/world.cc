@@ -68,7 +68,7 @@ class ZmqWorld final : public World {
     std::string address_;
   };
 
-  explicit ZmqWorld(bool ipc) : ipc_(ipc), context_(std::make_unique<ZmqContext>()) {
+  explicit ZmqWorld(std::string kind) : kind_(std::move(kind)), context_(std::make_unique<ZmqContext>()) {
     std::string pattern = (std::filesystem::temp_directory_path() / "sheaf-contract-XXXXXX").string();
     EXPECT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
@@ -81,7 +81,7 @@ class ZmqWorld final : public World {
   std::unique_ptr<End> Start(PeerId self) override { return std::make_unique<ZmqEnd>(*context_, self); }
   std::unique_ptr<End> StartListening(PeerId self, const std::string& address) override {
     auto end = std::make_unique<ZmqEnd>(*context_, self);
-    const auto wanted = !address.empty() ? address : ipc_ ? FreshAddress() : "tcp://127.0.0.1:0";
+    const auto wanted = !address.empty() ? address : kind_ == "tcp" ? "tcp://127.0.0.1:0" : FreshAddress();
     // ZeroMQ closes the sockets of an ended transport on its own thread: the address may be in use a moment longer.
     Result<std::string> bound = end->transport_.Bind(wanted);
     const SystemClock clock;
@@ -95,7 +95,8 @@ class ZmqWorld final : public World {
     return end;
   }
   std::string FreshAddress() override {
-    if (ipc_) return StrCat("ipc://", folder_, "/", ++addresses_);
+    if (kind_ == "ipc") return StrCat("ipc://", folder_, "/", ++addresses_);
+    if (kind_ == "abstract") return StrCat("ipc://@", folder_, "/", ++addresses_);  // the folder's name is ours alone
     ZmqTransport probe(*context_, PeerId(999));
     return *probe.Bind("tcp://127.0.0.1:0");
   }
@@ -116,7 +117,7 @@ class ZmqWorld final : public World {
   }
 
  private:
-  const bool ipc_;
+  const std::string kind_;
   std::unique_ptr<ZmqContext> context_;
   std::string folder_;
   int addresses_ = 0;
@@ -126,7 +127,7 @@ class ZmqWorld final : public World {
 
 std::unique_ptr<World> MakeWorld(const std::string& kind) {
   if (kind == "sim") return std::make_unique<SimWorld>();
-  return std::make_unique<ZmqWorld>(kind == "ipc");
+  return std::make_unique<ZmqWorld>(kind);
 }
 
 }  // namespace sheaf

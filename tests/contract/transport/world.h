@@ -37,7 +37,7 @@ class World {
   virtual void Settle() = 0;
 };
 
-// "sim", "tcp" or "ipc".
+// "sim", "tcp", "ipc" (files) or "abstract" (unix sockets without one).
 std::unique_ptr<World> MakeWorld(const std::string& kind);
 
 }  // namespace sheaf

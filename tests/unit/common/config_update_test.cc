@@ -19,6 +19,7 @@ pb::ClusterConfig Draw(Random& random, uint64_t generation) {
     server.set_name("server-" + std::to_string(node));
     server.add_shard()->set_peer(100 * node + random.Below(2));
     server.mutable_shard(0)->set_address("tcp://host:" + std::to_string(random.Below(2)));
+    server.mutable_shard(0)->set_host(random.Below(2));
   }
   if (random.Chance(0.8)) {
     for (uint32_t p = 0; p < 6; ++p) {
