@@ -15,6 +15,7 @@ DEFINE_string(only, "", "run only cases whose \"NAME PARAMS\" contains this");
 DEFINE_double(seconds, 0.25, "of one sample; each case takes twelve or more");
 DEFINE_int32(rounds, 5, "that count, after one that warms up");
 DEFINE_bool(ours_only, false, "leave the limits out: for a profiler");
+DEFINE_bool(tcp, false, "kv: our client goes over TCP, not over the unix socket that processes of one host use");
 DEFINE_uint64(rows, 10'000'000, "of the large tables");
 
 namespace sheaf::bench {
@@ -26,7 +27,7 @@ int Run(const std::string& name) {
   Suite suite(name, FLAGS_only, FLAGS_rounds, FLAGS_ours_only);
   Status status;
   if (name == "kv") {
-    status = RunKv({.rows = FLAGS_rows, .seconds = FLAGS_seconds}, suite);
+    status = RunKv({.rows = FLAGS_rows, .seconds = FLAGS_seconds, .tcp = FLAGS_tcp}, suite);
   } else if (name == "cores") {
     status = RunCores(suite);
   } else if (name == "train") {

@@ -127,7 +127,7 @@ void PsClient::Impl::AnswerPull(Request& request, const Message& message) {
   const std::string wrong = CheckPullReply(message, request.partitions->ids.size(),
                                            ValuesSize(operation.tables, request.plan.blocks, codec));
   if (!wrong.empty()) return End(operation, Malformed(request, wrong));
-  NoteLsns(*request.partitions, message.header.pull_reply().lsn());
+  NoteLsns(request, message.header.pull_reply().lsn());
   operation.NoteFront(message.header.pull_reply().front());
   ScatterValues(operation.tables, request.plan.blocks, codec, message.values, operation.results);
   NoteRemembered(request);
@@ -156,7 +156,7 @@ void PsClient::Impl::AnswerPush(Request& request, const Message& message, TimePo
     if (!status) End(operation, std::move(status));
     return;
   }
-  NoteLsns(*request.partitions, reply.lsn());
+  NoteLsns(request, reply.lsn());
   operation.NoteFront(reply.front());
   if (wants_values) {
     ScatterValues(operation.tables, request.plan.blocks, codec, message.values, operation.results);
@@ -204,11 +204,13 @@ Failure PsClient::Impl::Malformed(const Request& request, const std::string& wha
               ". Its build may differ from this one: compare `sheaf --version` on both");
 }
 
-void PsClient::Impl::NoteLsns(const PartitionSet& partitions, const google::protobuf::RepeatedField<uint64_t>& lsns) {
+void PsClient::Impl::NoteLsns(const Request& request, const google::protobuf::RepeatedField<uint64_t>& lsns) {
+  const PartitionSet& partitions = *request.partitions;
   for (size_t i = 0; i < partitions.ids.size(); ++i) {
     const uint32_t p = partitions.ids[i];
     if (router.epoch_of(p) != partitions.epochs[i]) continue;
-    seen_lsn[p] = std::max(seen_lsn[p], lsns[lsns.size() == 1 ? 0 : static_cast<int>(i)]);
+    const uint64_t lsn = lsns[lsns.size() == 1 ? 0 : static_cast<int>(i)];
+    if (lsn >= seen[p].lsn) seen[p] = {lsn, request.peer};
   }
 }
 

@@ -96,7 +96,7 @@ struct PsClient::Impl {
   void AnswerScan(Request& request, const Message& message);
   void AcknowledgeGroup(Operation& operation, uint32_t group_number, bool duplicate, bool have_values, TimePoint now);
   Failure Malformed(const Request& request, const std::string& what) const;
-  void NoteLsns(const PartitionSet& partitions, const google::protobuf::RepeatedField<uint64_t>& lsns);
+  void NoteLsns(const Request& request, const google::protobuf::RepeatedField<uint64_t>& lsns);
   void NoteRemembered(Request& request);
   void Erase(Request& request);                 // ended; gives its credit back
   void FinishIfDone(Operation& operation);
@@ -111,7 +111,11 @@ struct PsClient::Impl {
 
   PartCache parts;
   Residuals residuals;
-  std::vector<uint64_t> seen_lsn;               // by partition: the greatest an answer named
+  struct SeenLsn {
+    uint64_t lsn = 0;
+    PeerId by;
+  };
+  std::vector<SeenLsn> seen;                    // by partition: the greatest an answer named
   std::map<PeerId, Peer> peers;
   std::map<OperationId, std::unique_ptr<Operation>> operations;
   std::map<uint64_t, Request> requests;         // by number; numbers rise, so the first is the oldest

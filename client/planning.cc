@@ -46,9 +46,9 @@ void PsClient::Impl::TakeConfig(const pb::ClusterConfig& newer) {
     if (!next.SamePlacement(router)) parts.Clear();
     // LSNs count within one epoch: a partition that was moved may have been put back to a checkpoint.
     const uint32_t known = router.partition_count();
-    seen_lsn.resize(next.partition_count());
+    seen.resize(next.partition_count());
     for (uint32_t p = 0; p < next.partition_count(); ++p) {
-      if (p >= known || next.epoch_of(p) != router.epoch_of(p)) seen_lsn[p] = 0;
+      if (p >= known || next.epoch_of(p) != router.epoch_of(p)) seen[p] = {};
     }
     router = std::move(next);
   }

@@ -108,12 +108,11 @@ Message PsClient::Impl::BuildMessage(Request& request) {
       reuse(pb::Header::kPull);
       pb::PullRequest& pull = *message.header.mutable_pull();
       fill_common(pull, operation.pull.progress);
-      const uint64_t first = seen_lsn[partitions.ids.front()];
-      if (!std::ranges::all_of(partitions.ids, [&](uint32_t p) { return seen_lsn[p] == first; })) {
+      // A shard is never behind what it said itself.
+      const auto elsewhere = [&](uint32_t p) { return seen[p].lsn > 0 && seen[p].by != request.peer; };
+      if (std::ranges::any_of(partitions.ids, elsewhere)) {
         pull.mutable_min_lsn()->Reserve(static_cast<int>(partitions.ids.size()));
-        for (const uint32_t p : partitions.ids) pull.mutable_min_lsn()->AddAlreadyReserved(seen_lsn[p]);
-      } else if (first > 0) {
-        pull.add_min_lsn(first);
+        for (const uint32_t p : partitions.ids) pull.mutable_min_lsn()->AddAlreadyReserved(seen[p].lsn);
       }
       break;
     }

@@ -9,6 +9,8 @@
 #                                      time, and how long a change takes to reach all; takes only --jobs
 #   --json FILE                        write the rows as JSON too
 #   --only TEXT                        only cases whose "NAME PARAMS" contains TEXT
+#   --tcp                              kv: our client goes over TCP, as from another host, not over the unix socket that
+#                                      processes of one host use (the limits are always over TCP)
 #   --rows N                           of the large tables (default 10,000,000, which takes 12 GiB of memory)
 #   --jobs N                           compile N files at a time (default: the number of processors)
 #
@@ -25,6 +27,7 @@ suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
     kv | cores | train | scale | growth) suites+=("$1") ;;
+    --tcp) flags+=("$1") ;;
     --json | --only | --rows) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
     -h | --help) usage; exit 0 ;;

@@ -99,8 +99,14 @@ class KvSuite {
     KeepFreedMemory();
     ClientOptions inline_keys;
     inline_keys.min_keys_to_remember = SIZE_MAX;
-    SHEAF_ASSIGN_OR_RETURN(client_, SheafClient::Connect(sheaf_server_->announced(), inline_keys));
-    SHEAF_ASSIGN_OR_RETURN(remembering_client_, SheafClient::Connect(sheaf_server_->announced()));
+    using enum SheafClient::Way;
+    const auto connect = [&](SheafClient::Way way, ClientOptions options) {
+      return SheafClient::Connect(sheaf_server_->announced(), way, options);
+    };
+    const auto way = options_.tcp ? kTcp : kOfOneHost;
+    SHEAF_ASSIGN_OR_RETURN(client_, connect(way, inline_keys));
+    SHEAF_ASSIGN_OR_RETURN(remembering_client_, connect(way, {}));
+    SHEAF_ASSIGN_OR_RETURN(tcp_client_, connect(kTcp, inline_keys));
     zmq_ = ConnectZmq(zmq_server_->announced());
     tcp_ = ConnectTcp(tcp_server_->announced());
     gradients_ =
@@ -226,7 +232,7 @@ class KvSuite {
     const uint32_t table = kHotTables + 1;
     const KeyVector key = Shared(Keys(0, 1));
     const auto ours = [this, key](double share) -> Result<double> {
-      SHEAF_ASSIGN_OR_RETURN(auto seconds, client_->RoundTrips(2000, [&](PsClient& ps, TimePoint now, Outbox& out) {
+      SHEAF_ASSIGN_OR_RETURN(auto seconds, tcp_client_->RoundTrips(2000, [&](PsClient& ps, TimePoint now, Outbox& out) {
         std::vector<TableKeys> tables{{TableId(table), key}};
         return ps.Pull(std::move(tables), {}, now, out);
       }));
@@ -251,7 +257,7 @@ class KvSuite {
     const std::pair<const char*, double> shares[] = {{"p50", 0.5}, {"p99", 0.99}};
     for (const auto& [text, share] : shares) {
       Case round_trip;
-      round_trip.name = "1-key pull";
+      round_trip.name = "1-key pull over TCP";
       round_trip.params = text;
       round_trip.unit = "us";
       round_trip.ours = [ours, share = share] { return ours(share); };
@@ -430,7 +436,7 @@ class KvSuite {
   const KvOptions options_;
   Suite& suite_;
   std::unique_ptr<Child> sheaf_server_, zmq_server_, tcp_server_;
-  std::unique_ptr<SheafClient> client_, remembering_client_;
+  std::unique_ptr<SheafClient> client_, remembering_client_, tcp_client_;
   std::unique_ptr<RawClient> zmq_, tcp_;
   std::shared_ptr<const std::vector<float>> gradients_;
   double latest_seconds_ = 0;  // of our latest sample

@@ -5,6 +5,8 @@
 #include <chrono>
 
 #include "common/base/random.h"
+#include "common/net/local_address.h"
+#include "common/runtime/host_id.h"
 #include "common/runtime/memory.h"
 #include "server/shard_thread.h"
 
@@ -47,6 +49,7 @@ void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
   server.set_name("server-0");
   server.add_shard()->set_peer(shard.peer().value);
   server.mutable_shard(0)->set_address(*address);
+  if (shard.Bind(LocalAddress(shard.peer()))) server.mutable_shard(0)->set_host(HostId());
   for (uint32_t p = 0; p < spec.partitions; ++p) {
     pb::PartitionConfig& partition = *config->add_partition();
     partition.set_epoch(1);
@@ -59,13 +62,15 @@ void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
   for (;;) pause();
 }
 
-Result<std::unique_ptr<SheafClient>> SheafClient::Connect(const std::string& announced, ClientOptions options) {
+Result<std::unique_ptr<SheafClient>> SheafClient::Connect(const std::string& announced, Way way,
+                                                          ClientOptions options) {
   pb::ClusterConfig config;
   if (!config.ParseFromString(announced))
     return Fail(ErrorCode::kDataLoss, "the bench server announced no configuration");
   std::unique_ptr<SheafClient> client(new SheafClient(options));
   const pb::ShardEndpoint& shard = config.server(0).shard(0);
-  SHEAF_RETURN_IF_ERROR(client->transport_.Connect(PeerId(shard.peer()), shard.address()));
+  const uint64_t host = way == Way::kTcp ? 0 : HostId();
+  SHEAF_RETURN_IF_ERROR(client->transport_.Connect(PeerId(shard.peer()), AddressToReach(shard, host)));
   client->client_.OnConfig(config);
   return client;
 }

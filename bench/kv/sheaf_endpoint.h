@@ -19,7 +19,8 @@ struct ServerSpec {
 };
 pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer);
 
-// Serves until the process is killed; for Child::Fork. Announces the serialised configuration, which names its address.
+// Serves until the process is killed; for Child::Fork. Announces the serialised configuration, which names its address;
+// it listens at its unix socket, too, as a server does.
 void ServeSheaf(const ServerSpec& spec, const Announce& announce);
 
 struct DriveResult {
@@ -29,8 +30,11 @@ struct DriveResult {
 
 class SheafClient {
  public:
+  // The way there: as any client on the same host finds it, over a unix socket; or as one elsewhere has to go.
+  enum class Way { kOfOneHost, kTcp };
   // `announced`: of ServeSheaf.
-  static Result<std::unique_ptr<SheafClient>> Connect(const std::string& announced, ClientOptions options = {});
+  static Result<std::unique_ptr<SheafClient>> Connect(const std::string& announced, Way way,
+                                                      ClientOptions options = {});
 
   // Starts an operation and answers its number; called again whenever one has ended.
   using Start = std::function<OperationId(PsClient& client, TimePoint now, Outbox& out)>;

@@ -124,26 +124,37 @@ TEST(Pull, SendsAForgottenKeyListAgain) {
   EXPECT_EQ(h.OnlyCompletion().values[0], ValuesOf(keys, 3));
 }
 
-TEST(Pull, AsksForWhatTheClientHasSeenBefore) {
+TEST(Pull, AsksAnotherShardForWhatTheClientHasSeenBefore) {
   Harness h({}, {.servers = 1, .shards = 1});
   const KeyVector keys = MakeKeys(100);
-  h.client.Pull({{TableId(kTable), keys}}, {}, h.now, h.out);
-  auto items = h.Take();
-  EXPECT_EQ(items[0].message.header.pull().min_lsn_size(), 0);
-  h.Answer(items[0]);
-  h.client.Pull({{TableId(kTable), keys}}, {}, h.now, h.out);
-  items = h.Take();
-  ASSERT_EQ(items[0].message.header.pull().min_lsn_size(), 16);
-  for (int i = 0; i < 16; ++i) EXPECT_EQ(items[0].message.header.pull().min_lsn(i), static_cast<uint64_t>(i + 1));
-  // One number says it of all partitions where they are equal, in either direction.
-  Message answer = h.MakeAnswer(items[0]);
+  const auto pull = [&] {
+    h.client.Pull({{TableId(kTable), keys}}, {}, h.now, h.out);
+    return h.Take().at(0);
+  };
+  h.Answer(pull());   // LSNs 1 to 16
+  const auto again = pull();
+  EXPECT_EQ(again.message.header.pull().min_lsn_size(), 0);   // the shard knows what it said
+  // Others have the same partitions in the same epochs.
+  pb::ClusterConfig config = MakeConfig({.servers = 1, .shards = 1, .generation = 2, .first_peer = 500});
+  h.client.OnConfig(config);
+  h.Take();
+  const auto elsewhere = pull();
+  EXPECT_EQ(elsewhere.to, PeerId(500));
+  ASSERT_EQ(elsewhere.message.header.pull().min_lsn_size(), 16);
+  for (int i = 0; i < 16; ++i) EXPECT_EQ(elsewhere.message.header.pull().min_lsn(i), static_cast<uint64_t>(i + 1));
+  // One LSN in an answer is that of all partitions.
+  Message answer = h.MakeAnswer(elsewhere);
   answer.header.mutable_pull_reply()->clear_lsn();
   answer.header.mutable_pull_reply()->add_lsn(99);
-  h.Deliver(items[0], std::move(answer));
-  h.client.Pull({{TableId(kTable), keys}}, {}, h.now, h.out);
-  items = h.Take();
-  ASSERT_EQ(items[0].message.header.pull().min_lsn_size(), 1);
-  EXPECT_EQ(items[0].message.header.pull().min_lsn(0), 99u);
+  h.Deliver(elsewhere, std::move(answer));
+  EXPECT_EQ(pull().message.header.pull().min_lsn_size(), 0);
+  config.set_generation(3);
+  config.mutable_server(0)->mutable_shard(0)->set_peer(600);
+  h.client.OnConfig(config);
+  h.Take();
+  const auto third = pull();
+  ASSERT_EQ(third.message.header.pull().min_lsn_size(), 16);
+  for (int i = 0; i < 16; ++i) EXPECT_EQ(third.message.header.pull().min_lsn(i), 99u);
 }
 
 TEST(Pull, NamesAllPartitionsOfAShardAtOnceUnlessThereAreFewerKeys) {
