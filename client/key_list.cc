@@ -53,8 +53,8 @@ std::vector<Segment> KeyPart::Segments(const KeyVector& list, uint32_t partition
   return segments;
 }
 
-Buffer KeyPart::Keys(const KeyVector& list) {
-  if (!keys_.empty() || empty()) return keys_;
+Buffer KeyPart::Keys(const KeyVector& list) const {
+  if (empty()) return {};
   // Not kept: it would hold the list, whose end is what ends this part's place in the cache.
   if (contiguous()) return Buffer(list, std::as_bytes(std::span(*list).subspan(runs_.front().begin, size_)));
   auto gathered = std::make_shared_for_overwrite<HashedKey[]>(size_);
@@ -63,12 +63,22 @@ Buffer KeyPart::Keys(const KeyVector& list) {
     std::memcpy(to, list->data() + run.begin, run.count * sizeof(HashedKey));
     to += run.count;
   }
-  keys_ = Buffer(gathered, std::as_bytes(std::span(gathered.get(), size_)));
-  return keys_;
+  return Buffer(gathered, std::as_bytes(std::span(gathered.get(), size_)));
 }
 
 const Signature& KeyPart::SignatureIn(const KeyVector& list) {
-  if (!signature_) signature_ = SignatureOf(Keys(list).As<HashedKey>());
+  if (signature_) return *signature_;
+  if (contiguous()) {
+    signature_ = SignatureOf(empty() ? std::span<const HashedKey>()
+                                     : std::span(*list).subspan(runs_.front().begin, size_));
+    return *signature_;
+  }
+  XXH3_state_t state;
+  XXH3_INITSTATE(&state);
+  XXH3_128bits_reset(&state);
+  for (const Run& run : runs_) XXH3_128bits_update(&state, list->data() + run.begin, run.count * sizeof(HashedKey));
+  const XXH128_hash_t hash = XXH3_128bits_digest(&state);
+  signature_ = Signature{hash.high64, hash.low64};
   return *signature_;
 }
 

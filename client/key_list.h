@@ -53,8 +53,8 @@ class KeyPart {
   // Cut by partition; ascending, none empty.
   std::vector<Segment> Segments(const KeyVector& list, uint32_t partition_count) const;
 
-  // The part's keys one after the other: a view into the list if it can be, else gathered once and kept.
-  Buffer Keys(const KeyVector& list);
+  // The part's keys one after the other: a view into the list if it can be, else a copy.
+  Buffer Keys(const KeyVector& list) const;
   const Signature& SignatureIn(const KeyVector& list);
   // Rows [first, first + count) of this part.
   std::shared_ptr<KeyPart> Slice(uint32_t first, uint32_t count) const;
@@ -62,7 +62,6 @@ class KeyPart {
  private:
   std::vector<Run> runs_;   // with gaps between them
   uint32_t size_ = 0;
-  Buffer keys_;
   std::optional<Signature> signature_;
 };
 

@@ -285,7 +285,7 @@ Status PsClient::Impl::PlanGroup(Operation& operation, PeerId peer, std::shared_
 void PsClient::Impl::PlanReads(Operation& operation, size_t shard, std::vector<BlockPlan> blocks, TimePoint now) {
   size_t partitions_at_most = 0;
   for (const BlockPlan& block : blocks) partitions_at_most += block.part->size();
-  partitions_at_most = std::min<size_t>(partitions_at_most, router.partition_count());
+  partitions_at_most = std::min(partitions_at_most, router.shards()[shard].partitions->ids.size());
   std::vector<RequestPlan> plans =
       CutRequests(std::move(blocks), RowBytes(operation), options.max_payload_bytes, MaxBlocks(partitions_at_most));
   for (RequestPlan& plan : plans) {

@@ -63,8 +63,8 @@ Router::Router(const pb::ClusterConfig& config) : generation_(config.generation(
 }
 
 bool Router::IsWhole(const PartitionSet& partitions) const {
-  return !partitions.ids.empty() && partitions.ids.front() < partition_count() &&
-         shards_[shard_of_[partitions.ids.front()]].partitions.get() == &partitions;
+  return partitions.placement != 0 && partitions.ids.front() < partition_count() &&
+         shards_[shard_of_[partitions.ids.front()]].partitions->placement == partitions.placement;
 }
 
 bool Router::StillAt(PeerId peer, const PartitionSet& partitions) const {

@@ -20,7 +20,7 @@ namespace sheaf {
 struct PartitionSet {
   std::vector<uint32_t> ids;
   std::vector<uint64_t> epochs;
-  uint64_t placement = 0;   // of a shard's whole set: its signature
+  uint64_t placement = 0;   // of a shard's whole set: its signature; of another: 0
 
   friend bool operator==(const PartitionSet&, const PartitionSet&) = default;
 };
@@ -49,7 +49,7 @@ class Router {
   uint64_t epoch_of(uint32_t partition) const { return epoch_of_[partition]; }
   // Of the configuration it was built from.
   uint64_t generation() const { return generation_; }
-  // Is this the very set of one of shards(), all that the shard has?
+  // Are these all that their shard has?
   bool IsWhole(const PartitionSet& partitions) const;
   // Are all of these partitions still there, under the same epochs?
   bool StillAt(PeerId peer, const PartitionSet& partitions) const;

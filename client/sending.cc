@@ -82,7 +82,7 @@ void PsClient::Impl::FillBlocks(Request& request, bool whole, google::protobuf::
 Message PsClient::Impl::BuildMessage(Request& request) {
   const Operation& operation = *request.operation;
   const PartitionSet& partitions = *request.partitions;
-  // Of an older configuration's set this client cannot tell whether the shard has more by now.
+  // Not if the shard has got others since this was planned.
   const bool whole = router.IsWhole(partitions);
   Message message;
   message.header.set_request(request.number);
@@ -108,7 +108,7 @@ Message PsClient::Impl::BuildMessage(Request& request) {
       reuse(pb::Header::kPull);
       pb::PullRequest& pull = *message.header.mutable_pull();
       fill_common(pull, operation.pull.progress);
-      // A shard is never behind what it said itself.
+      // A shard is never behind what it said itself. (Only replicas can be, of which there are none yet.)
       const auto elsewhere = [&](uint32_t p) { return seen[p].lsn > 0 && seen[p].by != request.peer; };
       if (std::ranges::any_of(partitions.ids, elsewhere)) {
         pull.mutable_min_lsn()->Reserve(static_cast<int>(partitions.ids.size()));

@@ -29,6 +29,7 @@ KeySignature SignatureOf(std::span<const std::byte> keys);
 struct KnownSlots {
   uint64_t version = 0;          // of the shard's stores: for those of another version the slots mean nothing
   bool complete = false;         // every slot is known
+  uint64_t placement = 0;        // the shard's, when all keys of the list were last found to be its own
   std::vector<uint32_t> slots;   // by place in the list; kNoSlot: no row was found yet
 };
 

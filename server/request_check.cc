@@ -60,10 +60,13 @@ MaybeRefusal ResolveKeys(const pb::Block& block, const Buffer& frame, uint64_t k
   return {};
 }
 
-bool AllOwned(std::span<const HashedKey> keys, const BlockContext& context) {
+bool AllOwned(const RequestBlock& block, const BlockContext& context) {
   if (context.partitions.size() == context.partition_count) return true;
+  if (block.slots != nullptr && block.slots->placement == context.placement) return true;
   bool all = true;  // without an early exit: a bad list is rare
-  for (const HashedKey key : keys) all &= (*context.is_owned)[PartitionOf(key, context.partition_count).value] != 0;
+  for (const HashedKey key : block.keys())
+    all &= (*context.is_owned)[PartitionOf(key, context.partition_count).value] != 0;
+  if (block.slots != nullptr && all) block.slots->placement = context.placement;
   return all;
 }
 
@@ -161,7 +164,7 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
       return refusal;
     block.begin.clear();
     if (uncut) {
-      if (!AllOwned(block.keys(), context)) {
+      if (!AllOwned(block, context)) {
         return Refuse(pb::Refusal::INVALID, "table ", block.table, ": the list has keys of other shards' partitions");
       }
     } else {
@@ -197,13 +200,14 @@ MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& bl
 }
 
 size_t HeldBytes(const Message& message, const RequestPart& part) {
-  size_t bytes = message.keys.size() + message.header.ByteSizeLong();
+  const size_t partitions = part.partitions.size();
+  size_t bytes = message.keys.size() + partitions * (sizeof(uint32_t) + sizeof(uint64_t));
   const std::less_equal<const std::byte*> before;
   const std::byte* const begin = message.keys.data();
   for (const RequestBlock& block : part.blocks) {
     const std::byte* const keys = block.key_bytes.data();
     const bool in_frame = before(begin, keys) && before(keys, begin + message.keys.size());
-    bytes += (part.partitions.size() + 1) * sizeof(uint32_t) + (in_frame ? 0 : block.key_bytes.size());
+    bytes += sizeof(RequestBlock) + (partitions + 1) * sizeof(uint32_t) + (in_frame ? 0 : block.key_bytes.size());
   }
   return bytes;
 }

@@ -77,6 +77,7 @@ struct BlockContext {
   std::span<const uint32_t> partitions;   // of the request
   // The request named all partitions of the shard, these by partition: then keys come uncut.
   const std::vector<uint8_t>* is_owned;   // or nullptr
+  uint64_t placement;                     // their signature
   std::span<const uint32_t> dims;         // of the blocks' tables
   KeyListCache& key_lists;
 };
@@ -84,8 +85,9 @@ struct BlockContext {
 MaybeRefusal BuildBlocks(const google::protobuf::RepeatedPtrField<pb::Block>& blocks, const Buffer& keys,
                          const Buffer* values, const BlockContext& context, std::vector<RequestBlock>& out);
 
-// What keeping a request's keys and header costs: also lists that it only named, as they are kept alive. The same for a
-// list that is sent and one that is named, so that what found room once finds it again; slots are the cache's expense.
+// What keeping a request's keys, partitions and blocks costs: also lists that it only named, as they are kept alive.
+// The same whether a list is sent or named, and partitions listed or named at once, so that what found room once finds
+// it again; slots are the cache's expense.
 size_t HeldBytes(const Message& message, const RequestPart& part);
 
 // The codec in which a PushPull's new values travel: the push's own, but exact for INT8, which is for gradients.

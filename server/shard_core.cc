@@ -335,8 +335,8 @@ MaybeRefusal ShardCore::Impl::TakePlacement(const pb::Placement& named, RequestP
 }
 
 BlockContext ShardCore::Impl::ContextOf(const RequestPart& part, bool whole_placement) {
-  return {static_cast<uint32_t>(partitions.size()), part.partitions, whole_placement ? &is_owned : nullptr, dims,
-          key_lists};
+  return {static_cast<uint32_t>(partitions.size()), part.partitions, whole_placement ? &is_owned : nullptr, placement,
+          dims, key_lists};
 }
 
 void ShardCore::Impl::AddLsns(std::span<const uint32_t> named, google::protobuf::RepeatedField<uint64_t>& out) const {

@@ -138,7 +138,7 @@ struct ShardCore::Impl {
   MaybeRefusal TakePush(Push& push, const Message& message, TimePoint now, Outbox& out);
   MaybeRefusal CheckTrainingPush(const pb::PushRequest& request, Pass*& pass);
   // Which of the push's partitions do not have it yet.
-  MaybeRefusal CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing);
+  MaybeRefusal CheckWindows(const Push& push, const Pass* pass, TimePoint now, std::vector<uint32_t>& missing);
   // Decodes what is not fp32 into `decoded`, and refuses NaN and infinite values.
   MaybeRefusal CheckValues(const RequestPart& part);
   // Fills push.parts if the push is complete; a slice that is kept is answered.

@@ -11,7 +11,8 @@ namespace sheaf {
 namespace {
 
 constexpr size_t kMaxSessions = 65536;  // that a shard remembers
-constexpr size_t kMaxSessionBytes = size_t{128} << 20;  // of their windows, about
+constexpr size_t kMaxSessionBytes = size_t{128} << 20;  // of their windows, with gaps in all of them
+constexpr Duration kQuietSession = std::chrono::minutes(10);  // nobody repeats its pushes: it goes if there is no room
 
 bool Contains(std::span<const uint32_t> ascending, uint32_t value) {
   return std::binary_search(ascending.begin(), ascending.end(), value);
@@ -71,7 +72,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
     push.progress = *progress;
     push.key.pass = PassKey{progress->job(), progress->pass()};
   }
-  if (MaybeRefusal refusal = CheckWindows(push, pass, push.missing)) return refusal;
+  if (MaybeRefusal refusal = CheckWindows(push, pass, now, push.missing)) return refusal;
   const bool duplicate = push.missing.empty();
 
   if (!duplicate || push.pull_after) {  // the blocks of a duplicate are of no interest
@@ -134,7 +135,8 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
   // Partitions that have it already may be left out: after a move, a client sends only what was not acknowledged.
   const PushKey key{PassKey{progress.job(), progress.pass()}, request.stream_high(), request.stream_low(),
                     request.seq()};
-  for (size_t i = 0, named = 0; i < owned.size() && !request.has_placement(); ++i) {
+  const size_t to_check = request.has_placement() ? 0 : owned.size();
+  for (size_t i = 0, named = 0; i < to_check; ++i) {
     if (named < static_cast<size_t>(request.partition_size()) &&
         request.partition(static_cast<int>(named)) == owned[i]) {
       ++named;
@@ -166,11 +168,15 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
   return {};
 }
 
-MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, std::vector<uint32_t>& missing) {
+MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, TimePoint now,
+                                            std::vector<uint32_t>& missing) {
   const uint64_t seq = push.key.seq;
   missing.reserve(push.part->partitions.size());
   if (pass == nullptr) {
     const Session* const session = FindSession(push.key);
+    if (session == nullptr && sessions.size() >= MaxSessions()) {
+      std::erase_if(sessions, [&](const auto& entry) { return entry.second.last < now - kQuietSession; });
+    }
     if (session == nullptr && sessions.size() >= MaxSessions()) {
       return Refuse(pb::Refusal::OVERLOADED, "this shard remembers ", sessions.size(), " session streams already");
     }
@@ -309,7 +315,8 @@ const ShardCore::Impl::Session* ShardCore::Impl::FindSession(const PushKey& key)
 }
 
 size_t ShardCore::Impl::MaxSessions() const {
-  return std::min(kMaxSessions, kMaxSessionBytes / (partitions.size() * sizeof(SeqWindow)));
+  const size_t each = partitions.size() * sizeof(SeqWindow) + owned.size() * SeqWindow::kFarBytes;
+  return std::min(kMaxSessions, kMaxSessionBytes / each);
 }
 
 void ShardCore::Impl::MarkTaken(const Push& push, TimePoint now) {

@@ -19,6 +19,8 @@ namespace sheaf {
 class SeqWindow {
  public:
   static constexpr uint64_t kWindow = 1024;
+  // Of a window with a gap: what it has allocated.
+  static constexpr size_t kFarBytes = kWindow / 8 + 16;
 
   SeqWindow() = default;
   // All numbers below `floor` count as in.

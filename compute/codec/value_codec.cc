@@ -144,7 +144,9 @@ SHEAF_TARGET_CLONES uint32_t GreatestMagnitude(const float* values, size_t count
   uint32_t greatest = 0;
   size_t i = 0;
   for (; i + kStep <= count; i += kStep) {
-    for (size_t line = 0; line < kStep; line += 16) __builtin_prefetch(values + i + kAhead + line);
+    const auto ahead = reinterpret_cast<uintptr_t>(values + i) + kAhead * sizeof(float);
+    for (size_t line = 0; line < kStep; line += 16)
+      __builtin_prefetch(reinterpret_cast<const void*>(ahead + line * sizeof(float)));
     uint32_t of_step = 0;
     for (size_t k = 0; k < kStep; ++k) of_step = std::max(of_step, Bits(values[i + k]) & kMagnitude);
     greatest = std::max(greatest, of_step);

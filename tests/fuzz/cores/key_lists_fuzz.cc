@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/base/partition.h"
+#include "common/base/placement.h"
 #include "compute/codec/value_codec.h"
 #include "server/request_check.h"
 #include "tests/fuzz/cores/conversation.h"
@@ -45,7 +46,9 @@ void Resolve(const pb::Event& event, KeyListCache& cache) {
   const bool placement = is_push ? message.header.push().has_placement() : message.header.pull().has_placement();
   std::vector<uint8_t> is_owned(kPartitions);
   for (const uint32_t p : partitions) is_owned[p] = 1;
-  const BlockContext context{kPartitions, part.partitions, placement ? &is_owned : nullptr, dims, cache};
+  const std::vector<uint64_t> epochs(partitions.size());
+  const BlockContext context{kPartitions, part.partitions, placement ? &is_owned : nullptr,
+                             PlacementSignature(partitions, epochs), dims, cache};
   const bool refused =
       BuildBlocks(blocks, message.keys, is_push ? &message.values : nullptr, context, part.blocks).has_value();
   SHEAF_CHECK(cache.bytes() <= kBudget, cache.bytes(), " bytes of key lists");

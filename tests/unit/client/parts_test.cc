@@ -19,9 +19,9 @@ TEST(KeyPart, GathersTheKeysOfItsRunsInOrder) {
   KeyPart part({{1, 2}, {5, 3}});
   EXPECT_FALSE(part.contiguous());
   EXPECT_EQ(part.size(), 5u);
-  const auto keys = part.Keys(list).As<HashedKey>();
+  const Buffer keys = part.Keys(list);
   const std::vector<HashedKey> want = {(*list)[1], (*list)[2], (*list)[5], (*list)[6], (*list)[7]};
-  EXPECT_TRUE(std::ranges::equal(keys, want));
+  EXPECT_TRUE(std::ranges::equal(keys.As<HashedKey>(), want));
   EXPECT_EQ(part.SignatureIn(list), SignatureOf(want));
 }
 

@@ -134,6 +134,21 @@ TEST_F(ShardPlacement, KeepsGradientsOfAClockByPartition) {
   EXPECT_EQ(Floats(answer), (std::vector<float>{-3, -3, -2, -2, -3, -3}));  // means of two lanes
 }
 
+// Or what found room once might not find it when it is repeated in the other form.
+TEST_F(ShardPlacement, CostsAsMuchRoomAsAList) {
+  AddRoster(pb::ConsistencySpec::SSP, 2);
+  InstallAt();
+  const auto park = [&](const Message& pull) {
+    EXPECT_EQ(Refusal(pull), "NOT_YET");
+    return core->stats().request_bytes;
+  };
+  Message pull = MakePull({Key(0, 1), Key(3, 1)}, At(0, 9));
+  const size_t listed = park(pull);
+  pull.header.set_request(2);
+  EXPECT_EQ(park(Named(pull)), 2 * listed);
+  EXPECT_GT(listed, named.size() * (sizeof(uint32_t) + sizeof(uint64_t)));
+}
+
 TEST_F(ShardPlacement, NamesEveryPartitionOfATrainingPush) {
   AddRoster(pb::ConsistencySpec::ASP, 1);
   InstallAt();
