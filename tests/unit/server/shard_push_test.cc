@@ -373,6 +373,23 @@ TEST_F(ShardCoreKeyLists, AreCheckedAgainstEachRequestsPartitions) {
 
 // ---- routing
 
+TEST_F(ShardCorePush, RefusesANewSessionIfItRemembersTooManyUntilSomeAreQuiet) {
+  constexpr uint64_t kMost = 65536;
+  Install();
+  for (uint64_t session = 0; session < kMost; ++session) {
+    if (session == kMost - 1) now += std::chrono::minutes(9);
+    ASSERT_TRUE(Ask(MakePush({}, 0, std::nullopt, session)).header.has_push_reply());
+  }
+  const Rows rows{{Key(0, 1), {1, 1}}};
+  EXPECT_EQ(Refusal(MakePush(rows, 0, std::nullopt, kMost)), "OVERLOADED");
+  EXPECT_FALSE(Ask(MakePush(rows, 1, std::nullopt, 0)).header.push_reply().duplicate());  // a known one goes on
+  now += std::chrono::minutes(2);  // all but two have been quiet for longer than ten
+  EXPECT_FALSE(Ask(MakePush(rows, 0, std::nullopt, kMost)).header.push_reply().duplicate());
+  EXPECT_TRUE(Ask(MakePush(rows, 1, std::nullopt, 0)).header.push_reply().duplicate());
+  EXPECT_TRUE(Ask(MakePush({}, 0, std::nullopt, kMost - 1)).header.push_reply().duplicate());
+  EXPECT_EQ(Pull({Key(0, 1)})[0], -2);
+}
+
 class ShardCoreRouting : public ShardFixture {};
 
 TEST_F(ShardCoreRouting, RefusesEverythingBeforeItsFirstConfiguration) {
