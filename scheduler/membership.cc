@@ -35,16 +35,16 @@ Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePo
   node.peer = peer;
   node.last_heard = now;
   node.registration = registration;
-  by_peer_[peer] = node.id;
   ++version_;
   Node& added = nodes_.emplace(node.id, std::move(node)).first->second;
+  by_peer_[peer] = &added;
   alive_.at(added.role).push_back(&added);
   return added;
 }
 
 Node* Membership::FindAlive(PeerId peer) {
   const auto it = by_peer_.find(peer);
-  return it == by_peer_.end() ? nullptr : Find(it->second);
+  return it == by_peer_.end() ? nullptr : it->second;
 }
 
 Node* Membership::Find(NodeId id) {
@@ -58,15 +58,21 @@ const Node* Membership::Find(NodeId id) const {
 }
 
 std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Duration server_limit) {
+  if (looked_ && now - *looked_ < kLookEvery) return {};
   const Duration gap = looked_ ? std::max(now - *looked_ - kLongPause, Duration::zero()) : Duration::zero();
   looked_ = now;
+  std::vector<Node*> silent;
+  for (const std::vector<Node*>& alive : alive_) {
+    for (Node* node : alive) {
+      node->last_heard = std::min(now, node->last_heard + gap);  // not of what was heard after the pause
+      if (now - node->last_heard > (node->role == pb::SERVER ? server_limit : worker_limit)) silent.push_back(node);
+    }
+  }
+  std::ranges::sort(silent, {}, &Node::id);
   std::vector<NodeId> dead;
-  for (auto& [id, node] : nodes_) {
-    if (!node.alive()) continue;
-    node.last_heard = std::min(now, node.last_heard + gap);  // not of what was heard after the pause
-    if (now - node.last_heard <= (node.role == pb::SERVER ? server_limit : worker_limit)) continue;
-    Depart(node, NodeState::kDead);
-    dead.push_back(id);
+  for (Node* node : silent) {
+    Depart(*node, NodeState::kDead);
+    dead.push_back(node->id);
   }
   return dead;
 }

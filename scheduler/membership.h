@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -31,6 +32,8 @@ struct Node {
   pb::WorkerReport worker_report;   // the latest, of a worker (without plan and evaluation counts)
   uint32_t partitions = 0;          // of a server: how many it is primary of
   uint64_t sent_generation = 0;     // of a server: the configuration it has, or was sent last
+  uint64_t sent_since = 0;          // ... as what has changed since this one
+  TimePoint sent_at;
   uint64_t taken_generation = 0;    // of a server: the latest configuration it has said it has
   bool poked = false;               // asked to report since it last did
   uint64_t last_sequence = 0;       // of the latest worker report: overtaken reports are ignored
@@ -48,7 +51,8 @@ class Membership {
   const Node* Find(NodeId id) const;
 
   // Marks nodes that were silent for too long as dead and returns them. If we have not looked for a while (a stopped
-  // process, a machine that slept), that while is forgiven: we could not hear either.
+  // process, a machine that slept), that while is forgiven: we could not hear either. Looks at most once in kLookEvery.
+  static constexpr Duration kLookEvery = Milliseconds(100);
   std::vector<NodeId> Expire(TimePoint now, Duration worker_limit, Duration server_limit);
   void MarkLeft(NodeId id);
 
@@ -63,7 +67,7 @@ class Membership {
   void Forget();                                          // keeps the list of the departed bounded
 
   std::map<NodeId, Node> nodes_;
-  std::map<PeerId, NodeId> by_peer_;                      // alive ones only
+  std::unordered_map<PeerId, Node*> by_peer_;             // alive ones only
   uint32_t next_id_ = 1;
   std::map<pb::Role, uint32_t> next_name_;
   std::array<std::vector<Node*>, pb::Role_ARRAYSIZE> alive_;  // by role

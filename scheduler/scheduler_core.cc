@@ -134,9 +134,12 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
     members_.MarkLeft(node->id);
     NodeGone(*node, /*died=*/false, now);
   }
-  if (report.config_generation() < config().generation()) {
-    orders.set_config_update(configs_.UpdateFor(pb::SERVER, report.config_generation()));
-    node->sent_generation = config().generation();
+  // What it was sent a moment ago is on its way, unless it lacks what that builds upon: a roster of ten thousand lanes
+  // is not to be sent twice to all who happened to report when it was made.
+  const bool on_its_way = node->sent_generation == config().generation() &&
+                          node->sent_since <= report.config_generation() && now - node->sent_at < options_.report_every;
+  if (report.config_generation() < config().generation() && !on_its_way) {
+    orders.set_config_update(UpdateToSend(*node, report.config_generation(), now));
   }
   out.Send(from, std::move(reply));
 }
@@ -424,10 +427,16 @@ void SchedulerCore::Publish(TimePoint now, Outbox& out) {
   // From what each was sent last: should that have been lost, it asks.
   for (Node* server : members_.Alive(pb::SERVER)) {
     Message message;
-    message.header.mutable_server_orders()->set_config_update(configs_.UpdateFor(pb::SERVER, server->sent_generation));
-    server->sent_generation = generation;
+    message.header.mutable_server_orders()->set_config_update(UpdateToSend(*server, server->sent_generation, now));
     out.Send(server->peer, std::move(message));
   }
+}
+
+const std::string& SchedulerCore::UpdateToSend(Node& server, uint64_t since, TimePoint now) {
+  server.sent_since = since;
+  server.sent_generation = config().generation();
+  server.sent_at = now;
+  return configs_.UpdateFor(pb::SERVER, since);
 }
 
 Job* SchedulerCore::Current() {

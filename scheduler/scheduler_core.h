@@ -72,6 +72,8 @@ class SchedulerCore {
   void MarkLeases(NodeId worker, const pb::WorkerOrders& orders, TimePoint now);
   void BalancePlacement();
   void Publish(TimePoint now, Outbox& out);
+  // What takes a server from configuration `since` to the latest, to be sent now.
+  const std::string& UpdateToSend(Node& server, uint64_t since, TimePoint now);
   Job* Current();                      // the job whose turn it is; nullptr if none
   void Refuse(PeerId to, uint64_t request, pb::Refusal::Reason reason, std::string text, Outbox& out);
 

@@ -300,6 +300,27 @@ TEST_F(SchedulerCoreTest, TellsServersOnlyWhatHasChanged) {
   EXPECT_EQ(updates[kOtherServer].config().server_size(), 2);
 }
 
+TEST_F(SchedulerCoreTest, SendsAConfigurationThatIsOnItsWayOnlyOnce) {
+  Register(kServer, pb::SERVER);
+  Pass(Milliseconds(100));
+  const uint64_t before = core_.config().generation();
+  Register(kOtherServer, pb::SERVER);
+  Pass(Milliseconds(100));
+  now_ += Milliseconds(100);
+  const auto report = [&](uint64_t generation) {
+    pb::Header header;
+    header.mutable_server_report()->set_seen_generation(generation);
+    header.mutable_server_report()->set_config_generation(generation);
+    return Ask(kServer, header).server_orders();
+  };
+  ASSERT_GT(core_.config().generation(), before);
+  EXPECT_FALSE(report(before).has_config_update());  // was sent by itself, 100 ms ago
+  EXPECT_TRUE(report(before - 1).has_config_update()) << "it cannot use what it was sent";
+  EXPECT_FALSE(report(before - 1).has_config_update());
+  now_ += Milliseconds(200);
+  EXPECT_TRUE(report(before).has_config_update()) << "it must have been lost";
+}
+
 // With so many servers that sending one configuration to all takes a while.
 class CrowdedSchedulerTest : public SchedulerCoreTest {
  protected:
