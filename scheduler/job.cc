@@ -417,7 +417,7 @@ size_t Job::most_idle_wanted() const {
   return any_may ? std::numeric_limits<size_t>::max() : book_->free_count() + book_->spare_count();
 }
 
-void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join) {
+void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint64_t& next_lease) {
   if (ended()) return;
   if (phase_ == pb::PLANNING && worker.id == planner_) {
     plan_asked_ = true;
@@ -437,7 +437,7 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join) {
   const uint32_t short_ones = 1 + (options_.batches_ahead + range_batches - 1) / range_batches;
   // Static: of each lane.
   const uint32_t ahead = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
-  if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease_);
+  if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
   const pb::Lane no_lane;

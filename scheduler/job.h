@@ -50,8 +50,8 @@ class Job {
   void OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint now);
   void OnWorkerGone(NodeId worker, bool died);
   // Leases more to the worker if it asks, and adds all that it holds to its orders. Without `may_join` a worker that
-  // would need a new lane gets nothing yet: MakeWantedLanes makes it one.
-  void FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join);
+  // would need a new lane gets nothing yet: MakeWantedLanes makes it one. Leases take their numbers from `next_lease`.
+  void FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint64_t& next_lease);
   bool wants_lanes() const { return !lanes_wanted_.empty(); }
   void MakeWantedLanes();
   // Workers whose orders have changed without their asking.
@@ -154,7 +154,6 @@ class Job {
   bool lanes_made_ = false;
   std::optional<uint64_t> lanes_shared_;   // BSP: for this version of the membership
   uint64_t max_clock_ = 0;                 // greatest clock any lane of the pass was reported at
-  uint64_t next_lease_ = 1;
   pb::EvalCounts eval_counts_;
 
   // The pass that servers still have to confirm.

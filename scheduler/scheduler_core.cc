@@ -175,7 +175,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   orders.set_sequence(report.sequence());
   orders.set_plan_received(report.has_plan());
   if (job != nullptr) {
-    job->FillOrders(*node, orders, MayPublish(now));
+    job->FillOrders(*node, orders, MayPublish(now), next_lease_);
     // A new lane is in the configuration that goes with the lease.
     if (!Planted(Bug::kGrantsUnpublished)) Settle(now, out);
   }

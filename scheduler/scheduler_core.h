@@ -85,6 +85,7 @@ class SchedulerCore {
   std::deque<JobId> open_;             // those that had not ended when last looked at
   std::map<uint64_t, JobId> tokens_;   // submissions already taken
   uint64_t next_job_ = 1;
+  uint64_t next_lease_ = 1;            // of all jobs: a worker may still hold leases of the one before
   ConfigLog configs_;
   bool servers_changed_ = false;
   bool tables_changed_ = false;        // of jobs that have ended

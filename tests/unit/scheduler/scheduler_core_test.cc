@@ -331,11 +331,15 @@ class CrowdedSchedulerTest : public SchedulerCoreTest {
     for (uint64_t i = 0; i < kServers; ++i) Register(PeerId(500 + i), pb::SERVER);
     Register(kWorker, pb::WORKER);
     Pass(Milliseconds(100));
-    Submit(1);
-    WorkerReport(kWorker, 1);
+    SubmitAndPlan(1, 1);
+  }
+  // Up to the job's first pass; the worker's reports have this number and the next.
+  void SubmitAndPlan(uint64_t job, uint64_t sequence) {
+    Submit(job);
+    WorkerReport(kWorker, sequence);
     pb::Header header;
-    header.mutable_worker_report()->set_sequence(2);
-    header.mutable_worker_report()->mutable_plan()->set_job(1);
+    header.mutable_worker_report()->set_sequence(sequence + 1);
+    header.mutable_worker_report()->mutable_plan()->set_job(job);
     pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
     file.set_path("rows");
     file.set_rows(256 * 8 * 1000);
@@ -371,6 +375,25 @@ TEST_F(CrowdedSchedulerTest, MakesTheLanesOfAllThatJoinTogether) {
   EXPECT_EQ(asked.size(), 50u);
   for (const PeerId worker : asked) EXPECT_GT(WorkerReport(worker, 2).worker_orders().lease_size(), 0);
   EXPECT_EQ(core_.config().generation(), generation + 1);
+}
+
+// Found by seed 3463: a worker took the lease of a new job for the one it had of the job before, which was cancelled.
+TEST_F(CrowdedSchedulerTest, GivesLeasesOfTwoJobsDifferentNumbers) {
+  StartTraining();
+  std::set<uint64_t> of_first;
+  const pb::WorkerOrders before = WorkerReport(kWorker, 3).worker_orders();
+  for (const pb::LeaseGrant& grant : before.lease()) of_first.insert(grant.lease());
+  ASSERT_FALSE(of_first.empty());
+  pb::Header cancel;
+  cancel.mutable_cancel()->set_job(1);
+  Ask(kPerson, cancel);
+  SubmitAndPlan(2, 4);
+  const pb::WorkerOrders orders = WorkerReport(kWorker, 6).worker_orders();
+  ASSERT_GT(orders.lease_size(), 0);
+  for (const pb::LeaseGrant& grant : orders.lease()) {
+    EXPECT_EQ(grant.job(), 2u);
+    EXPECT_FALSE(of_first.contains(grant.lease())) << grant.lease();
+  }
 }
 
 TEST_F(CrowdedSchedulerTest, SendsNoRosterToWorkers) {
