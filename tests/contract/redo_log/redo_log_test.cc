@@ -1,0 +1,177 @@
+// What every RedoLog promises.
+#include "common/storage/redo_log.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "common/storage/file_log.h"
+#include "tests/sim/sim_disk.h"
+
+namespace sheaf {
+namespace {
+
+// A place where a log outlives its process.
+class Home {
+ public:
+  virtual ~Home() = default;
+  virtual std::unique_ptr<RedoLog> Open() = 0;
+};
+
+class FolderHome final : public Home {
+ public:
+  explicit FolderHome(size_t segment_bytes)
+      : folder_(std::filesystem::temp_directory_path() / "sheaf-log-XXXXXX"), segment_bytes_(segment_bytes) {
+    SHEAF_CHECK(mkdtemp(folder_.data()) != nullptr);
+  }
+  ~FolderHome() override {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  std::unique_ptr<RedoLog> Open() override {
+    auto log = FileLog::Open(folder_ + "/log", {.segment_bytes = segment_bytes_});
+    SHEAF_CHECK(log.has_value(), log.error().message);
+    return std::move(*log);
+  }
+
+ private:
+  std::string folder_;
+  const size_t segment_bytes_;
+};
+
+class DiskHome final : public Home {
+ public:
+  std::unique_ptr<RedoLog> Open() override { return disk_.OpenLog(); }
+
+ private:
+  sim::SimDisk disk_{1};
+};
+
+Buffer Text(const std::string& text) { return Buffer::CopyOf(std::as_bytes(std::span(text))); }
+
+std::map<uint64_t, std::string> Read(RedoLog& log, uint64_t from = 0) {
+  std::map<uint64_t, std::string> records;
+  const Status read = log.Replay(from, [&](uint64_t index, const Buffer& record) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(record.data()) % 8, 0u);
+    records[index] = record.text();
+    return Status();
+  });
+  EXPECT_TRUE(read.has_value()) << read.error().message;
+  return records;
+}
+
+class RedoLogContract : public testing::TestWithParam<const char*> {
+ protected:
+  RedoLogContract() {
+    const std::string kind = GetParam();
+    if (kind == "disk") home_ = std::make_unique<DiskHome>();
+    if (kind == "files") home_ = std::make_unique<FolderHome>(size_t{64} << 20);
+    if (kind == "small_files") home_ = std::make_unique<FolderHome>(200);
+    log_ = home_->Open();
+  }
+  void Restart() {
+    log_.reset();
+    log_ = home_->Open();
+  }
+  void Add(const std::string& text) {
+    log_->Append({Text(text)});
+    ASSERT_TRUE(log_->Commit(Durability::kLog));
+  }
+
+  std::unique_ptr<Home> home_;
+  std::unique_ptr<RedoLog> log_;
+};
+
+TEST_P(RedoLogContract, KeepsCommittedRecordsInOrderBeyondTheProcess) {
+  std::map<uint64_t, std::string> written;
+  for (int i = 0; i < 100; ++i) {
+    const std::string text(static_cast<size_t>(i), static_cast<char>('a' + i % 26));
+    written[log_->Append({Text(text)})] = text;
+    if (i % 3 == 0) {
+      ASSERT_TRUE(log_->Commit(Durability::kLog));
+    }
+  }
+  ASSERT_TRUE(log_->Commit(Durability::kFsync));
+  EXPECT_EQ(written.begin()->first, 1u);
+  EXPECT_EQ(written.rbegin()->first, 100u);
+  EXPECT_EQ(Read(*log_), written);
+  Restart();
+  EXPECT_EQ(Read(*log_), written);
+  EXPECT_EQ(log_->next_index(), 101u);
+}
+
+TEST_P(RedoLogContract, ForgetsWhatWasNotCommitted) {
+  Add("committed");
+  log_->Append({Text("only appended")});
+  EXPECT_EQ(log_->next_index(), 3u);
+  EXPECT_EQ(Read(*log_).size(), 1u);
+  Restart();
+  EXPECT_EQ(log_->next_index(), 2u);
+  Add("another");
+  EXPECT_EQ(Read(*log_), (std::map<uint64_t, std::string>{{1, "committed"}, {2, "another"}}));
+}
+
+TEST_P(RedoLogContract, PutsPiecesTogether) {
+  log_->Append({Text("one"), Buffer(), Text("two"), Text("three")});
+  log_->Append({});
+  ASSERT_TRUE(log_->Commit(Durability::kLog));
+  EXPECT_EQ(Read(*log_), (std::map<uint64_t, std::string>{{1, "onetwothree"}, {2, ""}}));
+}
+
+TEST_P(RedoLogContract, ReadsFromAnyRecordOn) {
+  for (int i = 1; i <= 50; ++i) Add("record " + std::to_string(i));
+  for (const uint64_t from : {1, 2, 25, 50, 51}) {
+    const auto records = Read(*log_, from);
+    EXPECT_EQ(records.size(), 51 - from);
+    if (!records.empty()) {
+      EXPECT_EQ(records.begin()->first, from);
+    }
+  }
+}
+
+TEST_P(RedoLogContract, StopsReadingWhenARecordIsRefused) {
+  Add("good");
+  Add("bad");
+  Add("good");
+  int seen = 0;
+  const Status read = log_->Replay(1, [&](uint64_t, const Buffer& record) {
+    ++seen;
+    return record.text() == "bad" ? Status(Fail(ErrorCode::kDataLoss, "bad")) : Status();
+  });
+  EXPECT_FALSE(read.has_value());
+  EXPECT_EQ(seen, 2);
+}
+
+TEST_P(RedoLogContract, TrimsWhatIsNotNeededAndNothingElse) {
+  for (int i = 1; i <= 50; ++i) Add("record " + std::to_string(i));
+  ASSERT_TRUE(log_->Trim(30));
+  EXPECT_LE(log_->first_index(), 30u);
+  Restart();
+  auto records = Read(*log_);
+  EXPECT_LE(records.begin()->first, 30u);
+  EXPECT_EQ(records.begin()->first, log_->first_index());
+  EXPECT_EQ(records.at(30), "record 30");
+  EXPECT_EQ(records.rbegin()->first, 50u);
+  ASSERT_TRUE(log_->Trim(1000));
+  Add("after");
+  EXPECT_EQ(log_->next_index(), 52u);
+  Restart();
+  EXPECT_EQ(Read(*log_).at(51), "after");
+}
+
+TEST_P(RedoLogContract, TakesLargeRecords) {
+  const std::string large(3'000'001, 'x');
+  log_->Append({Text(large), Text("end")});
+  ASSERT_TRUE(log_->Commit(Durability::kLog));
+  Restart();
+  EXPECT_EQ(Read(*log_).at(1), large + "end");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RedoLogContract, testing::Values("disk", "files", "small_files"),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace sheaf

@@ -1,0 +1,79 @@
+#include "tests/sim/sim_disk.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+namespace sheaf::sim {
+namespace {
+
+Buffer Joined(const std::vector<Buffer>& pieces) {
+  const size_t size = std::accumulate(pieces.begin(), pieces.end(), size_t{0},
+                                      [](size_t sum, const Buffer& piece) { return sum + piece.size(); });
+  std::vector<uint64_t> words(size / sizeof(uint64_t) + 1);
+  auto* to = reinterpret_cast<std::byte*>(words.data());
+  for (const Buffer& piece : pieces) {
+    if (!piece.empty()) std::memcpy(to, piece.data(), piece.size());
+    to += piece.size();
+  }
+  return Buffer::FromVector(std::move(words)).Slice(0, size);
+}
+
+}  // namespace
+
+class SimDisk::Log final : public RedoLog {
+ public:
+  explicit Log(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+  uint64_t Append(std::vector<Buffer> pieces) override {
+    pending_.push_back(Joined(pieces));
+    return next_index() - 1;
+  }
+  Status Commit(Durability level) override {
+    if (!pending_.empty() && state_->full) return Fail(ErrorCode::kResourceExhausted, "the simulated disk is full");
+    for (Buffer& record : pending_) {
+      bytes_ += record.size();
+      state_->records.push_back(std::move(record));
+    }
+    pending_.clear();
+    if (level == Durability::kFsync) state_->synced = state_->next();
+    return {};
+  }
+  Status Replay(uint64_t from, const Taker& take) override {
+    for (uint64_t index = std::max(from, state_->first); index < state_->next(); ++index) {
+      SHEAF_RETURN_IF_ERROR(take(index, state_->records[index - state_->first]));
+    }
+    return {};
+  }
+  Status Trim(uint64_t index) override {
+    while (state_->first < std::min(index, state_->next())) {
+      state_->records.pop_front();
+      ++state_->first;
+    }
+    state_->synced = std::max(state_->synced, state_->first);
+    return {};
+  }
+  uint64_t first_index() const override { return state_->first; }
+  uint64_t next_index() const override { return state_->next() + pending_.size(); }
+  uint64_t bytes() const override { return bytes_; }
+
+ private:
+  const std::shared_ptr<State> state_;
+  std::vector<Buffer> pending_;
+  uint64_t bytes_ = 0;
+};
+
+SimDisk::SimDisk(uint64_t seed) : state_(std::make_shared<State>(State{Random(seed), {}, 1, 1, false})) {}
+
+std::unique_ptr<RedoLog> SimDisk::OpenLog() { return std::make_unique<Log>(state_); }
+
+void SimDisk::LosePower() {
+  const uint64_t unsynced = state_->next() - state_->synced;
+  for (uint64_t lost = unsynced == 0 ? 0 : state_->random.Below(unsynced + 1); lost > 0; --lost) {
+    state_->records.pop_back();
+  }
+}
+
+void SimDisk::SetFull(bool full) { state_->full = full; }
+
+}  // namespace sheaf::sim
