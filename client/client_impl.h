@@ -55,6 +55,7 @@ struct PsClient::Impl {
   void PlanPull(Operation& operation, TimePoint now);
   Status PlanPush(Operation& operation, TimePoint now);
   void PlanScan(Operation& operation, TimePoint now);
+  void PlanEmptyRead(Operation& operation, size_t shard, TimePoint now);
   void PlanReads(Operation& operation, size_t shard, std::vector<BlockPlan> blocks, TimePoint now);
   // `pause`: before the first sending.
   Status PlanGroup(Operation& operation, PeerId peer, std::shared_ptr<const PartitionSet> partitions,
@@ -108,6 +109,7 @@ struct PsClient::Impl {
   Router router;
   bool route_anew = false;                      // a configuration came that requests have not been held against
   uint64_t wanted_generation = 0;
+  std::string obstacle;                         // why the latest configuration cannot be routed by; empty: it can
 
   PartCache parts;
   Residuals residuals;

@@ -1,5 +1,6 @@
 // Planning: which requests an operation is made of, at first and after the placement has changed.
 #include <algorithm>
+#include <set>
 
 #include "client/client_impl.h"
 #include "common/base/strings.h"
@@ -40,6 +41,7 @@ void PsClient::Impl::TakeConfig(const pb::ClusterConfig& newer) {
   config = newer;
   route_anew = true;
   Router next(config);
+  obstacle = next.obstacle();
   if (!next.routable() && router.routable()) {
     router.TakeTables(next);   // the partitions are between two homes: stay with the old ones until they have a new one
   } else {
@@ -214,8 +216,17 @@ void PsClient::Impl::PlanPull(Operation& operation, TimePoint now) {
     for (uint32_t t = 0; t < operation.tables.size(); ++t) {
       if (const auto& part = (*of_table[t])[shard]; !part->empty()) blocks.push_back({t, part});
     }
-    if (!blocks.empty()) PlanReads(operation, shard, std::move(blocks), now);
+    if (!blocks.empty()) {
+      PlanReads(operation, shard, std::move(blocks), now);
+    } else if (operation.pull.every_shard) {
+      PlanEmptyRead(operation, shard, now);
+    }
   }
+}
+
+void PsClient::Impl::PlanEmptyRead(Operation& operation, size_t shard, TimePoint now) {
+  const ShardRoute& route = router.shards()[shard];
+  AddRequest(operation, RequestKind::kPull, route.peer, route.partitions, {}, now);
 }
 
 Status PsClient::Impl::PlanPush(Operation& operation, TimePoint now) {
@@ -296,8 +307,10 @@ void PsClient::Impl::PlanReads(Operation& operation, size_t shard, std::vector<B
 
 void PsClient::Impl::PlanPullAnew(Operation& operation, const std::vector<uint64_t>& displaced, TimePoint now) {
   std::map<std::pair<uint32_t, uint32_t>, std::vector<Segment>> moved;   // by shard and table
+  std::set<uint32_t> homes;                                              // of all their partitions, wanted or not
   for (const uint64_t number : displaced) {
     Request& request = requests.at(number);
+    for (const uint32_t p : request.partitions->ids) homes.insert(router.shard_of(p));
     for (const BlockPlan& block : request.plan.blocks) {
       for (const Segment& segment :
            block.part->Segments(operation.tables[block.table].keys, router.partition_count())) {
@@ -313,8 +326,11 @@ void PsClient::Impl::PlanPullAnew(Operation& operation, const std::vector<uint64
       std::ranges::sort(at->second, {}, &Segment::begin);
       blocks.push_back({at->first.second, KeyPart::Of(at->second)});
     }
+    homes.erase(shard);
     PlanReads(operation, shard, std::move(blocks), now);
   }
+  if (!operation.pull.every_shard) return;
+  for (const uint32_t shard : homes) PlanEmptyRead(operation, shard, now);
 }
 
 void PsClient::Impl::PlanScan(Operation& operation, TimePoint now) {

@@ -8,8 +8,8 @@
 // Shapes: keys [n] hashed, ascending, distinct; values [n, dim] row-major fp32 whatever the wire codec.
 // Errors of an operation (in its completion): kTimeout (a peer was silent until the deadline; names it), kOverloaded
 // (it answered, but refused for now until the deadline; names it and its reason), kUnavailable (so did a server, as it
-// is behind the configuration), kClosed (the lane, pass or job ended), kInvalidArgument (a request the server can never
-// take), kNotFound (no such table).
+// is behind the configuration; or the server is known to be gone and has not come back), kClosed (the lane, pass or job
+// ended), kInvalidArgument (a request the server can never take), kNotFound (no such table).
 // Everything else (stale epoch, overload, lost messages, forgotten key lists) is retried inside, with the same
 // identity.
 #pragma once
@@ -64,6 +64,8 @@ struct PushIdentity {
 struct PullOptions {
   std::optional<pb::Progress> progress{};                // training pulls; generation is filled in by the client
   pb::WireSpec::Codec codec = pb::WireSpec::FP32;
+  // Also shards of which no row is wanted are asked, and answer when the clock has come for them, too (BSP).
+  bool every_shard = false;
 };
 struct PushOptions {
   std::optional<pb::Progress> progress{};                // training pushes: then every shard and partition is told

@@ -195,6 +195,10 @@ void PsClient::Impl::EndOverdue(Request& request, TimePoint now) {
                     ") than this client (", config.generation(), "), and for ", waited,
                     " the scheduler has not sent it: is it running? The request was a ", what));
   }
+  if (!obstacle.empty()) {
+    return End(*request.operation,
+               Fail(ErrorCode::kUnavailable, "no answer from ", peer, " for ", waited, " to a ", what, ": ", obstacle));
+  }
   End(*request.operation, Fail(ErrorCode::kTimeout, "no answer from ", peer, " for ", waited, " to a ", what,
                                ": is the server running, and can it be reached from here?"));
 }

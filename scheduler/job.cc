@@ -24,6 +24,11 @@ const pb::PassLedger* FindLedger(const pb::ServerReport& report, JobId job, uint
   return nullptr;
 }
 
+std::string WaitsFor(const Node& server) {
+  return "waits for " + server.name + " (" + server.registration.host() + ") to come back: it has " +
+         std::to_string(server.partitions) + " partitions on its disk";
+}
+
 const pb::EvalCounts* FindCounts(const pb::WorkerReport& report, uint64_t lease) {
   for (const pb::LeaseEval& eval : report.eval()) {
     if (eval.lease() == lease) return &eval.counts();
@@ -62,6 +67,7 @@ void Job::Advance(Membership& members, TimePoint now) {
   if (step_ == Step::kSettle) {
     if (!lanes_made_) MakeLanes(members);
     std::string disagreement;
+    if (!members.Awaited().empty()) settle_since_ = now;  // it has a limit of its own
     if (!ServersAgree(members, disagreement)) {
       detail_ = disagreement;
       if (now - settle_since_ > options_.settle_limit) {
@@ -86,7 +92,10 @@ void Job::Advance(Membership& members, TimePoint now) {
     pass_began_ = now;
   }
   ShareLanes(members);
-  detail_ = members.CountAlive(pb::WORKER) == 0 ? "waits for a worker: none is alive" : "";
+  const auto awaited = members.Awaited();
+  detail_ = !awaited.empty()                         ? WaitsFor(*awaited.front())
+            : members.CountAlive(pb::WORKER) == 0 ? "waits for a worker: none is alive"
+                                                  : "";
 }
 
 void Job::StartPlanning(Membership& members, TimePoint) {
@@ -135,6 +144,7 @@ void Job::MakeTables() {
     table.set_name(name);
     table.set_dim(dim);
     table.set_seed(MixPair(spec_.train().seed(), which));
+    table.set_durability(spec_.durability());
     *table.mutable_optimizer() = spec_.optimizer();
     return table;
   };
@@ -266,6 +276,10 @@ std::string Job::DisagreementOf(const Node& server) const {
 
 // Asked at every event: while one server keeps us waiting, the others are not looked at.
 bool Job::ServersAgree(const Membership& members, std::string& disagreement) {
+  if (const auto awaited = members.Awaited(); !awaited.empty()) {
+    disagreement = WaitsFor(*awaited.front());
+    return false;
+  }
   const Node* const last = members.Find(disagrees_);
   if (last != nullptr && last->alive()) disagreement = DisagreementOf(*last);
   if (!disagreement.empty()) return false;

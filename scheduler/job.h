@@ -74,6 +74,8 @@ class Job {
   uint32_t pass_number() const { return pass_index_; }
   bool ended() const { return phase_ >= pb::FINISHED; }
   bool holds_tables() const { return !tables_.empty(); }
+  // Servers with a store keep its rows beyond their end.
+  bool outlives_servers() const { return spec_.durability() != pb::JobSpec::MEMORY; }
   // Its part of the configuration has changed; urgent: nothing is granted before that is out.
   bool config_dirty() const { return config_dirty_; }
   bool config_urgent() const { return config_urgent_; }

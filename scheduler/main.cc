@@ -20,6 +20,8 @@ DEFINE_uint32(partitions, sheaf::kDefaultPartitions, "partitions of the paramete
 DEFINE_uint32(min_servers, 1, "jobs wait until so many servers are in");
 DEFINE_uint32(report_every_ms, 200, "how often servers and workers report, in milliseconds");
 DEFINE_uint32(worker_dead_after_ms, 3000, "a worker silent for so long is dead, in milliseconds");
+DEFINE_uint32(server_back_within_s, 600,
+              "a server with --data_dir that has ended is waited for so long, in seconds; then its jobs fail");
 DEFINE_uint32(server_dead_after_ms, 10000, "a server silent for so long is dead, in milliseconds");
 
 namespace {
@@ -57,6 +59,7 @@ int main(int argc, char** argv) {
   options.report_every = sheaf::Milliseconds(FLAGS_report_every_ms);
   options.worker_dead_after = sheaf::Milliseconds(FLAGS_worker_dead_after_ms);
   options.server_dead_after = sheaf::Milliseconds(FLAGS_server_dead_after_ms);
+  options.server_back_within = std::chrono::seconds(FLAGS_server_back_within_s);
   options.job.min_servers = FLAGS_min_servers;
 
   const sheaf::SystemClock clock;

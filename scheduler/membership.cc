@@ -27,6 +27,11 @@ Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePo
     known->last_heard = now;
     return *known;
   }
+  if (const auto store = by_store_.find(registration.store()); store != by_store_.end()) {
+    Node& node = nodes_.at(store->second);
+    Revive(node, peer, registration, now);
+    return node;
+  }
   Forget();
   Node node;
   node.id = NodeId(next_id_++);
@@ -39,7 +44,39 @@ Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePo
   Node& added = nodes_.emplace(node.id, std::move(node)).first->second;
   by_peer_[peer] = &added;
   alive_.at(added.role).push_back(&added);
+  if (added.role == pb::SERVER && registration.store() != 0) by_store_[registration.store()] = added.id;
   return added;
+}
+
+// Another process with the same store: the one before it has ended, whether or not we have noticed.
+void Membership::Revive(Node& node, PeerId peer, const pb::Register& registration, TimePoint now) {
+  if (node.alive()) {
+    by_peer_.erase(node.peer);
+  } else {
+    std::erase(departed_, node.id);
+    std::erase(gone_stores_, &node);
+    std::vector<Node*>& alive = alive_.at(node.role);
+    alive.insert(std::ranges::upper_bound(alive, node.id, {}, &Node::id), &node);
+    node.state = NodeState::kAlive;
+  }
+  node.peer = peer;
+  node.last_heard = now;
+  node.registration = registration;
+  node.server_report.Clear();
+  node.sent_generation = node.sent_since = node.taken_generation = 0;
+  by_peer_[peer] = &node;
+  ++version_;
+}
+
+const Node* Membership::FindStore(uint64_t store) const {
+  const auto it = by_store_.find(store);
+  return it == by_store_.end() ? nullptr : &nodes_.at(it->second);
+}
+
+std::vector<const Node*> Membership::Awaited() const {
+  std::vector<const Node*> awaited;
+  std::ranges::copy_if(gone_stores_, std::back_inserter(awaited), &Node::awaited);
+  return awaited;
 }
 
 Node* Membership::FindAlive(PeerId peer) {
@@ -71,28 +108,41 @@ std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Dur
   std::ranges::sort(silent, {}, &Node::id);
   std::vector<NodeId> dead;
   for (Node* node : silent) {
-    Depart(*node, NodeState::kDead);
+    Depart(*node, NodeState::kDead, now);
     dead.push_back(node->id);
   }
   return dead;
 }
 
-void Membership::MarkLeft(NodeId id) {
+void Membership::MarkLeft(NodeId id, TimePoint now) {
   Node* node = Find(id);
   SHEAF_CHECK(node != nullptr, "node ", id);
-  if (node->alive()) Depart(*node, NodeState::kLeft);
+  if (node->alive()) Depart(*node, NodeState::kLeft, now);
 }
 
-void Membership::Depart(Node& node, NodeState state) {
+void Membership::Depart(Node& node, NodeState state, TimePoint now) {
   node.state = state;
+  node.gone_at = now;
   by_peer_.erase(node.peer);
   std::erase(alive_.at(node.role), &node);
   departed_.push_back(node.id);
+  if (node.registration.store() != 0) gone_stores_.push_back(&node);
   ++version_;
 }
 
 void Membership::Forget() {
-  for (; departed_.size() > kMaxDeparted; departed_.pop_front()) nodes_.erase(departed_.front());
+  for (size_t looked = departed_.size(); departed_.size() > kMaxDeparted && looked > 0; --looked) {
+    const NodeId oldest = departed_.front();
+    departed_.pop_front();
+    const Node& node = nodes_.at(oldest);
+    if (node.awaited()) {
+      departed_.push_back(oldest);
+      continue;
+    }
+    by_store_.erase(node.registration.store());
+    std::erase(gone_stores_, &node);
+    nodes_.erase(oldest);
+  }
 }
 
 }  // namespace sheaf

@@ -1,7 +1,8 @@
 // Who is in the cluster: processes by incarnation, when each was last heard, who is dead.
 //
 // A state machine without I/O, owned by SchedulerCore. A process is known by its incarnation (its random peer id);
-// one that was declared dead and speaks again is registered anew, under a new node id, and finds its leases gone.
+// one that was declared dead and speaks again is registered anew, under a new node id, and finds its leases gone. A
+// server that keeps a store on disk is known by that: whoever comes with it is the same node, come back.
 #pragma once
 
 #include <array>
@@ -31,6 +32,7 @@ struct Node {
   pb::ServerReport server_report;   // the latest, of a server
   pb::WorkerReport worker_report;   // the latest, of a worker (without plan and evaluation counts)
   uint32_t partitions = 0;          // of a server: how many it is primary of
+  TimePoint gone_at;                // when it departed
   uint64_t sent_generation = 0;     // of a server: the configuration it has, or was sent last
   uint64_t sent_since = 0;          // ... as what has changed since this one
   TimePoint sent_at;
@@ -39,22 +41,27 @@ struct Node {
   uint64_t last_sequence = 0;       // of the latest worker report: overtaken reports are ignored
 
   bool alive() const { return state == NodeState::kAlive; }
+  // It is gone, and what it holds is on its disk: the cluster waits for it to come back.
+  bool awaited() const { return !alive() && registration.store() != 0 && partitions > 0; }
 };
 
 class Membership {
  public:
-  // The node of this incarnation, new or as it was. A dead incarnation gets a new node.
+  // The node of this incarnation, new or as it was. A dead incarnation gets a new node, unless it has a known store.
   Node& Register(PeerId peer, const pb::Register& registration, TimePoint now);
   // The live node of an incarnation; nullptr if unknown, dead or gone.
   Node* FindAlive(PeerId peer);
   Node* Find(NodeId id);
   const Node* Find(NodeId id) const;
+  // The server that has this store; nullptr if there was none.
+  const Node* FindStore(uint64_t store) const;
 
   // Marks nodes that were silent for too long as dead and returns them. If we have not looked for a while (a stopped
   // process, a machine that slept), that while is forgiven: we could not hear either. Looks at most once in kLookEvery.
   static constexpr Duration kLookEvery = Milliseconds(100);
   std::vector<NodeId> Expire(TimePoint now, Duration worker_limit, Duration server_limit);
-  void MarkLeft(NodeId id);
+  void MarkLeft(NodeId id, TimePoint now);
+  std::vector<const Node*> Awaited() const;
 
   const std::vector<Node*>& Alive(pb::Role role) const { return alive_.at(role); }  // in order of id
   size_t CountAlive(pb::Role role) const { return alive_.at(role).size(); }
@@ -63,15 +70,18 @@ class Membership {
   const std::map<NodeId, Node>& nodes() const { return nodes_; }
 
  private:
-  void Depart(Node& node, NodeState state);
+  void Depart(Node& node, NodeState state, TimePoint now);
+  void Revive(Node& node, PeerId peer, const pb::Register& registration, TimePoint now);
   void Forget();                                          // keeps the list of the departed bounded
 
   std::map<NodeId, Node> nodes_;
   std::unordered_map<PeerId, Node*> by_peer_;             // alive ones only
+  std::map<uint64_t, NodeId> by_store_;
   uint32_t next_id_ = 1;
   std::map<pb::Role, uint32_t> next_name_;
   std::array<std::vector<Node*>, pb::Role_ARRAYSIZE> alive_;  // by role
   std::deque<NodeId> departed_;                           // in order of going
+  std::vector<const Node*> gone_stores_;                  // those of them that have a store
   uint64_t version_ = 0;
   std::optional<TimePoint> looked_;                       // for the dead
 };

@@ -61,6 +61,12 @@ bool Placement::Balance(const std::vector<NodeId>& servers) {
   return moved;
 }
 
+void Placement::Renew(NodeId server) {
+  for (Home& home : homes_) {
+    if (home.primary == server) home.epoch = Epoch(home.epoch.value + 1);
+  }
+}
+
 uint32_t Placement::CountOn(NodeId server) const {
   return static_cast<uint32_t>(
       std::count_if(homes_.begin(), homes_.end(), [&](const Home& home) { return home.primary == server; }));

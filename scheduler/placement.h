@@ -21,6 +21,8 @@ class Placement {
 
   // Spreads the partitions over `servers` (ascending ids). Returns whether anything moved.
   bool Balance(const std::vector<NodeId>& servers);
+  // What it holds is held by another process of it now.
+  void Renew(NodeId server);
   const std::vector<Home>& homes() const { return homes_; }
   uint32_t CountOn(NodeId server) const;
 

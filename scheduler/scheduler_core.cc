@@ -4,6 +4,7 @@
 
 #include "common/base/build_info.h"
 #include "common/base/planted_bug.h"
+#include "common/base/strings.h"
 #include "common/job/job_validate.h"
 #include "compute/model/model.h"
 #include "compute/optim/optimizer.h"
@@ -74,7 +75,15 @@ void SchedulerCore::OnTick(TimePoint now, Outbox& out) {
   for (NodeId id : members_.Expire(now, options_.worker_dead_after, options_.server_dead_after)) {
     NodeGone(*members_.Find(id), /*died=*/true, now);
   }
+  GiveUpAwaited(now);
   Settle(now, out);
+}
+
+void SchedulerCore::GiveUpAwaited(TimePoint now) {
+  for (const Node* server : members_.Awaited()) {
+    if (now - server->gone_at < options_.server_back_within) continue;
+    FailJobsOf(*server, /*all=*/true, "has not come back in " + FormatSeconds(now - server->gone_at), now);
+  }
 }
 
 void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint now, Outbox& out) {
@@ -90,11 +99,13 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
                   "a server (with shards) or a worker may register", out);
   }
   const bool known = members_.FindAlive(from) != nullptr;
+  const bool is_back = !known && registration.store() != 0 && members_.FindStore(registration.store()) != nullptr;
   const Node& node = members_.Register(from, registration, now);
   if (!known) {
     servers_changed_ |= node.role == pb::SERVER;
-    events_.push_back("node=" + node.name + " joined host=" + registration.host() + " pid=" +
-                      std::to_string(registration.pid()));
+    if (is_back) placement_.Renew(node.id);
+    events_.push_back("node=" + node.name + (is_back ? " is back" : " joined") + " host=" + registration.host() +
+                      " pid=" + std::to_string(registration.pid()));
   }
   Message reply = Reply(message.header.request());
   pb::Registered& registered = *reply.header.mutable_registered();
@@ -131,7 +142,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   if (report.seen_generation() >= node->server_report.seen_generation()) node->server_report = report;
   node->server_report.clear_trace();
   if (report.leaving()) {
-    members_.MarkLeft(node->id);
+    members_.MarkLeft(node->id, now);
     NodeGone(*node, /*died=*/false, now);
   }
   // What it was sent a moment ago is on its way, unless it lacks what that builds upon: a roster of ten thousand lanes
@@ -187,7 +198,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   }
   if (report.leaving() && orders.lease_size() == 0) {
     orders.set_may_leave(true);
-    members_.MarkLeft(node->id);
+    members_.MarkLeft(node->id, now);
     NodeGone(*node, /*died=*/false, now);
   }
   if (report.seen_generation() < config().generation()) {
@@ -285,15 +296,20 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
     return;
   }
   servers_changed_ = true;
-  if (node.partitions == 0) return;
+  FailJobsOf(node, /*all=*/false,
+             died ? "has not been heard, or has taken no configuration, for " +
+                        std::to_string(static_cast<int>(ToSeconds(options_.server_dead_after))) + " s"
+                  : "was stopped",
+             now);
+}
+
+void SchedulerCore::FailJobsOf(const Node& server, bool all, const std::string& how, TimePoint now) {
+  if (server.partitions == 0) return;
   for (auto& [id, job] : jobs_) {
-    if (!job->holds_tables()) continue;
+    if (!job->holds_tables() || (!all && server.registration.store() != 0 && job->outlives_servers())) continue;
     job->Fail(ErrorCode::kUnavailable,
-              node.name + " (" + node.registration.host() + ", pid " + std::to_string(node.registration.pid()) + ") " +
-                  (died ? "has not been heard, or has taken no configuration, for " +
-                              std::to_string(static_cast<int>(ToSeconds(options_.server_dead_after))) + " s"
-                        : "was stopped") +
-                  " and with it went " + std::to_string(node.partitions) + " of " +
+              server.name + " (" + server.registration.host() + ", pid " + std::to_string(server.registration.pid()) +
+                  ") " + how + " and with it went " + std::to_string(server.partitions) + " of " +
                   std::to_string(options_.partition_count) +
                   " partitions of the model: look at its log, then run the job again",
               now);
@@ -421,6 +437,7 @@ void SchedulerCore::Publish(TimePoint now, Outbox& out) {
     *info.mutable_shard() = server->registration.shard();
     server->partitions = partitions[server->id];
   }
+  for (const Node* server : members_.Awaited()) members_.Find(server->id)->partitions = partitions[server->id];
   for (auto& [id, job] : jobs_) job->AddToConfig(next);
   for (auto& [id, job] : jobs_) job->OnConfigPublished(generation);
   configs_.Add(std::move(next));

@@ -30,6 +30,7 @@ struct SchedulerOptions {
   Duration report_every = Milliseconds(200);
   Duration worker_dead_after = std::chrono::seconds(3);
   Duration server_dead_after = std::chrono::seconds(10);
+  Duration server_back_within = std::chrono::minutes(10);  // one with a store; then its jobs fail
   uint32_t kept_jobs = 4;              // finished jobs whose tables stay on the servers
   JobOptions job;
 };
@@ -58,6 +59,9 @@ class SchedulerCore {
   void OnGetTrace(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void NodeGone(const Node& node, bool died, TimePoint now);
+  // Jobs whose rows went with the server and will not come back. `all`: also those whose rows are on its disk.
+  void FailJobsOf(const Node& server, bool all, const std::string& how, TimePoint now);
+  void GiveUpAwaited(TimePoint now);
 
   // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report. What it costs
   // must not grow with members or past jobs unless something has changed for them.

@@ -17,6 +17,9 @@ DEFINE_string(advertise, "",
               "host name or address under which others reach this server; default: --listen, or the host's name");
 DEFINE_uint32(port, 0, "port of the first shard, shard i listens on port + i; 0 takes any");
 DEFINE_string(ipc_dir, "", "listen on unix sockets in this folder instead of TCP: for clusters on one machine");
+DEFINE_string(data_dir, "",
+              "folder for what outlives this process: a server that is started again with it has every acknowledged "
+              "push; empty: parameters are in memory only");
 DEFINE_bool(local_sockets, true, "let processes of this host connect over unix sockets; else over TCP, like all");
 DEFINE_uint32(shards, 1, "threads that hold parameters, 1..256");
 DEFINE_uint64(memory_mb, 1024,
@@ -70,6 +73,7 @@ int main(int argc, char** argv) {
   options.advertise = FLAGS_advertise;
   options.port = FLAGS_port;
   options.ipc_dir = FLAGS_ipc_dir;
+  options.data_dir = FLAGS_data_dir;
   options.local_sockets = FLAGS_local_sockets;
   options.shards = FLAGS_shards;
   options.shard.key_list_budget_bytes = shard_bytes / 4;
@@ -90,6 +94,7 @@ int main(int argc, char** argv) {
     local_sockets += endpoint.host() != 0;
   }
   LOG(INFO) << sheaf::BuildText() << " addresses=" << addresses << " local_sockets=" << local_sockets
+            << " data_dir=" << (FLAGS_data_dir.empty() ? "none" : FLAGS_data_dir)
             << " scheduler=" << FLAGS_scheduler;
   const sheaf::Status outcome = server.Run((*signals)->fd(), [&] { (void)(*signals)->Take(); });
   if (!outcome) {

@@ -25,8 +25,20 @@ Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbo
   return impl_->OnConfig(config, now, out);
 }
 
+Status ShardCore::Redo(const Buffer& record, TimePoint now) { return impl_->Redo(record, now); }
+
+void ShardCore::EndRedo() { impl_->EndRedo(); }
+
+LogWork ShardCore::TakeLogWork() { return std::exchange(impl_->log_work, {}); }
+void ShardCore::RefuseAll(std::string why) { impl_->refuse_all = std::move(why); }
+
 void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
-  switch (message.header.body_case()) {
+  const auto body = message.header.body_case();
+  if (!impl_->refuse_all.empty() &&
+      (body == pb::Header::kPull || body == pb::Header::kPush || body == pb::Header::kScan)) {
+    return impl_->SendRefusal(from, message.header.request(), Refuse(pb::Refusal::OVERLOADED, impl_->refuse_all), out);
+  }
+  switch (body) {
     case pb::Header::kPull:
       return impl_->OnPull(from, message, out);
     case pb::Header::kPush:
@@ -64,7 +76,12 @@ const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
 
 Status ShardCore::Impl::OnConfig(const pb::ClusterConfig& config, TimePoint, Outbox& out) {
   if (configured && config.generation() <= generation && !Planted(Bug::kServerTakesOldConfig)) return {};
-  SHEAF_RETURN_IF_ERROR(TakePartitions(config));
+  return TakeConfig(config, self, out);
+}
+
+Status ShardCore::Impl::TakeConfig(const pb::ClusterConfig& config, PeerId member, Outbox& out) {
+  SHEAF_RETURN_IF_ERROR(TakePartitions(config, member));
+  if (logging()) LogConfig(config);
   configured = true;
   generation = config.generation();
   Status tables_taken = TakeTables(config);
@@ -79,7 +96,7 @@ Status ShardCore::Impl::OnConfig(const pb::ClusterConfig& config, TimePoint, Out
   return tables_taken;
 }
 
-Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
+Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId member) {
   const uint32_t count = static_cast<uint32_t>(config.partition_size());
   if (count > kMaxPartitions || (count != 0 && count != config.partition_count())) {
     return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " lists ", count, " partitions of ",
@@ -94,12 +111,16 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
   uint32_t shard_count = 1;
   for (const pb::ServerInfo& server : config.server()) {
     for (int i = 0; i < server.shard_size(); ++i) {
-      if (PeerId(server.shard(i).peer()) != self) continue;
+      if (PeerId(server.shard(i).peer()) != member) continue;
       node = server.node();
       place = static_cast<uint32_t>(i);
       shard_count = static_cast<uint32_t>(server.shard_size());
     }
   }
+  listed = node.has_value();
+  // Of a configuration that does not list it, a shard with a log learns only that it is taken for dead: what becomes of
+  // its partitions it will be told when it is back.
+  const bool keeps = !listed && options.log != nullptr && !Planted(Bug::kUnlistedDropsAll);
   if (count != 0) partitions.resize(count);
   lsns.resize(partitions.size());
   epochs.assign(partitions.size(), 0);
@@ -107,12 +128,11 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
   owned.clear();
   owned_epochs.clear();
   for (uint32_t p = 0; p < partitions.size(); ++p) {
-    const bool listed = p < count;
-    if (listed) epochs[p] = config.partition(static_cast<int>(p)).epoch();
+    if (p < count) epochs[p] = config.partition(static_cast<int>(p)).epoch();
     const bool ours =
-        listed && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
+        p < count && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
     if (!ours) {
-      if (partitions[p] != nullptr) DropPartition(p);
+      if (partitions[p] != nullptr && !keeps) DropPartition(p);
       continue;
     }
     owned.push_back(p);
@@ -125,6 +145,11 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config) {
   }
   placement = PlacementSignature(owned, owned_epochs);
   return {};
+}
+
+pb::Refusal ShardCore::Impl::TakenForDead() const {
+  return Refuse(pb::Refusal::UNKNOWN_EPOCH, "configuration ", generation,
+                " does not have this server: the scheduler takes it for dead; try again shortly");
 }
 
 void ShardCore::Impl::DropPartition(uint32_t partition) {
@@ -147,6 +172,9 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
     table.id = spec.id();
     table.job = spec.job();
     table.sum = spec.update() == pb::TableSpec::SUM;
+    table.durability = spec.durability() == pb::JobSpec::FSYNC ? Durability::kFsync
+                       : spec.durability() == pb::JobSpec::LOG ? Durability::kLog
+                                                               : Durability::kMemory;
     if (spec.dim() == 0 || spec.dim() > kMaxDim) {
       table.error = CheckText("a row of ", spec.dim(), " floats; 1 to ", kMaxDim, " are possible");
     } else if (!std::isfinite(spec.init_stddev())) {
@@ -195,7 +223,9 @@ void ShardCore::Impl::TakeRosters(const pb::ClusterConfig& config) {
     pass.roster = roster;
     const double scale = roster.has_learning_rate_scale() ? roster.learning_rate_scale() : 1.0;
     pass.rate_scale = std::isfinite(scale) ? static_cast<float>(scale) : 1.0f;
-    for (const uint32_t p : owned) Owned(p).passes[key].clock.SetLanes(roster);
+    for (const auto& partition : partitions) {
+      if (partition != nullptr) partition->passes[key].clock.SetLanes(roster);
+    }
   }
   std::vector<PassKey> gone;
   for (const auto& [key, pass] : passes) {
@@ -205,14 +235,15 @@ void ShardCore::Impl::TakeRosters(const pb::ClusterConfig& config) {
 }
 
 void ShardCore::Impl::EndPass(const PassKey& pass) {
-  for (const uint32_t p : owned) {
-    const auto state = Owned(p).passes.find(pass);
-    if (state == Owned(p).passes.end()) continue;
-    Owned(p).ended[pass] = state->second.examples;
+  for (const auto& partition : partitions) {
+    if (partition == nullptr) continue;
+    const auto state = partition->passes.find(pass);
+    if (state == partition->passes.end()) continue;
+    partition->ended[pass] = state->second.examples;
     const auto next = std::next(state);
-    if (Planted(Bug::kDedupAcrossPasses) && next != Owned(p).passes.end())
+    if (Planted(Bug::kDedupAcrossPasses) && next != partition->passes.end())
       next->second.streams = std::move(state->second.streams);
-    Owned(p).passes.erase(state);
+    partition->passes.erase(state);
   }
   ended_counts[pass] = passes[pass].counts;
   passes.erase(pass);
@@ -237,7 +268,9 @@ void ShardCore::Impl::TrimLedgers() {
       }
     }
   };
-  for (const uint32_t p : owned) trim(Owned(p).ended);
+  for (const auto& partition : partitions) {
+    if (partition != nullptr) trim(partition->ended);
+  }
   trim(ended_counts);
 }
 
@@ -317,6 +350,7 @@ std::vector<std::string> ShardCore::Impl::WaitingLines() const {
 MaybeRefusal ShardCore::Impl::TakePlacement(const pb::Placement& named, RequestPart& part) const {
   if (epochs.empty())
     return Refuse(pb::Refusal::UNKNOWN_EPOCH, "this shard has no configuration yet; try again shortly");
+  if (!listed) return TakenForDead();
   if (named.signature() != placement || owned.empty()) {
     if (named.generation() < generation) {
       return Refuse(pb::Refusal::STALE_EPOCH, "this shard's partitions are those of configuration ", generation,
@@ -362,7 +396,8 @@ MaybeRefusal ShardCore::Impl::CheckEpochs(std::span<const uint32_t> named,
       return Refuse(pb::Refusal::UNKNOWN_EPOCH, "partition ", p, " is at epoch ", epochs[p], " here, the request at ",
                     named_epochs[i], "; try again shortly");
     }
-    if (partitions[p] == nullptr) {
+    if (is_owned[p] == 0) {
+      if (!listed) return TakenForDead();
       return Refuse(pb::Refusal::INVALID, "partition ", p, " is not on this shard at epoch ", epochs[p]);
     }
   }
@@ -481,6 +516,7 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
     sum.parked_pulls += shard.parked_pulls;
     sum.staged_pushes += shard.staged_pushes;
     sum.request_bytes += shard.request_bytes;
+    if (sum.failure.empty()) sum.failure = shard.failure;
     for (const pb::PassLedger& ledger : shard.ledgers) {
       const auto [at, fresh] = ledgers.try_emplace({ledger.job(), ledger.pass()}, ledger);
       if (fresh) continue;

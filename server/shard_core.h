@@ -6,6 +6,8 @@
 // Shapes, units: keys [n] hashed, ascending; values [n, dim] row-major; budgets in bytes.
 // Errors: every request is answered: with its reply, or with a pb::Refusal of which nothing was applied. Anything may
 //   come from the wire; sizes are checked before memory is taken for them.
+// Durability: with a log it appends what it takes to it (configurations, pushes, clocks), and is the same again after
+//   Redo. Its owner commits before it sends: memory may be ahead of the log, answers never are.
 // Which partitions it holds, it reads from the configuration: those whose primary is the server that lists `self` among
 //   its shards, and whose number modulo that server's shard count is the shard's place in the list.
 // Algorithms: stale-synchronous parallel (Ho et al., NIPS 2013). BSP keeps the rows' values of before the last applied
@@ -22,6 +24,7 @@
 #include "common/net/body_pool.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
+#include "common/storage/redo_log.h"
 #include "common/trace/trace_log.h"
 
 namespace sheaf {
@@ -37,6 +40,13 @@ struct ShardOptions {
   uint32_t trace_track = 0;
   BodyPool* bodies = nullptr;                        // of answers; outlives the shard; nullptr: new for each
   Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
+  RedoLog* log = nullptr;                            // outlives the shard; nullptr: nothing is kept
+};
+
+// What the shard's owner has to do with the log before it sends what was put into the Outbox since it last did.
+struct LogWork {
+  Durability commit = Durability::kMemory;           // how safe it must be; kMemory: nothing was appended
+  uint64_t trim = 0;                                 // then: records below are not needed any more
 };
 
 // What the shard's owner reports to the scheduler, and people see.
@@ -53,6 +63,7 @@ struct ShardStats {
   size_t staged_pushes = 0;
   size_t request_bytes = 0;                  // used of request_budget_bytes
   std::vector<pb::PassLedger> ledgers;       // over this shard's partitions; ascending (job, pass)
+  std::string failure;                       // not empty: the shard is of no use any more, and why
   std::vector<std::string> waiting;          // "lane 0 waits for lane 1 at clock 41 of job 3", at most 8
 };
 
@@ -70,6 +81,18 @@ class ShardCore {
   void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   // Drops what nobody came back for. Call about once a second.
   void OnTick(TimePoint now, Outbox& out);
+
+  // Does again what a record of the log says, as an earlier process has left it: before all else, and in order.
+  // kDataLoss: it cannot be; the shard is of no use then.
+  Status Redo(const Buffer& record, TimePoint now);
+  // After the last record. The shard then waits for a configuration, whatever its generation.
+  void EndRedo();
+
+  // The log is written ahead of what is sent: answers show only what is safe. Called after each turn's messages.
+  LogWork TakeLogWork();
+  // Pulls, pushes and scans are refused for now, and told why (the log cannot be written: what an answer would show is
+  // not safe). Empty: no longer.
+  void RefuseAll(std::string why);
 
   ShardStats stats() const;
   uint64_t generation() const;

@@ -1,5 +1,5 @@
 // The inside of ShardCore: its state, and the rules as functions on it. shard_core.cc has configuration and dispatch,
-// shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and scans.
+// shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and scans, shard_redo.cc the log.
 #pragma once
 
 #include <map>
@@ -14,6 +14,7 @@
 
 #include "common/base/block_pool.h"
 #include "common/base/random.h"
+#include "proto/storage.pb.h"
 #include "server/budget.h"
 #include "server/key_list_cache.h"
 #include "server/partition_state.h"
@@ -29,6 +30,7 @@ struct ShardCore::Impl {
     uint32_t id = 0;
     uint64_t job = 0;
     bool sum = false;
+    Durability durability = Durability::kMemory;
     RowLayout layout;
     std::unique_ptr<Optimizer> optimizer;
     std::unique_ptr<TableRows> rows;          // once the partitions are known
@@ -92,7 +94,9 @@ struct ShardCore::Impl {
 
   // ---- configuration (shard_core.cc)
   Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
-  Status TakePartitions(const pb::ClusterConfig& config);
+  // `member`: as whom the configuration knows this shard.
+  Status TakeConfig(const pb::ClusterConfig& config, PeerId member, Outbox& out);
+  Status TakePartitions(const pb::ClusterConfig& config, PeerId member);
   void DropPartition(uint32_t partition);  // it has moved away
   Status TakeTables(const pb::ClusterConfig& config);
   void TakeRosters(const pb::ClusterConfig& config);
@@ -118,6 +122,7 @@ struct ShardCore::Impl {
     return CheckEpochs(part.partitions, part.epochs);
   }
   MaybeRefusal TakePlacement(const pb::Placement& named, RequestPart& part) const;
+  pb::Refusal TakenForDead() const;
   MaybeRefusal CheckEpochs(std::span<const uint32_t> partitions, std::span<const uint64_t> epochs) const;
   // Of the blocks of a request that was taken so.
   BlockContext ContextOf(const RequestPart& part, bool placement);
@@ -192,6 +197,22 @@ struct ShardCore::Impl {
   void OnScan(PeerId from, const Message& message, Outbox& out);
   MaybeRefusal Scan(const pb::ScanRequest& request, Message& answer);
 
+  // ---- the log (shard_redo.cc)
+  void LogConfig(const pb::ClusterConfig& config);
+  void LogPush(const Push& push);
+  void LogPart(const Push& push, RequestPart& part, size_t index, Durability level);
+  void LogClock(const Push& push);
+  Durability DurabilityOf(const Push& push) const;
+  void Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values, Durability level);
+  Status Redo(const Buffer& record, TimePoint now);
+  void EndRedo();
+  Status RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values, TimePoint now);
+  Status RedoClock(const pb::ClockRecord& record);
+  // The partitions that a record names, all of them ours.
+  Result<std::vector<uint32_t>> PartitionsOf(const google::protobuf::RepeatedField<uint32_t>& named) const;
+  Status CheckProgress(const pb::Progress& progress, std::span<const uint32_t> named) const;
+  bool logging() const { return options.log != nullptr && !redoing; }
+
   Table* FindTable(uint32_t id);
   // The slots of a block's keys, as far as they are known; nullptr if nobody remembers them.
   uint32_t* SlotsOf(const RequestBlock& block);
@@ -207,6 +228,7 @@ struct ShardCore::Impl {
   Budget awaited_budget;
 
   bool configured = false;
+  bool listed = false;                                     // in the configuration
   uint64_t generation = 0;
   std::vector<uint64_t> epochs;                            // by partition
   std::vector<std::unique_ptr<PartitionState>> partitions;  // by id; nullptr: not ours
@@ -230,6 +252,11 @@ struct ShardCore::Impl {
   TimePoint next_session_sweep{};
 
   ShardStats counters;                                     // only its counters are kept up
+
+  bool redoing = false;
+  LogWork log_work;
+  std::vector<std::shared_ptr<RequestPart>> redo_parts;    // of a push whose last part has not been read yet
+  std::string refuse_all;                                  // not empty: why
 
   // Memory reused from request to request.
   const std::shared_ptr<BlockPool> frames =

@@ -87,6 +87,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
     if (!push.pull_after) part.blocks.clear();  // of an earlier request
     ++counters.pushes_deduplicated;
     if (pass != nullptr) ++pass->counts.duplicates;
+    if (pass != nullptr && logging()) LogClock(push);
     AnswerPush(push, true, out);
     if (pass != nullptr && !Planted(Bug::kDuplicateStopsClock)) FinishClock(push, out);
     return {};
@@ -118,6 +119,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
     }
     push.parts = {push.part};
   }
+  if (logging()) LogPush(push);
   Accept(push, pass, now);
   ++counters.pushes_applied;
   AnswerPush(push, false, out);

@@ -3,16 +3,21 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 
 #include "common/base/random.h"
+#include "common/base/strings.h"
 #include "common/net/local_address.h"
 #include "common/runtime/host_id.h"
 #include "common/runtime/logging.h"
+#include "common/storage/file_log.h"
 
 namespace sheaf {
 namespace {
 
 constexpr Duration kTickEvery = Milliseconds(20);
+constexpr Duration kRecoveryWordEvery = std::chrono::seconds(5);
 
 // Whom others should call when we listen on `listen`.
 std::string AdvertisedHost(const ServerOptions& options) {
@@ -49,11 +54,58 @@ std::string ShardServer::AddressOf(uint32_t shard) const {
   return "tcp://" + Bracketed(options_.listen) + ":" + std::to_string(port);
 }
 
+Result<std::unique_ptr<RedoLog>> ShardServer::OpenLog(uint32_t shard) {
+  if (folder_ == nullptr) return std::unique_ptr<RedoLog>();
+  SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder_->LogOf(shard), {}));
+  log_bytes_ += log->bytes();
+  if (log->torn_bytes() > 0) {
+    LOG(INFO) << "shard " << shard << ": the last " << log->torn_bytes()
+              << " bytes of its log were torn and are cut off: they were not acknowledged";
+  }
+  return std::unique_ptr<RedoLog>(std::move(log));
+}
+
+Status ShardServer::Recover() {
+  if (folder_ == nullptr) return {};
+  const TimePoint begin = clock_.Now();
+  std::atomic<uint64_t> done = 0;
+  std::vector<Status> outcomes(shards_.size());
+  {
+    std::mutex said;
+    TimePoint next_word = begin + kRecoveryWordEvery;
+    std::vector<Thread> threads;
+    for (size_t i = 0; i < shards_.size(); ++i) {
+      threads.emplace_back("recover-" + std::to_string(i), [&, i] {
+        outcomes[i] = shards_[i]->Recover([&](size_t bytes) {
+          const uint64_t so_far = done.fetch_add(bytes) + bytes;
+          const std::unique_lock lock(said, std::try_to_lock);
+          const TimePoint now = clock_.Now();
+          if (!lock || now < next_word) return;
+          next_word = now + kRecoveryWordEvery;
+          const double share = static_cast<double>(so_far) / static_cast<double>(std::max(log_bytes_, so_far));
+          const double left = ToSeconds(now - begin) * (1 - share) / share;
+          LOG(INFO) << "recovering: " << FormatBytes(so_far) << " of " << FormatBytes(log_bytes_) << ", "
+                    << FormatFixed(left, 0) << " s to go";
+        });
+      });
+    }
+  }
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    if (!outcomes[i]) return Wrap(outcomes[i].error(), "shard ", i, " cannot be recovered from ", options_.data_dir);
+  }
+  LOG(INFO) << "recovered " << FormatBytes(done) << " of log in " << FormatSeconds(clock_.Now() - begin);
+  return {};
+}
+
 Status ShardServer::Bind() {
+  if (!options_.data_dir.empty()) {
+    SHEAF_ASSIGN_OR_RETURN(folder_, DataFolder::Open(options_.data_dir, options_.shards));
+  }
   for (uint32_t i = 0; i < options_.shards; ++i) {
     ShardOptions shard = options_.shard;
     shard.trace = &trace_;
-    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, shard));
+    SHEAF_ASSIGN_OR_RETURN(auto log, OpenLog(i));
+    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, shard, std::move(log)));
     const std::string address = AddressOf(i);
     const auto bound = shards_[i]->Bind(address);
     if (!bound) {
@@ -89,9 +141,11 @@ void ShardServer::BindLocal() {
 }
 
 Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
+  SHEAF_RETURN_IF_ERROR(Recover());
   SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
   MemberInfo self = ThisProcess(pb::SERVER, self_);
   self.shards = endpoints_;
+  self.store = folder_ == nullptr ? 0 : folder_->store();
   control_ = std::make_unique<ControlClient>(
       self, SchedulerLinkOptions{.address = options_.scheduler, .deadline = options_.scheduler_timeout}, &trace_);
   loop_.Watch(stop_fd, [&] {
@@ -140,6 +194,11 @@ void ShardServer::OnStats(size_t shard) {
   const uint64_t before = merged_.seen_generation;
   merged_ = MergeStats(stats_);
   if (merged_.seen_generation > before) loop_.RequestTick();
+  if (!merged_.failure.empty() && outcome_) {
+    outcome_ = Fail(ErrorCode::kIo, "the log cannot be written, and what it holds of the last pushes is not known: ",
+                    merged_.failure);
+    loop_.Stop();
+  }
 }
 
 void ShardServer::OfferConfig() {

@@ -11,6 +11,7 @@
 #include "common/net/zmq_transport.h"
 #include "common/runtime/event_loop.h"
 #include "server/control_client.h"
+#include "server/data_folder.h"
 #include "server/shard_thread.h"
 
 namespace sheaf {
@@ -21,6 +22,7 @@ struct ServerOptions {
   std::string advertise;  // host under which others reach us; empty: the listen host, or our host name
   uint32_t port = 0;                            // of shard 0; shard i has port + i; 0: any
   std::string ipc_dir;                          // not empty: unix sockets in this folder instead of TCP
+  std::string data_dir;                         // not empty: what outlives the process lies here
   bool local_sockets = true;                    // also listen at unix sockets, for processes of this host
   uint32_t shards = 1;
   ShardOptions shard;                           // budgets of each shard
@@ -31,7 +33,7 @@ class ShardServer final : private EventLoop::Handler {
  public:
   ShardServer(ZmqContext& context, const Clock& clock, ServerOptions options);
 
-  // Takes the addresses. kAlreadyExists: somebody else has one.
+  // Takes the data folder and the addresses. kAlreadyExists: somebody else has one.
   Status Bind();
   const std::vector<pb::ShardEndpoint>& endpoints() const { return endpoints_; }
   // Serves until `stop_fd` is readable (`take_signal` makes it unreadable again), or the error that it ends with.
@@ -43,6 +45,9 @@ class ShardServer final : private EventLoop::Handler {
   void OnStats(size_t shard);
   void OfferConfig();
   void BindLocal();
+  Result<std::unique_ptr<RedoLog>> OpenLog(uint32_t shard);
+  // Brings the shards to where the log ends, all at once.
+  Status Recover();
   std::string AddressOf(uint32_t shard) const;
   void Flush();
 
@@ -53,6 +58,8 @@ class ShardServer final : private EventLoop::Handler {
   ZmqTransport transport_;
   TraceLog trace_;                              // of all threads
   EventLoop loop_;
+  std::unique_ptr<DataFolder> folder_;          // nullptr: nothing is kept
+  uint64_t log_bytes_ = 0;                      // that were found
   std::vector<std::unique_ptr<ShardThread>> shards_;
   std::vector<pb::ShardEndpoint> endpoints_;
   std::vector<ShardStats> stats_;               // each shard's latest

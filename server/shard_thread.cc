@@ -16,21 +16,35 @@ ZmqTransportOptions TransportOptions() {
 }
 
 // Track 0 is the server's own loop.
-ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies) {
+ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies, RedoLog* log) {
   options.trace_track = 1 + index;
   options.bodies = &bodies;
+  options.log = log;
   return options;
 }
 
 }  // namespace
 
-ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options)
+ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options,
+                         std::unique_ptr<RedoLog> log)
     : index_(index),
       trace_(options.trace),
       peer_(EntropySeed()),
       transport_(context, peer_, TransportOptions()),
       loop_(transport_, clock, {.tick_every = kTickEvery}),
-      core_(peer_, OptionsOf(std::move(options), index, transport_.bodies())) {}
+      log_(std::move(log)),
+      core_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), log_.get())) {}
+
+Status ShardThread::Recover(const std::function<void(size_t)>& on_record) {
+  if (log_ == nullptr) return {};
+  const Status read = log_->Replay(0, [&](uint64_t index, const Buffer& record) {
+    const Status done = core_.Redo(record, loop_.Now());
+    on_record(record.size());
+    return done ? done : Status(Wrap(done.error(), "record ", index));
+  });
+  core_.EndRedo();
+  return read;
+}
 
 void ShardThread::Start() {
   thread_ = Thread("shard-" + std::to_string(index_), [this] {
@@ -61,8 +75,17 @@ void ShardThread::OnMessage(PeerId from, Message message) {
 }
 
 void ShardThread::Serve(PeerId from, const Message& message) {
+  if (held_) {
+    Outbox refusal;  // shows nothing of what is not safe
+    core_.OnMessage(from, message, loop_.Now(), refusal);
+    return Send(refusal);
+  }
   core_.OnMessage(from, message, loop_.Now(), out_);
-  Flush();
+  if (log_ == nullptr) Flush();
+}
+
+void ShardThread::OnTurnEnd(TimePoint /*now*/) {
+  if (log_ != nullptr) Flush();
 }
 
 void ShardThread::Traced(PeerId from, const Message& message) {
@@ -91,17 +114,60 @@ void ShardThread::TakeConfigs() {
 
 void ShardThread::PublishStats() {
   // Full: the main thread has older ones to take, and the next tick brings newer ones.
-  (void)stats_.TryPut(core_.stats());
+  ShardStats stats = core_.stats();
+  stats.failure = failure_;
+  (void)stats_.TryPut(std::move(stats));
+}
+
+Status ShardThread::Commit() {
+  if (log_ == nullptr || !failure_.empty()) return {};
+  const LogWork work = core_.TakeLogWork();
+  log_work_.commit = std::max(log_work_.commit, work.commit);
+  log_work_.trim = std::max(log_work_.trim, work.trim);
+  if (log_work_.commit == Durability::kMemory) return {};
+  SHEAF_RETURN_IF_ERROR(log_->Commit(log_work_.commit));
+  const uint64_t trim = std::exchange(log_work_, {}).trim;
+  return trim == 0 ? Status() : log_->Trim(trim);
+}
+
+// A full disk passes; nothing else does, and nobody must be told what is not in the log.
+void ShardThread::OnCommitFailed(const Error& error) {
+  if (!held_) {
+    LOG(ERROR) << "shard " << index_ << ": " << error.message
+               << (error.code == ErrorCode::kResourceExhausted ? ": nothing is answered until there is room" : "");
+    held_.emplace();
+    core_.RefuseAll("the server cannot write its log: " + error.message);
+  }
+  if (error.code == ErrorCode::kResourceExhausted) return;
+  failure_ = error.message;
+  PublishStats();
 }
 
 void ShardThread::Flush() {
-  for (Outbox::Item& item : out_.items()) {
+  const Status committed = Commit();
+  if (!committed) OnCommitFailed(committed.error());
+  if (!committed || !failure_.empty()) {
+    for (Outbox::Item& item : out_.items()) held_->Send(item.to, std::move(item.message));
+    out_.clear();
+    return;
+  }
+  if (held_) {
+    LOG(INFO) << "shard " << index_ << ": the log can be written again";
+    core_.RefuseAll("");
+    Send(*held_);
+    held_.reset();
+  }
+  Send(out_);
+}
+
+void ShardThread::Send(Outbox& out) {
+  for (Outbox::Item& item : out.items()) {
     // Lost is lost: the client asks again.
     if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {
       LOG_EVERY_N(WARNING, 100) << "shard " << index_ << ": an answer was not sent: " << sent.error().message;
     }
   }
-  out_.clear();
+  out.clear();
 }
 
 }  // namespace sheaf

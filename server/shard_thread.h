@@ -1,9 +1,13 @@
 // One shard of a server process: its thread, its socket, its ShardCore.
 //
-// Configurations come in and statistics go out through mailboxes; nothing else is shared. Made, bound, started and
-// stopped by the main thread; the core and the transport belong to the shard's thread from Start to Stop.
+// Configurations come in and statistics go out through mailboxes; nothing else is shared. Made, bound, recovered,
+// started and stopped by the main thread; the core, the log and the transport belong to the shard's thread from Start
+// to Stop.
+// With a log, what a turn's messages were answered is sent when the log has what they changed. While the disk is full,
+// answers wait, and requests are refused.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,11 +24,15 @@ class ShardThread final : private EventLoop::Handler {
  public:
   using Config = std::shared_ptr<const pb::ClusterConfig>;
 
-  ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options);
+  // `log`: nullptr if nothing is kept.
+  ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options,
+              std::unique_ptr<RedoLog> log);
   ~ShardThread() override { Stop(); }
 
   // The address bound, with the real port.
   Result<std::string> Bind(const std::string& address) { return transport_.Bind(address); }
+  // Does again what the log says. `on_record` is told the bytes of each record. Before Start.
+  Status Recover(const std::function<void(size_t)>& on_record);
   void Start();
   // Ends the thread and waits for it.
   void Stop();
@@ -40,9 +48,14 @@ class ShardThread final : private EventLoop::Handler {
  private:
   void OnMessage(PeerId from, Message message) override;
   void OnTick(TimePoint now) override;
+  void OnTurnEnd(TimePoint now) override;
   void TakeConfigs();
   void PublishStats();
+  // Sends what is safe to be sent.
   void Flush();
+  void Send(Outbox& out);
+  Status Commit();
+  void OnCommitFailed(const Error& error);
   void Serve(PeerId from, const Message& message);
   // Serves the message and turns that into a span.
   void Traced(PeerId from, const Message& message);
@@ -52,8 +65,12 @@ class ShardThread final : private EventLoop::Handler {
   const PeerId peer_;
   ZmqTransport transport_;
   EventLoop loop_;
+  const std::unique_ptr<RedoLog> log_;
   ShardCore core_;
   Outbox out_;
+  LogWork log_work_;                  // not done yet
+  std::optional<Outbox> held_;        // answers that wait until the log can be written again
+  std::string failure_;
   Mailbox<Config> configs_{8};
   Mailbox<ShardStats> stats_{8};
   Thread thread_;

@@ -75,6 +75,8 @@ class WorkerCore {
   bool may_leave() const { return may_leave_; }         // it has left, or it never was a member
   // Shards that are new since the last call.
   std::vector<pb::ShardEndpoint> TakeConnections();
+  // Shards that are gone since the last call: their addresses may be other shards' next. Before the connections.
+  std::vector<PeerId> TakeDisconnections();
   // The worker cannot go on; the text says why.
   const std::optional<Error>& fatal() const { return fatal_ ? fatal_ : link_.fatal(); }
   // What people should see in the log, since the last call.
@@ -188,6 +190,7 @@ class WorkerCore {
   bool leaving_ = false, may_leave_ = false;
   std::set<PeerId> connected_;
   std::vector<pb::ShardEndpoint> to_connect_;
+  std::vector<PeerId> to_disconnect_;
 
   std::map<uint64_t, Lease> leases_;         // by lease number
   uint64_t next_lease_sequence_ = 0;

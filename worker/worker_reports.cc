@@ -136,15 +136,22 @@ void WorkerCore::TakeConfig(const std::string& update) {
   pb::ClusterConfig config = client_.config();
   // One that cannot be applied is left: the next report names the generation that is here.
   if (!ApplyConfigUpdate(update, config) || config.generation() <= client_.config().generation()) return;
+  std::set<PeerId> listed;
   for (const pb::ServerInfo& server : config.server()) {
     for (const pb::ShardEndpoint& shard : server.shard()) {
+      listed.insert(PeerId(shard.peer()));
       if (connected_.insert(PeerId(shard.peer())).second) to_connect_.push_back(shard);
     }
   }
+  for (const PeerId peer : connected_) {
+    if (!listed.contains(peer)) to_disconnect_.push_back(peer);
+  }
+  for (const PeerId peer : to_disconnect_) connected_.erase(peer);
   client_.OnConfig(config);
 }
 
 std::vector<pb::ShardEndpoint> WorkerCore::TakeConnections() { return std::exchange(to_connect_, {}); }
+std::vector<PeerId> WorkerCore::TakeDisconnections() { return std::exchange(to_disconnect_, {}); }
 
 void WorkerCore::Leave(TimePoint now, Outbox& out) {
   leaving_ = true;

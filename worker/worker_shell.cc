@@ -81,6 +81,7 @@ void WorkerShell::OnTurnEnd(TimePoint now) {
 
 void WorkerShell::Flush() {
   for (const std::string& line : core_.TakeEvents()) LOG(WARNING) << line;
+  for (const PeerId gone : core_.TakeDisconnections()) transport_.Disconnect(gone);
   for (const pb::ShardEndpoint& shard : core_.TakeConnections()) {
     const Status connected = transport_.Connect(PeerId(shard.peer()), AddressToReach(shard, host_));
     if (!connected) {

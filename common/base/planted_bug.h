@@ -44,6 +44,10 @@ enum class Bug {
   kParkedNeverWoken,       // a pull that was parked stays so
   kServerTakesOldConfig,   // a late configuration replaces a newer one
   kUpdateOutOfTurn,        // an update is applied to another configuration than it was made for
+  // Servers: the log.
+  kSentBeforeLogged,       // a push is answered before it is in the log
+  kClockUnlogged,          // the clock that a repeated push finishes is not
+  kUnlistedDropsAll,       // a configuration that does not list the server takes its rows
   // Client.
   kCreditLeak,             // a cancelled operation keeps its credit
   kParkedKeepsCredit,      // reads stand behind parked reads
@@ -56,6 +60,7 @@ enum class Bug {
   kFrontUnbounded,         // SSP: a pull's answer may move its batch past what its rows are as new as
   kSkipUntold,             // SSP: a lane that is behind leaves clocks out without saying so
   kClockLeftOut,           // a dropped lease's unfinished clocks are never used
+  kClockAwaitedWhereRowsAre,  // BSP: a clock is begun when the servers that have its rows are there
   kPushesOvertake,         // BSP: a lane's push is sent although the one before is not in everywhere
   // Scheduler.
   kLeaseNumberReused,      // a range is leased again under the number it had

@@ -18,6 +18,7 @@ struct MemberInfo {
   std::string build{};
   uint32_t wire_version = kWireVersion;
   std::vector<pb::ShardEndpoint> shards{};   // servers
+  uint64_t store = 0;                        // servers: pb::Register.store
 };
 
 // Host, process number and build of the running process: for shells.

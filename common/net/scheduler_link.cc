@@ -23,6 +23,7 @@ void SchedulerLink::SendRegister(TimePoint now, Outbox& out) {
   registration.set_host(self_.host);
   registration.set_pid(self_.pid);
   for (const pb::ShardEndpoint& shard : self_.shards) *registration.add_shard() = shard;
+  if (self_.store != 0) registration.set_store(self_.store);
   out.Send(kSchedulerPeer, std::move(message));
 }
 

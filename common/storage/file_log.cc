@@ -16,7 +16,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "common/storage/file_errors.h"
+#include "common/storage/files.h"
 
 namespace sheaf {
 namespace {

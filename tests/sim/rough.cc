@@ -36,6 +36,12 @@ void DrawFaults(Random& random, SimOptions& options) {
   options.slow = random.Chance(0.5) ? 0.3 : 0;
   options.server_pauses = random.Chance(0.5) ? 0.6 : 0;
   options.clock_skew = random.Chance(0.7);
+  options.stores = random.Chance(0.6);
+  if (options.stores) {
+    options.server_crashes = random.Chance(0.7) ? 0.5 : 0;
+    if (random.Chance(0.3)) options.job.durability = pb::JobSpec::FSYNC;
+    if (random.Chance(0.3)) options.server_dead_after = Milliseconds(700);
+  }
   if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
 }
 
@@ -44,7 +50,8 @@ SimOptions Undisturbed(SimOptions options) {
   options.network = {};
   options.crashes = options.leaves = options.joins = options.pauses = options.server_pauses = 0;
   options.cuts = options.flaps = options.slow = 0;
-  options.clock_skew = options.tool = false;
+  options.clock_skew = options.tool = options.stores = false;
+  options.server_crashes = 0;
   options.cancel_after = {};
   return options;
 }

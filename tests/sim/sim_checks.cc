@@ -28,7 +28,7 @@ void SimCluster::NotePush(PeerId to, const pb::PushRequest& push) {
     batches_of_clock_[{progress.pass(), progress.lane(), each}].insert(batch);
   }
   if (Bsp() && progress.pass() >= FirstTrainingPass()) {
-    pushed_to_[clock].insert(to);
+    pushed_to_[clock].insert(HomeOf(to));
     const ClockName before{progress.pass(), progress.lane(), progress.clock() - 1};
     if (progress.clock() > 0 && acknowledged_by_[before] != pushed_to_[before]) {
       Violation("order", BatchText(batch) + " is pushed while lane " + std::to_string(progress.lane()) +
@@ -79,6 +79,10 @@ void SimCluster::CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_gener
 // Called after every event of a shard, before its answers leave.
 void SimCluster::AfterShard(ServerNode& server, size_t index) {
   ServerNode::Shard& shard = server.shards[index];
+  if (server.ended || !CommitShard(server, index)) {
+    shard.out.clear();
+    return;
+  }
   for (const auto& item : shard.out.items()) {
     const pb::Header& header = item.message.header;
     const PeerId shard_peer = ShardPeerOf(server, index);
@@ -90,11 +94,12 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
       }
     } else if (header.has_push_reply() && !header.push_reply().staged()) {
       const auto push = pushes_.extract(name);
-      const bool static_lanes = Bsp() && push && push.mapped().progress().pass() >= FirstTrainingPass();
+      const bool ours = push && push.mapped().progress().job() == job_;
+      const bool static_lanes = Bsp() && ours && push.mapped().progress().pass() >= FirstTrainingPass();
       if (push && !static_lanes) CheckPushed(server, index, push.mapped());
       if (static_lanes) {
         const pb::Progress& progress = push.mapped().progress();
-        acknowledged_by_[{progress.pass(), progress.lane(), progress.clock()}].insert(shard_peer);
+        acknowledged_by_[{progress.pass(), progress.lane(), progress.clock()}].insert(HomeOf(shard_peer));
       }
     }
   }
@@ -188,6 +193,12 @@ void SimCluster::CheckEnd() {
       Violation("accounting", std::to_string(result.examples()) + " rows were evaluated, " +
                                   std::to_string(options_.job.valid_rows) + " are there");
     }
+  }
+  if (options_.stores) {
+    // A server may just be starting again.
+    faults_on_ = false;
+    network_.HealAll();
+    network_.RunFor(std::chrono::seconds(3));
   }
   CheckRows();
   if (options_.job.statistics) CheckStatisticsRows();

@@ -14,7 +14,7 @@ SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.
   scheduler_options.partition_count = options_.partitions;
   scheduler_options.report_every = Milliseconds(50);
   scheduler_options.worker_dead_after = Milliseconds(500);
-  scheduler_options.server_dead_after = std::chrono::seconds(30);
+  scheduler_options.server_dead_after = options_.server_dead_after;
   scheduler_options.job.min_servers = options_.servers;
   scheduler_options.job.settle_limit = std::chrono::seconds(20);
   scheduler_ = std::make_unique<SchedulerNode>(*this, scheduler_options);
@@ -24,66 +24,116 @@ SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.
       AfterScheduler(from, message.header.worker_report().seen_generation());
     });
   });
-  for (uint32_t s = 0; s < options_.servers; ++s) StartServer(s);
+  servers_.resize(options_.servers);
+  incarnations_.resize(options_.servers);
+  disks_.resize(options_.servers);
+  for (uint32_t s = 0; s < options_.servers; ++s) {
+    for (uint32_t i = 0; i < options_.shards; ++i) disks_[s].emplace_back(random_.Next());
+    StartServer(s);
+  }
   for (uint32_t w = 0; w < options_.workers; ++w) StartWorker();
   if (options_.cancel_after > Duration::zero()) job_ = 2;  // the first is cancelled
   if (options_.tool) StartTool();
 }
 
 void SimCluster::StartServer(uint32_t number) {
-  auto server = std::make_unique<ServerNode>(*this);
-  ServerNode* const node = server.get();
+  servers_[number] = std::make_unique<ServerNode>(*this, number, incarnations_[number]);
+  ServerNode* const node = servers_[number].get();
   MemberInfo control;
   control.role = pb::SERVER;
-  control.self = ServerPeer(number);
-  server->shards.resize(options_.shards);
+  control.self = ServerPeer(number, node->incarnation);
+  if (options_.stores) control.store = 1 + number;
+  node->shards.resize(options_.shards);
   for (uint32_t i = 0; i < options_.shards; ++i) {
-    ServerNode::Shard& shard = server->shards[i];
-    const PeerId self = ShardPeer(number, i);
-    shard.core = std::make_unique<ShardCore>(self, options_.shard);
-    shard.transport =
-        network_.Start(self, ShardAddress(number, i), [this, node, self, i](PeerId from, Message message) {
-          node->Do([this, node, self, i, from, message = std::move(message)] {
-            // An answer may come at once or later: look at what is answered, not at what is asked.
-            const RequestName name{self, from, message.header.request()};
-            if (message.header.has_pull()) pulls_[name] = message.header.pull();
-            if (message.header.has_push()) pushes_[name] = message.header.push();
-            ServerNode::Shard& to = node->shards[i];
-            to.core->OnMessage(from, message, node->Now(), to.out);
-            AfterShard(*node, i);
-          });
-        });
+    ServeShard(*node, i);
     pb::ShardEndpoint& endpoint = control.shards.emplace_back();
-    endpoint.set_peer(self.value);
+    endpoint.set_peer(ShardPeer(number, i, node->incarnation).value);
     endpoint.set_address(ShardAddress(number, i));
   }
-  server->control = std::make_unique<ControlClient>(control, SchedulerLinkOptions{.deadline = std::chrono::hours(1)});
-  server->control_transport = network_.Start(ServerPeer(number), "", [this, node](PeerId, Message message) {
+  node->control = std::make_unique<ControlClient>(control, SchedulerLinkOptions{.deadline = std::chrono::hours(1)});
+  node->control_transport = network_.Start(control.self, "", [this, node](PeerId, Message message) {
     node->Do([this, node, message = std::move(message)] {
+      if (node->ended) return;
       node->control->OnMessage(message, node->Now(), node->control_out);
       if (const auto config = node->control->TakeConfig()) {
         node->config = *config;
-        for (size_t i = 0; i < node->shards.size(); ++i) {
+        for (size_t i = 0; i < node->shards.size() && !node->ended; ++i) {
           const Status taken = node->shards[i].core->OnConfig(*config, node->Now(), node->shards[i].out);
           if (!taken) Violation("job", "a shard refused its configuration: " + taken.error().message);
           AfterShard(*node, i);
         }
       }
+      if (node->ended) return;
       node->control->OnTick(node->Stats(), node->Now(), node->control_out);
       node->FlushControl();
     });
   });
-  (void)server->control_transport->Connect(kSchedulerPeer, kSchedulerAddress);
-  servers_.push_back(std::move(server));
+  (void)node->control_transport->Connect(kSchedulerPeer, kSchedulerAddress);
+}
+
+void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
+  ServerNode* const node = &server;
+  ServerNode::Shard& shard = node->shards[index];
+  const PeerId self = ShardPeer(node->number, index, node->incarnation);
+  ShardOptions options = options_.shard;
+  if (options_.stores) {
+    shard.log = disks_[node->number][index].OpenLog();
+    options.log = shard.log.get();
+  }
+  shard.core = std::make_unique<ShardCore>(self, options);
+  if (shard.log != nullptr) {
+    const Status read = shard.log->Replay(
+        0, [&](uint64_t /*index*/, const Buffer& record) { return shard.core->Redo(record, node->Now()); });
+    if (!read) Violation("job", "a shard cannot be recovered: " + read.error().message);
+    shard.core->EndRedo();
+  }
+  shard.transport =
+      network_.Start(self, ShardAddress(node->number, index), [this, node, self, index](PeerId from, Message message) {
+        node->Do([this, node, self, index, from, message = std::move(message)] {
+          if (node->ended) return;
+          // An answer may come at once or later: look at what is answered, not at what is asked.
+          const RequestName name{self, from, message.header.request()};
+          if (message.header.has_pull()) pulls_[name] = message.header.pull();
+          if (message.header.has_push()) pushes_[name] = message.header.push();
+          ServerNode::Shard& to = node->shards[index];
+          to.core->OnMessage(from, message, node->Now(), to.out);
+          AfterShard(*node, index);
+        });
+      });
+}
+
+void SimCluster::CrashServer(uint32_t number) {
+  Note(Fault::kServerCrash);
+  servers_[number].reset();
+  if (options_.job.durability == pb::JobSpec::FSYNC) {
+    Note(Fault::kPowerLoss);
+    for (SimDisk& disk : disks_[number]) disk.LosePower();
+  }
+  ++incarnations_[number];
+  network_.Schedule(Within({}, Milliseconds(1500)), [this, number] { StartServer(number); });
+}
+
+bool SimCluster::CommitShard(ServerNode& server, size_t index) {
+  ServerNode::Shard& shard = server.shards[index];
+  if (shard.log == nullptr) return true;
+  using End = ServerNode::End;
+  const LogWork work = shard.core->TakeLogWork();
+  if (work.commit == Durability::kMemory) return true;
+  if (server.end != End::kBeforeCommit) {
+    SHEAF_CHECK(shard.log->Commit(work.commit).has_value());
+    if (work.trim > 0) SHEAF_CHECK(shard.log->Trim(work.trim).has_value());
+  }
+  if (server.end == End::kNone) return true;
+  Note(server.end == End::kBeforeCommit ? Fault::kServerCrashUnlogged : Fault::kServerCrashUnsent);
+  server.ended = true;
+  network_.Schedule({}, [this, number = server.number] { CrashServer(number); });
+  return false;
 }
 
 SimCluster::~SimCluster() = default;
 
 PeerId SimCluster::ShardPeerOf(const ServerNode& server, size_t shard) const {
-  for (uint32_t s = 0; s < servers_.size(); ++s) {
-    if (servers_[s].get() == &server) return ShardPeer(s, static_cast<uint32_t>(shard));
-  }
-  return PeerId(0);
+  return ShardPeer(server.number, static_cast<uint32_t>(shard), server.incarnation);
 }
 
 void SimCluster::StartWorker() {
@@ -154,12 +204,13 @@ void SimCluster::Tick() {
 
 void SimCluster::TickServers() {
   for (auto& server : servers_) {
-    if (server->stopped()) continue;
+    if (server == nullptr || server->ended || server->stopped()) continue;
     server->Resume();
-    for (size_t i = 0; i < server->shards.size(); ++i) {
+    for (size_t i = 0; i < server->shards.size() && !server->ended; ++i) {
       server->shards[i].core->OnTick(server->Now(), server->shards[i].out);
       AfterShard(*server, i);
     }
+    if (server->ended) continue;
     server->control->OnTick(server->Stats(), server->Now(), server->control_out);
     server->FlushControl();
   }
@@ -224,7 +275,8 @@ std::string SimCluster::Run() {
   }
   if (options_.deaf_for > Duration::zero()) {
     network_.Schedule(Milliseconds(500), [this] {
-      CutFor({kSchedulerPeer, ServerPeer(0), Fault::kCount, Fault::kCount}, /*whole=*/false, options_.deaf_for);
+      const Link link{kSchedulerPeer, ServerPeer(0, incarnations_[0]), Fault::kCount, Fault::kCount};
+      CutFor(link, /*whole=*/false, options_.deaf_for);
     });
   }
   network_.Schedule(kTick, [this] { Tick(); });
@@ -247,6 +299,7 @@ std::string SimCluster::Run() {
         text << "\n  " << worker->core->link().name() << ": " << worker->core->client().WaitingFor(worker->Now());
       if (tool_ != nullptr) text << "\n  tool: " << tool_->tool.WaitingFor(tool_->Now());
       for (const auto& server : servers_) {
+        if (server == nullptr) continue;
         for (const std::string& line : server->Stats().waiting) text << "\n  " << line;
       }
       Violation("liveness", text.str());

@@ -31,6 +31,7 @@
 #include "scheduler/scheduler_core.h"
 #include "server/control_client.h"
 #include "server/shard_core.h"
+#include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_job.h"
 #include "tests/sim/sim_network.h"
 #include "worker/worker_core.h"
@@ -57,6 +58,11 @@ struct SimOptions {
   // per second: a worker more, a server or the scheduler stopped for a while.
   double crashes = 0, leaves = 0, pauses = 0;
   double joins = 0, server_pauses = 0;
+  // Servers keep stores; per second, one of them ends and is started again from its disk. With a job of durability
+  // FSYNC the power is lost, too.
+  bool stores = false;
+  double server_crashes = 0;
+  Duration server_dead_after = std::chrono::seconds(30);
   // Per simulated second, of one of each worker's links and of two of all others: cut for up to two seconds, one way or
   // both; cut and healed again and again; slowed one way to 50-500 ms.
   double cuts = 0, flaps = 0, slow = 0;
@@ -79,6 +85,7 @@ struct SimOptions {
 // clang-format off
 enum class Fault {
   kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
+  kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss,
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
   kCutServerSchedulerOneWay, kCutServerScheduler, kCutToolOneWay, kCutTool,
   kFlap, kSlow, kSkew, kCancel,
@@ -124,6 +131,11 @@ class SimCluster {
   void Submit(uint64_t token);
   void Cancel(uint64_t job);
   void StartServer(uint32_t number);
+  void ServeShard(ServerNode& server, uint32_t index);
+  // Its process is gone, and another one is started in a while.
+  void CrashServer(uint32_t number);
+  // Does with the log what its owner does. False: the process has ended before it could send.
+  bool CommitShard(ServerNode& server, size_t shard);
   void StartWorker();
   void StartTool();
   void Tick();
@@ -178,7 +190,9 @@ class SimCluster {
   ManualClock clock_;
   SimNetwork network_;
   std::unique_ptr<SchedulerNode> scheduler_;
-  std::vector<std::unique_ptr<ServerNode>> servers_;
+  std::vector<std::vector<SimDisk>> disks_;  // by server and shard
+  std::vector<uint64_t> incarnations_;       // by server
+  std::vector<std::unique_ptr<ServerNode>> servers_;  // nullptr: it has ended and is to be started again
   std::vector<std::unique_ptr<WorkerNode>> workers_;
   std::unique_ptr<ToolNode> tool_;
   bool faults_on_ = true;

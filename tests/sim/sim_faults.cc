@@ -19,6 +19,14 @@ const char* FaultName(Fault fault) {
       return "workers and tools stopped";
     case Fault::kServerPause:
       return "servers or schedulers stopped";
+    case Fault::kServerCrash:
+      return "servers crashed and started again from their disks";
+    case Fault::kServerCrashUnlogged:
+      return "servers crashed before they wrote down what they had taken";
+    case Fault::kServerCrashUnsent:
+      return "servers crashed before they answered what they had written down";
+    case Fault::kPowerLoss:
+      return "servers that lost their power";
     case Fault::kCutWorkerSchedulerOneWay:
       return "links of worker and scheduler cut one way";
     case Fault::kCutWorkerScheduler:
@@ -108,8 +116,8 @@ SimCluster::Link SimCluster::LinkOf(PeerId self, PeerId scheduler_or_shard, Faul
 }
 
 PeerId SimCluster::AnyShard() {
-  return ShardPeer(static_cast<uint32_t>(random_.Below(options_.servers)),
-                   static_cast<uint32_t>(random_.Below(options_.shards)));
+  const auto server = static_cast<uint32_t>(random_.Below(options_.servers));
+  return ShardPeer(server, static_cast<uint32_t>(random_.Below(options_.shards)), incarnations_[server]);
 }
 
 SimCluster::Link SimCluster::LinkOfWorker(const WorkerNode& worker) {
@@ -123,8 +131,9 @@ SimCluster::Link SimCluster::AnyOtherLink() {
   if (tool_ != nullptr && random_.Chance(0.5))
     return LinkOf(tool_->self, random_.Chance(0.3) ? kSchedulerPeer : AnyShard(), Fault::kCutToolOneWay,
                   Fault::kCutTool);
-  return LinkOf(ServerPeer(static_cast<uint32_t>(random_.Below(options_.servers))), kSchedulerPeer,
-                Fault::kCutServerSchedulerOneWay, Fault::kCutServerScheduler);
+  const auto server = static_cast<uint32_t>(random_.Below(options_.servers));
+  return LinkOf(ServerPeer(server, incarnations_[server]), kSchedulerPeer, Fault::kCutServerSchedulerOneWay,
+                Fault::kCutServerScheduler);
 }
 
 // One way, then one side goes on as if nothing had happened; or both.
@@ -220,11 +229,20 @@ void SimCluster::Misfortune() {
 }
 
 void SimCluster::MisfortuneOfServers() {
+  if (random_.Chance(options_.server_crashes * ToSeconds(kTick))) {
+    const auto number = static_cast<uint32_t>(random_.Below(servers_.size()));
+    if (ServerNode* const server = servers_[number].get(); server != nullptr && !server->ended) {
+      const ServerNode::End ends[] = {ServerNode::End::kNone, ServerNode::End::kBeforeCommit,
+                                      ServerNode::End::kBeforeSend};
+      server->end = ends[random_.Below(3)];
+      if (server->end == ServerNode::End::kNone) CrashServer(number);
+    }
+  }
   if (!random_.Chance(options_.server_pauses * ToSeconds(kTick))) return;
   Note(Fault::kServerPause);
   const uint64_t which = random_.Below(servers_.size() + 1);
   if (which < servers_.size()) {
-    Stop(*servers_[which], Milliseconds(1500));
+    if (servers_[which] != nullptr) Stop(*servers_[which], Milliseconds(1500));
     return;
   }
   Stop(*scheduler_, Milliseconds(400));

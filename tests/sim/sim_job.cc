@@ -51,6 +51,7 @@ pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, u
   train.set_range_batches(size.range_batches);
   train.set_workers(workers);
   if (size.valid_rows > 0) spec.mutable_data()->add_valid(std::to_string(size.valid_rows));
+  spec.set_durability(size.durability);
   spec.mutable_wire()->set_push(size.push);
   spec.mutable_wire()->set_pull(size.pull);
   spec.mutable_consistency()->set_mode(mode);

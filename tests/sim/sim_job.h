@@ -36,6 +36,7 @@ struct SimJobSize {
   bool sparse = false;      // a batch has rows in some partitions only, so that not every server holds its pull back
   bool statistics = false;  // a statistics pass comes first, and every range is weighted by it
   pb::WireSpec::Codec push = pb::WireSpec::FP32, pull = pb::WireSpec::FP32;
+  pb::JobSpec::Durability durability = pb::JobSpec::LOG;
 };
 
 pb::JobSpec MakeSimJob(const SimJobSize& size, pb::ConsistencySpec::Mode mode, uint32_t staleness, uint32_t workers);

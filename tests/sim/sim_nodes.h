@@ -18,9 +18,16 @@ namespace sheaf::sim {
 
 inline const std::string kSchedulerAddress = "sim://scheduler";
 
-// Shards and their server share a fate; ids only have to be distinct.
-inline PeerId ServerPeer(uint32_t server) { return PeerId(1000 + server); }
-inline PeerId ShardPeer(uint32_t server, uint32_t shard) { return PeerId(2000 + server * 100 + shard); }
+// Shards and their server share a fate; ids only have to be distinct, also from those of the process before.
+inline constexpr uint64_t kIncarnation = 100'000;
+inline PeerId ServerPeer(uint32_t server, uint64_t incarnation = 0) {
+  return PeerId(1000 + server + incarnation * kIncarnation);
+}
+inline PeerId ShardPeer(uint32_t server, uint32_t shard, uint64_t incarnation = 0) {
+  return PeerId(2000 + server * 100 + shard + incarnation * kIncarnation);
+}
+// The same for all processes of one server.
+inline PeerId HomeOf(PeerId peer) { return PeerId(peer.value % kIncarnation); }
 inline std::string ShardAddress(uint32_t server, uint32_t shard) {
   return "sim://server-" + std::to_string(server) + "/" + std::to_string(shard);
 }
@@ -65,8 +72,12 @@ struct SimCluster::SchedulerNode : Process {
 };
 
 struct SimCluster::ServerNode : Process {
-  using Process::Process;
+  ServerNode(SimCluster& cluster, uint32_t its_number, uint64_t its_incarnation)
+      : Process(cluster), number(its_number), incarnation(its_incarnation) {}
+  // Where its process is to end when it next has something to write; kNone: it goes on.
+  enum class End { kNone, kBeforeCommit, kBeforeSend };
   struct Shard {
+    std::unique_ptr<RedoLog> log;  // or nullptr
     std::unique_ptr<ShardCore> core;
     Outbox out;
     std::unique_ptr<SimTransport> transport;
@@ -87,6 +98,10 @@ struct SimCluster::ServerNode : Process {
     control_out.clear();
   }
 
+  const uint32_t number;
+  const uint64_t incarnation;
+  End end = End::kNone;
+  bool ended = false;        // it does nothing more; the cluster takes it away
   pb::ClusterConfig config;  // as its shards have it
   std::unique_ptr<ControlClient> control;
   Outbox control_out;
@@ -112,6 +127,7 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
   }
 
   void Flush() {
+    for (const PeerId gone : core->TakeDisconnections()) transport->Disconnect(gone);
     for (const pb::ShardEndpoint& shard : core->TakeConnections()) {
       (void)transport->Connect(PeerId(shard.peer()), shard.address());
     }

@@ -15,6 +15,7 @@ bool Passes(ErrorCode code) {
 
 constexpr uint32_t kKeysEach = 4;                    // in each partition
 constexpr uint64_t kFirstPlace = uint64_t{1} << 58;  // beyond the rows of all batches (OwnKey)
+constexpr Duration kAskAnywayAfter = Milliseconds(1000);
 constexpr Duration kAskEvery = Milliseconds(100);
 constexpr size_t kMostAtOnce = 4;
 
@@ -66,7 +67,9 @@ void SimTool::OnTick(TimePoint now, Outbox& out) {
   client_.OnTick(now, out);
   for (Completion& completion : client_.TakeCompletions()) Take(std::move(completion), now, out);
   for (const PsClient::ScanResult& scan : client_.TakeScans()) Take(scan);
-  if ((Table() == nullptr || client_.wants_config()) && now >= ask_at_) {
+  // As BlockingClient: now and then in any case, as a server that is silent may be another process by now.
+  const bool wanted = Table() == nullptr || client_.wants_config();
+  if (now >= ask_at_ + (wanted ? Duration::zero() : kAskAnywayAfter)) {
     ask_at_ = now + kAskEvery;
     Message ask;
     ask.header.set_request(++request_);

@@ -95,6 +95,7 @@ class Worker {
       if (!core_.ComputeOne()) break;
     }
     sent_.Take(out_);
+    core_.TakeDisconnections();
     core_.TakeConnections();
     core_.TakeEvents();
     (void)core_.has_ready_batch();

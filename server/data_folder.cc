@@ -1,0 +1,82 @@
+#include "server/data_folder.h"
+
+#include <fcntl.h>
+#include <google/protobuf/text_format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "common/base/random.h"
+#include "common/storage/files.h"
+#include "proto/storage.pb.h"
+
+namespace sheaf {
+namespace {
+
+constexpr uint32_t kFormat = 1;
+constexpr size_t kMaxStoreFile = 4096;
+
+bool HasOtherFiles(const std::string& path) {
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(path, failed)) {
+    const std::string name = entry.path().filename();
+    if (name != "LOCK" && name != "STORE.tmp" && name != "lost+found") return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DataFolder>> DataFolder::Open(const std::string& path, uint32_t shards) {
+  SHEAF_RETURN_IF_ERROR(MakeFolders(path));
+  const std::string lock_path = path + "/LOCK";
+  const int lock = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock < 0) return FileError("cannot write", lock_path);
+  std::unique_ptr<DataFolder> folder(new DataFolder(path, lock));
+  if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return FileError("cannot lock", lock_path);
+    return Fail(ErrorCode::kAlreadyExists, path, " is in use by another server: give each its own --data_dir");
+  }
+  SHEAF_RETURN_IF_ERROR(folder->OpenStore(shards));
+  return folder;
+}
+
+DataFolder::~DataFolder() { close(lock_); }
+
+Status DataFolder::OpenStore(uint32_t shards) {
+  const std::string path = path_ + "/STORE";
+  pb::StoreFile file;
+  const auto text = ReadSmallFile(path, kMaxStoreFile);
+  if (!text && text.error().code != ErrorCode::kNotFound) return Failure{text.error()};
+  if (!text) {
+    if (HasOtherFiles(path_)) {
+      return Fail(ErrorCode::kInvalidArgument, path_,
+                  " has files in it, but no STORE: it is not a server's; give an empty folder, or one to be made");
+    }
+    store_ = EntropySeed() | 1;
+    file.set_format(kFormat);
+    file.set_store(store_);
+    file.set_shards(shards);
+    std::string bytes;
+    google::protobuf::TextFormat::PrintToString(file, &bytes);
+    return ReplaceFile(path, bytes);
+  }
+  if (!google::protobuf::TextFormat::ParseFromString(*text, &file) || file.store() == 0) {
+    return Fail(ErrorCode::kDataLoss, path, " cannot be read: it says which store this is");
+  }
+  if (file.format() != kFormat) {
+    return Fail(ErrorCode::kVersionMismatch, path, " has format ", file.format(), ", this build knows ", kFormat);
+  }
+  if (file.shards() != shards) {
+    return Fail(ErrorCode::kInvalidArgument, path_, " was made with --shards=", file.shards(), ", not ", shards,
+                ": partitions lie in its shards by number");
+  }
+  store_ = file.store();
+  return {};
+}
+
+std::string DataFolder::LogOf(uint32_t shard) const { return path_ + "/shard-" + std::to_string(shard) + "/log"; }
+
+}  // namespace sheaf

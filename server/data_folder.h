@@ -1,0 +1,39 @@
+// A server's --data_dir: what lies where, and that one process at a time uses it.
+//
+//   DIR/LOCK            locked while a server runs
+//   DIR/STORE           the store's name and number of shards (pb::StoreFile)
+//   DIR/shard-I/log/    the redo log of shard I
+//
+// Thread-safety: none; main owns it, and keeps it for as long as anybody uses the files.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/base/result.h"
+
+namespace sheaf {
+
+class DataFolder {
+ public:
+  // Makes it if there is none, or an empty folder. kAlreadyExists: another process uses it; kInvalidArgument: it is of
+  // another number of shards, or not a server's.
+  static Result<std::unique_ptr<DataFolder>> Open(const std::string& path, uint32_t shards);
+  ~DataFolder();
+  DataFolder(const DataFolder&) = delete;
+  DataFolder& operator=(const DataFolder&) = delete;
+
+  // The same for as long as there is the folder; never 0.
+  uint64_t store() const { return store_; }
+  std::string LogOf(uint32_t shard) const;
+
+ private:
+  DataFolder(std::string path, int lock) : path_(std::move(path)), lock_(lock) {}
+  Status OpenStore(uint32_t shards);
+
+  const std::string path_;
+  const int lock_;
+  uint64_t store_ = 0;
+};
+
+}  // namespace sheaf

@@ -1,0 +1,279 @@
+// The log: how what a shard takes is written down, and done again by the process that comes after.
+#include <algorithm>
+
+#include "common/base/partition.h"
+#include "common/base/planted_bug.h"
+#include "compute/codec/value_codec.h"
+#include "server/redo_record.h"
+#include "server/shard_impl.h"
+
+namespace sheaf {
+namespace {
+
+Failure Unusable(const std::string& what) { return Fail(ErrorCode::kDataLoss, "the log has ", what); }
+
+}  // namespace
+
+// ---- writing
+
+void ShardCore::Impl::Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values,
+                             Durability level) {
+  options.log->Append(EncodeRedo(header, std::move(keys), std::move(values)));
+  if (Planted(Bug::kSentBeforeLogged) && header.has_push()) return;
+  log_work.commit = std::max(log_work.commit, level);
+}
+
+void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
+  const uint64_t index = options.log->next_index();
+  pb::RedoHeader header;
+  pb::ConfigRecord& record = *header.mutable_config();
+  record.set_self(self.value);
+  *record.mutable_config() = config;
+  record.mutable_config()->clear_server();
+  for (const pb::ServerInfo& server : config.server()) {
+    const bool ours = std::any_of(server.shard().begin(), server.shard().end(),
+                                  [&](const pb::ShardEndpoint& shard) { return PeerId(shard.peer()) == self; });
+    if (ours) *record.mutable_config()->add_server() = server;
+  }
+  Append(header, {}, {}, Durability::kLog);
+  if (config.table_size() == 0) log_work.trim = index;  // nothing is left of what was before
+}
+
+Durability ShardCore::Impl::DurabilityOf(const Push& push) const {
+  Durability level = Durability::kMemory;
+  if (push.progress) {
+    for (const auto& [id, table] : tables) {
+      if (table.job == push.progress->job()) level = std::max(level, table.durability);
+    }
+    return level;
+  }
+  for (const auto& part : push.parts) {
+    for (const RequestBlock& block : part->blocks) {
+      if (const auto table = tables.find(block.table); table != tables.end()) {
+        level = std::max(level, table->second.durability);
+      }
+    }
+  }
+  return level;
+}
+
+void ShardCore::Impl::LogPush(const Push& push) {
+  const Durability level = DurabilityOf(push);
+  if (level == Durability::kMemory) return;
+  for (size_t i = 0; i < push.parts.size(); ++i) LogPart(push, *push.parts[i], i, level);
+}
+
+void ShardCore::Impl::LogPart(const Push& push, RequestPart& part, size_t index, Durability level) {
+  pb::RedoHeader header;
+  pb::PushRecord& record = *header.mutable_push();
+  record.set_stream_high(push.key.stream_high);
+  record.set_stream_low(push.key.stream_low);
+  record.set_seq(push.key.seq);
+  if (push.progress) *record.mutable_progress() = *push.progress;
+  record.set_example_count(push.example_count);
+  record.set_part(static_cast<uint32_t>(index));
+  record.set_part_count(static_cast<uint32_t>(push.parts.size()));
+  std::vector<uint32_t> taking;
+  std::ranges::set_intersection(part.partitions, push.missing, std::back_inserter(taking));
+  if (taking != owned) record.mutable_partition()->Add(taking.begin(), taking.end());
+  const bool whole = taking.size() == part.partitions.size();
+  if (!whole) part.CutByPartition(static_cast<uint32_t>(partitions.size()));
+  std::vector<Buffer> keys, values;
+  std::vector<float> scratch;
+  for (const RequestBlock& block : part.blocks) {
+    pb::Block& added = *record.add_block();
+    added.set_table(block.table);
+    if (whole) {
+      added.set_codec(block.codec);
+      added.add_key_count(static_cast<uint32_t>(block.key_count()));
+      keys.push_back(block.key_bytes);
+      values.push_back(block.values);
+      continue;
+    }
+    // Some partitions had it: only what the others take, as floats, since not every codec can be cut by rows.
+    const float* const floats = FloatsOf(block, scratch);
+    std::vector<HashedKey> taken_keys;
+    std::vector<float> taken_values;
+    for (size_t i = 0; i < part.partitions.size(); ++i) {
+      if (!std::ranges::binary_search(taking, part.partitions[i])) continue;
+      const auto of_partition = block.keys(i);
+      taken_keys.insert(taken_keys.end(), of_partition.begin(), of_partition.end());
+      taken_values.insert(taken_values.end(), floats + size_t{block.begin[i]} * block.dim,
+                          floats + size_t{block.begin[i + 1]} * block.dim);
+    }
+    added.add_key_count(static_cast<uint32_t>(taken_keys.size()));
+    keys.push_back(Buffer::FromVector(std::move(taken_keys)));
+    values.push_back(Buffer::FromVector(std::move(taken_values)));
+  }
+  Append(header, std::move(keys), std::move(values), level);
+}
+
+void ShardCore::Impl::LogClock(const Push& push) {
+  const Durability level = DurabilityOf(push);
+  const LaneId lane(push.progress->lane());
+  const bool finished = std::all_of(push.part->partitions.begin(), push.part->partitions.end(), [&](uint32_t p) {
+    const PassClock& clock = Owned(p).passes.at(*push.key.pass).clock;
+    for (uint64_t each = push.progress->clock(); each <= push.progress->clock() + push.progress->skipped(); ++each) {
+      if (!clock.Finished(lane, each)) return false;
+    }
+    return true;
+  });
+  if (finished || level == Durability::kMemory || Planted(Bug::kClockUnlogged)) return;
+  pb::RedoHeader header;
+  *header.mutable_clock()->mutable_progress() = *push.progress;
+  if (push.part->partitions != owned) {
+    header.mutable_clock()->mutable_partition()->Add(push.part->partitions.begin(), push.part->partitions.end());
+  }
+  Append(header, {}, {}, level);
+}
+
+// ---- reading
+
+Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
+  SHEAF_ASSIGN_OR_RETURN(const RedoRecord record, DecodeRedo(bytes));
+  redoing = true;
+  Status done;
+  switch (record.header.body_case()) {
+    case pb::RedoHeader::kPush:
+      done = RedoPush(record.header.push(), record.keys, record.values, now);
+      break;
+    case pb::RedoHeader::kClock:
+      done = RedoClock(record.header.clock());
+      break;
+    case pb::RedoHeader::kConfig: {
+      Outbox nobody;
+      // What of it could not be used then cannot be used now.
+      (void)TakeConfig(record.header.config().config(), PeerId(record.header.config().self()), nobody);
+      break;
+    }
+    default:
+      done = Fail(ErrorCode::kVersionMismatch, "the log has a record of a kind that this build does not know");
+  }
+  redoing = false;
+  return done;
+}
+
+// Nothing is answered before the scheduler has said what of it all is still ours.
+void ShardCore::Impl::EndRedo() {
+  redo_parts.clear();
+  configured = listed = false;
+  generation = 0;
+  epochs.clear();
+  owned.clear();
+  owned_epochs.clear();
+  is_owned.clear();
+  placement = 0;
+}
+
+Result<std::vector<uint32_t>> ShardCore::Impl::PartitionsOf(
+    const google::protobuf::RepeatedField<uint32_t>& named) const {
+  if (named.empty()) return owned;
+  std::vector<uint32_t> found(named.begin(), named.end());
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (found[i] >= partitions.size() || partitions[found[i]] == nullptr || (i > 0 && found[i - 1] >= found[i])) {
+      return Unusable(CheckText("a push for partition ", found[i], ", which was not this shard's then"));
+    }
+  }
+  return found;
+}
+
+Status ShardCore::Impl::CheckProgress(const pb::Progress& progress, std::span<const uint32_t> named) const {
+  const auto pass = passes.find({progress.job(), progress.pass()});
+  if (pass == passes.end() || pass->second.FindLane(progress.lane()) == nullptr) {
+    return Unusable(CheckText("a push of lane ", progress.lane(), " of pass ", progress.pass(), " of job ",
+                              progress.job(), ", which was not there then"));
+  }
+  if (progress.skipped() >= SeqWindow::kWindow) return Unusable("a push that leaves out too many clocks");
+  for (const uint32_t p : named) {
+    const PassClock& clock = Owned(p).passes.at(pass->first).clock;
+    if (clock.WouldExceed(LaneId(progress.lane()), progress.clock() + progress.skipped())) {
+      return Unusable(CheckText("a push of a clock that is too far ahead: ", progress.clock()));
+    }
+  }
+  return {};
+}
+
+Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values,
+                                 TimePoint now) {
+  if (record.part() != redo_parts.size() || record.part() >= record.part_count()) {
+    // The first part of another push: the one before it was never whole, and never answered.
+    if (record.part() != 0 || record.part_count() == 0) return Unusable("a push with a part missing");
+    redo_parts.clear();
+  }
+  auto part = std::make_shared<RequestPart>();
+  SHEAF_ASSIGN_OR_RETURN(part->partitions, PartitionsOf(record.partition()));
+  size_t key_at = 0, value_at = 0;
+  for (const pb::Block& from : record.block()) {
+    const Table* const table = FindTable(from.table());
+    const uint64_t count = from.key_count_size() == 1 ? from.key_count(0) : 0;
+    if (table == nullptr || from.key_count_size() != 1 || count * sizeof(HashedKey) > keys.size() - key_at) {
+      return Unusable(CheckText("a push to table ", from.table(), " that does not fit it"));
+    }
+    RequestBlock& block = part->blocks.emplace_back();
+    block.table = from.table();
+    block.dim = table->layout.dim;
+    block.codec = from.codec();
+    block.key_bytes = keys.Slice(key_at, count * sizeof(HashedKey));
+    key_at += block.key_bytes.size();
+    const size_t bytes = EncodedSize(block.codec, count, block.dim);
+    if (bytes > values.size() - value_at) return Unusable("a push whose values are cut short");
+    block.values = values.Slice(value_at, bytes);
+    value_at += bytes;
+    for (const HashedKey key : block.keys()) {
+      const uint32_t partition = PartitionOf(key, static_cast<uint32_t>(partitions.size())).value;
+      if (!std::ranges::binary_search(part->partitions, partition)) {
+        return Unusable(CheckText("a push with a key of partition ", partition, ", which it does not name"));
+      }
+    }
+  }
+  redo_parts.push_back(std::move(part));
+  if (redo_parts.size() < record.part_count()) return {};
+
+  Push push;
+  push.parts = std::exchange(redo_parts, {});
+  push.key = {.pass = std::nullopt,
+              .stream_high = record.stream_high(),
+              .stream_low = record.stream_low(),
+              .seq = record.seq()};
+  push.example_count = record.example_count();
+  for (const auto& each : push.parts) {
+    push.missing.insert(push.missing.end(), each->partitions.begin(), each->partitions.end());
+  }
+  std::ranges::sort(push.missing);
+  push.missing.erase(std::unique(push.missing.begin(), push.missing.end()), push.missing.end());
+  push.part = std::make_shared<RequestPart>();
+  push.part->partitions = push.missing;
+  const Pass* pass = nullptr;
+  if (record.has_progress()) {
+    SHEAF_RETURN_IF_ERROR(CheckProgress(record.progress(), push.missing));
+    push.progress = record.progress();
+    push.key.pass = PassKey{record.progress().job(), record.progress().pass()};
+    pass = &passes.at(*push.key.pass);
+  }
+  // A session's may be there twice: a shard that has no room for more forgets those that were quiet.
+  for (const uint32_t p : pass == nullptr ? std::span<const uint32_t>() : std::span<const uint32_t>(push.missing)) {
+    const SeqWindow* const window = FindWindow(p, push.key);
+    const bool taken = window != nullptr && window->Contains(push.key.seq);
+    const bool too_far =
+        window != nullptr ? window->WouldExceed(push.key.seq) : push.key.seq >= SeqWindow::kWindow;
+    if (taken || too_far) return Unusable(CheckText("push ", push.key.seq, " twice, or too early"));
+  }
+  Accept(push, pass, now);
+  Outbox nobody;
+  if (pass != nullptr) FinishClock(push, nobody);
+  return {};
+}
+
+Status ShardCore::Impl::RedoClock(const pb::ClockRecord& record) {
+  Push push;
+  push.part = std::make_shared<RequestPart>();
+  SHEAF_ASSIGN_OR_RETURN(push.part->partitions, PartitionsOf(record.partition()));
+  SHEAF_RETURN_IF_ERROR(CheckProgress(record.progress(), push.part->partitions));
+  push.progress = record.progress();
+  push.key.pass = PassKey{record.progress().job(), record.progress().pass()};
+  Outbox nobody;
+  FinishClock(push, nobody);
+  return {};
+}
+
+}  // namespace sheaf
