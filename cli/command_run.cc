@@ -90,6 +90,7 @@ class Run {
     options.servers = static_cast<uint32_t>(args_.Integer("servers"));
     options.workers = static_cast<uint32_t>(args_.Integer("workers"));
     options.data_dir = DataFolder(args_, args_.operands()[0]);
+    options.store_dir = args_.Text("store_dir");
     options.log_dir = args_.Text("log_dir");
     options.cache_mb = static_cast<uint32_t>(args_.Integer("cache_mb"));
     options.restart_workers = !args_.Flag("no_restart");
@@ -134,6 +135,7 @@ class Run {
       facts.servers = static_cast<uint32_t>(args_.Integer("servers"));
       facts.workers = static_cast<uint32_t>(args_.Integer("workers"));
       facts.workers_restarted = cluster_->worker_restarts();
+      facts.servers_restarted = cluster_->server_restarts();
     } else if (const auto status = client_->GetStatus(JobId(0))) {
       for (const pb::NodeStatus& node : status->node()) {
         facts.servers += node.role() == pb::SERVER && node.state() == "alive";
@@ -236,6 +238,9 @@ Command RunCommand() {
       {.name = "log_dir",
        .value_name = "DIR",
        .help = "logs of the processes (else a temporary folder, kept if the run fails)"},
+      {.name = "store_dir",
+       .value_name = "DIR",
+       .help = "servers keep what they acknowledge in DIR/server-0 and so on, and are started again if they die"},
       {.name = "cache_mb",
        .kind = Option::kInteger,
        .value_name = "N",

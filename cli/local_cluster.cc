@@ -25,6 +25,7 @@ constexpr int64_t kTailBytes = 2000;
 constexpr uintmax_t kLeastSpace = 64 << 10;  // below it a process may have ended because it could not write
 
 bool IsWorker(const std::string& name) { return name.starts_with("worker"); }
+bool IsServer(const std::string& name) { return name.starts_with("server"); }
 
 std::string ReadAddress(const std::string& path) {
   std::ifstream in(path);
@@ -46,6 +47,7 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::Start(LocalClusterOptions op
     Member server{.name = StrCat("server-", i), .argv = {}, .process = nullptr, .started = {}, .start_again = {}};
     server.argv = {cluster->program_dir_ + "/sheaf-server", "--scheduler=" + cluster->scheduler_address_,
                    "--listen=127.0.0.1", "--port=0"};
+    if (!with.store_dir.empty()) server.argv.push_back(StrCat("--data_dir=", with.store_dir, "/", server.name));
     cluster->members_.push_back(std::move(server));
   }
   for (uint32_t i = 0; i < with.workers; ++i) {
@@ -130,7 +132,7 @@ Status LocalCluster::Check() {
   for (Member& member : members_) {
     if (stopping_) return {};
     if (!member.process) {
-      if (!IsWorker(member.name) || member.start_again == TimePoint{} || clock_.Now() < member.start_again) continue;
+      if (member.start_again == TimePoint{} || clock_.Now() < member.start_again) continue;
       SHEAF_RETURN_IF_ERROR(StartMember(member));
       continue;
     }
@@ -143,12 +145,25 @@ Status LocalCluster::Check() {
 }
 
 Status LocalCluster::OnEnd(Member& member, const ProcessExit& exit) {
+  if (IsServer(member.name) && !options_.store_dir.empty()) {
+    return StartAgain(member, exit, server_restarts_, "servers");
+  }
   if (!IsWorker(member.name)) {
     KeepLogs();
     return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), "): the run cannot go on without it",
                 LogTail(member.name));
   }
-  // A worker that is killed is business as usual; one that gives up or crashes by itself, again and again, is not.
+  if (options_.restart_workers) return StartAgain(member, exit, worker_restarts_, "workers");
+  news_.push_back(StrCat(member.name, " ended (", exit.Text(), ")"));
+  const bool any = std::any_of(members_.begin(), members_.end(),
+                               [](const Member& other) { return IsWorker(other.name) && other.process; });
+  if (any) return {};
+  KeepLogs();
+  return Fail(ErrorCode::kUnavailable, "the last worker is gone, and --restart_workers is off", LogTail(member.name));
+}
+
+Status LocalCluster::StartAgain(Member& member, const ProcessExit& exit, uint32_t& restarts, const char* kind) {
+  // That one is killed is business as usual; that it gives up or crashes by itself, again and again, is not.
   const bool killed = exit.signal == SIGKILL || exit.signal == SIGTERM;
   const bool quick = !killed && clock_.Now() - member.started < kQuick;
   member.quick_failures = quick ? member.quick_failures + 1 : 0;
@@ -157,20 +172,12 @@ Status LocalCluster::OnEnd(Member& member, const ProcessExit& exit) {
     return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), ") right after its start, ",
                 kMaxQuickFailures, " times in a row", LogTail(member.name));
   }
-  if (!options_.restart_workers) {
-    news_.push_back(StrCat(member.name, " ended (", exit.Text(), ")"));
-    const bool any = std::any_of(members_.begin(), members_.end(),
-                                 [](const Member& other) { return IsWorker(other.name) && other.process; });
-    if (any) return {};
+  if (restarts >= options_.max_restarts) {
     KeepLogs();
-    return Fail(ErrorCode::kUnavailable, "the last worker is gone, and --restart_workers is off", LogTail(member.name));
-  }
-  if (restarts_ >= options_.max_restarts) {
-    KeepLogs();
-    return Fail(ErrorCode::kUnavailable, "workers were started again ", restarts_, " times; giving up",
+    return Fail(ErrorCode::kUnavailable, kind, " were started again ", restarts, " times; giving up",
                 LogTail(member.name));
   }
-  ++restarts_;
+  ++restarts;
   member.start_again = clock_.Now() + kRestartPause * (member.quick_failures + 1);
   news_.push_back(StrCat(member.name, " ended (", exit.Text(), "); starting it again"));
   return {};

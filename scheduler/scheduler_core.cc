@@ -99,7 +99,9 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
                   "a server (with shards) or a worker may register", out);
   }
   const bool known = members_.FindAlive(from) != nullptr;
-  const bool is_back = !known && registration.store() != 0 && members_.FindStore(registration.store()) != nullptr;
+  const Node* const before = known || registration.store() == 0 ? nullptr : members_.FindStore(registration.store());
+  const bool is_back = before != nullptr;
+  if (is_back) FailJobsOf(*before, /*all=*/false, "was started again", now);
   const Node& node = members_.Register(from, registration, now);
   if (!known) {
     servers_changed_ |= node.role == pb::SERVER;

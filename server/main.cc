@@ -2,6 +2,8 @@
 #include <gflags/gflags.h>
 #include <glog/logging.h>
 
+#include <csignal>
+
 #include "common/base/build_info.h"
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/file_limit.h"
@@ -51,6 +53,7 @@ std::string FlagProblem() {
 
 int main(int argc, char** argv) {
   sheaf::RaiseFileLimit();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error like a full disk, not the end
   sheaf::KeepFreedMemory();
   const auto flags = sheaf::ParseFlags(argc, argv,
                                        {"sheaf-server", "[--scheduler=ADDRESS] [--listen=HOST] [--port=PORT] [flags]",

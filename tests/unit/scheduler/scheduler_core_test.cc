@@ -193,6 +193,105 @@ TEST_F(SchedulerCoreTest, SendsNoConfigurationForEveryServerThatJoins) {
   EXPECT_LT(sent, 3u * kServers);   // each sent at each join: 5,050
 }
 
+class ServerStoreTest : public SchedulerCoreTest {
+ protected:
+  static constexpr uint64_t kStore = 77;
+
+  pb::Header RegisterWithStore(PeerId peer) {
+    pb::Header header;
+    header.mutable_register_node()->set_role(pb::SERVER);
+    header.mutable_register_node()->set_wire_version(kWireVersion);
+    header.mutable_register_node()->set_host("host");
+    header.mutable_register_node()->set_store(kStore);
+    header.mutable_register_node()->add_shard()->set_peer(peer.value + 1000);
+    return Ask(peer, header);
+  }
+  // A job whose first pass has a roster and whose tables lie on the server.
+  void StartJob(pb::JobSpec::Durability durability) {
+    RegisterWithStore(kServer);
+    Register(kWorker, pb::WORKER);
+    Pass(Milliseconds(100));
+    pb::Header submit;
+    submit.mutable_submit()->set_token(1);
+    pb::JobSpec& spec = *submit.mutable_submit()->mutable_spec();
+    spec.set_name("job");
+    spec.set_durability(durability);
+    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
+    spec.mutable_data()->add_train("rows");
+    spec.mutable_train()->set_workers(1);
+    Ask(kPerson, submit);
+    WorkerReport(kWorker, ++sequence_);
+    pb::Header header;
+    header.mutable_worker_report()->set_sequence(++sequence_);
+    header.mutable_worker_report()->mutable_plan()->set_job(1);
+    pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
+    file.set_path("rows");
+    file.set_rows(4096);
+    file.set_rows_per_range(2048);
+    file.add_offset(0);
+    file.add_offset(1);
+    Ask(kWorker, header);
+    Live(Milliseconds(300), kServer);
+    ASSERT_EQ(JobNow().phase(), pb::RUNNING) << JobNow().detail();
+  }
+  // The worker reports, and the server, unless it is PeerId(0).
+  void Live(Duration time, PeerId server) {
+    for (Duration done{}; done < time; done += Milliseconds(500)) {
+      if (server != PeerId(0)) KeepAlive(server);
+      WorkerReport(kWorker, ++sequence_);
+      Pass(Milliseconds(500));
+    }
+  }
+
+  uint64_t sequence_ = 0;
+};
+
+TEST_F(ServerStoreTest, IsWaitedForAndComesBackAsTheSameNodeUnderAnotherEpoch) {
+  StartJob(pb::JobSpec::LOG);
+  const uint64_t epoch = core_.config().partition(0).epoch();
+  const uint32_t node = core_.config().partition(0).primary();
+  Live(std::chrono::seconds(15), PeerId(0));
+  EXPECT_EQ(core_.config().server_size(), 0);
+  EXPECT_EQ(JobNow().phase(), pb::RUNNING);
+  EXPECT_THAT(JobNow().detail(), HasSubstr("waits for server-0 (host) to come back: it has 8 partitions on its disk"));
+  const pb::Header answer = RegisterWithStore(PeerId(999));
+  EXPECT_EQ(answer.registered().node(), node);
+  EXPECT_EQ(answer.registered().name(), "server-0");
+  Live(Milliseconds(500), PeerId(999));
+  ASSERT_EQ(core_.config().server_size(), 1);
+  EXPECT_EQ(core_.config().server(0).shard(0).peer(), 1999u);
+  EXPECT_EQ(core_.config().partition(0).primary(), node);
+  EXPECT_EQ(core_.config().partition(0).epoch(), epoch + 1);
+  EXPECT_EQ(JobNow().detail(), "");
+}
+
+TEST_F(ServerStoreTest, ReplacesAProcessThatNobodyHasMissedYet) {
+  StartJob(pb::JobSpec::LOG);
+  const uint64_t epoch = core_.config().partition(0).epoch();
+  RegisterWithStore(PeerId(999));
+  Live(Milliseconds(500), PeerId(999));
+  ASSERT_EQ(core_.config().server_size(), 1);
+  EXPECT_EQ(core_.config().partition(0).epoch(), epoch + 1);
+  EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 1u);
+  pb::Header late;
+  late.mutable_server_report();
+  EXPECT_TRUE(Ask(kServer, late).server_orders().unknown()) << "what is left of the process before";
+}
+
+TEST_F(ServerStoreTest, IsNotWaitedForForEver) {
+  StartJob(pb::JobSpec::LOG);
+  Live(std::chrono::seconds(620), PeerId(0));
+  EXPECT_EQ(JobNow().phase(), pb::FAILED);
+  EXPECT_THAT(JobNow().detail(), HasSubstr("server-0 (host, pid 0) has not come back in"));
+}
+
+TEST_F(ServerStoreTest, DoesNotBringBackAJobThatIsInMemoryOnly) {
+  StartJob(pb::JobSpec::MEMORY);
+  RegisterWithStore(PeerId(999));
+  EXPECT_EQ(JobNow().phase(), pb::FAILED);
+  EXPECT_THAT(JobNow().detail(), HasSubstr("was started again and with it went 8 of 8 partitions"));
+}
+
 TEST_F(SchedulerCoreTest, FailsTheJobOfADeadServerAndNamesIt) {
   Register(kServer, pb::SERVER);
   Register(kWorker, pb::WORKER);

@@ -1,0 +1,136 @@
+"""Servers that keep a store may be killed at any moment, one or all: what they acknowledged is there again."""
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+
+import harness
+from harness import ADULT, BIN
+
+ROWS = 32561
+
+
+class KillServers(harness.SheafTest):
+    def servers_of(self, process):
+        return [pid for pid, name in harness.descendants(process.pid).items() if name == "sheaf-server"]
+
+    def run_with_kills(self, *arguments, settings, kills, seed, all_at_once=False):
+        """Kills a random server, or all, now and then; returns report and how many times that was."""
+        chance = random.Random(seed)
+        report = self.folder / f"killed-{len(self.started)}.json"
+        options = [word for setting in settings for word in ("--set", setting)]
+        process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs",
+                             "--store_dir", self.folder / f"store-{len(self.started)}", *options, *arguments)
+        killed = 0
+        harness.wait_until(lambda: self.workers_of(process) or process.poll() is not None, 30, "workers start")
+        while process.poll() is None and killed < kills:
+            time.sleep(chance.uniform(0.2, 0.6))
+            servers = self.servers_of(process)
+            if not servers:
+                continue
+            for pid in servers if all_at_once else [chance.choice(servers)]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            killed += 1
+        outcome = self.finish(process, timeout=600)
+        self.assertEqual(outcome.code, 0, outcome)
+        return json.loads(report.read_text()), killed
+
+    def test_ten_kills_lose_no_example_and_no_quality(self):
+        epochs = 60
+        settings = [f"train.epochs={epochs}", "train.batch_size=32"]
+        report, killed = self.run_with_kills("--workers", 2, settings=settings, kills=10, seed=1)
+        self.assertEqual(killed, 10, "the run was over before all kills: make it longer")
+        self.assertEqual(report["examples_total"], ROWS * epochs)
+        self.assertGreaterEqual(report["servers_restarted"], 9)
+        quiet = self.run_job(ADULT, "--workers", 2, settings=settings)
+        for metric in ("accuracy", "auc"):
+            self.assertAlmostEqual(report["test"][metric], quiet["test"][metric], delta=0.002)
+
+    def test_bsp_comes_to_the_same_bytes_though_all_servers_are_killed_at_once(self):
+        settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
+        killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
+        report, killed = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=6,
+                                             seed=2, all_at_once=True)
+        self.assertGreaterEqual(killed, 4)
+        self.assertEqual(report["examples_total"], ROWS * 16)
+        self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
+        self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
+
+    def test_a_job_of_durability_memory_ends_with_its_server(self):
+        process = self.start("run", ADULT, "--store_dir", self.folder / "store", "--set", "train.epochs=200",
+                             "--set", "durability=MEMORY")
+        harness.wait_until(lambda: self.workers_of(process), 30, "workers start")
+        time.sleep(1)
+        os.kill(self.servers_of(process)[0], signal.SIGKILL)
+        outcome = self.finish(process, timeout=60)
+        self.expect_failure(outcome, 1, "server-", "was started again", "partitions")
+
+
+class DataFolder(harness.SheafTest):
+    """sheaf-server --data_dir: what is no good is said before anything is touched."""
+
+    def server(self, folder, *arguments):
+        return self.start(f"--data_dir={folder}", "--scheduler=tcp://127.0.0.1:1", "--scheduler_timeout_s=1",
+                          *arguments, program=BIN / "sheaf-server")
+
+    def test_is_of_one_server_at_a_time(self):
+        first = self.start(f"--data_dir={self.folder / 'store'}", "--scheduler=tcp://127.0.0.1:1",
+                           program=BIN / "sheaf-server")
+        harness.wait_until((self.folder / "store" / "STORE").exists, 10, "the store is made")
+        self.expect_failure(self.finish(self.server(self.folder / "store")), 1, "in use by another server", "store")
+        first.kill()
+
+    def test_keeps_its_number_of_shards(self):
+        self.finish(self.server(self.folder / "store", "--shards=2"))
+        self.expect_failure(self.finish(self.server(self.folder / "store", "--shards=3")), 78, "--shards=2")
+
+    def test_is_not_somebody_elses_folder(self):
+        self.write("home/letter.txt", "dear")
+        self.expect_failure(self.finish(self.server(self.folder / "home")), 78, "not a server's")
+        self.assertEqual(sorted(path.name for path in (self.folder / "home").iterdir()), ["LOCK", "letter.txt"])
+
+    def test_says_which_file_is_damaged(self):
+        self.finish(self.server(self.folder / "store"))
+        segment = next((self.folder / "store" / "shard-0" / "log").iterdir())
+        segment.write_bytes(b"x" * 100)
+        self.expect_failure(self.finish(self.server(self.folder / "store")), 1, segment, "damaged")
+
+
+class FullDisk(harness.SheafTest):
+    """A limit on the size of files is to a server what a full disk is; it is lifted while the job runs."""
+
+    def test_nothing_is_lost_and_training_goes_on_when_there_is_room(self):
+        epochs = 30
+        report = self.folder / "report.json"
+        process = self.start("run", ADULT, "--servers", 1, "--workers", 1, "--store_dir", self.folder / "store",
+                             "--log_dir", self.folder / "logs", "--report", report, "--set", f"train.epochs={epochs}")
+        servers = harness.wait_until(
+            lambda: [pid for pid, name in harness.descendants(process.pid).items() if name == "sheaf-server"], 30,
+            "the server starts")
+        log = self.folder / "store" / "server-0" / "shard-0" / "log"
+        harness.wait_until(lambda: log.exists() and sum(f.stat().st_size for f in log.iterdir()) > 2_000_000, 60,
+                           "something is in the log")
+        unlimited = resource.prlimit(servers[0], resource.RLIMIT_FSIZE)
+        resource.prlimit(servers[0], resource.RLIMIT_FSIZE, (2_500_000, unlimited[1]))
+        said = self.folder / "logs" / "server-0.log"
+        harness.wait_until(lambda: "nothing is answered until there is room" in said.read_text(), 30,
+                           "the server says that its disk is full")
+        before = sum(f.stat().st_size for f in log.iterdir())
+        time.sleep(1)
+        self.assertEqual(sum(f.stat().st_size for f in log.iterdir()), before)
+        self.assertIsNone(process.poll())
+        resource.prlimit(servers[0], resource.RLIMIT_FSIZE, unlimited)
+        outcome = self.finish(process, timeout=120)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * epochs)
+        self.assertIn("the log can be written again", said.read_text())
+
+
+if __name__ == "__main__":
+    harness.main()
