@@ -180,8 +180,10 @@ Result<std::unique_ptr<FileLog>> FileLog::Open(const std::string& folder, FileLo
 FileLog::~FileLog() { Close(); }
 
 void FileLog::Close() {
-  if (fd_ >= 0) close(fd_);
-  fd_ = -1;
+  for (int* const fd : {&fd_, &behind_fd_}) {
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+  }
 }
 
 std::string FileLog::PathOf(uint64_t first) const {
@@ -253,7 +255,12 @@ Status FileLog::Begin(uint64_t first) {
     segments_.rbegin()->second = end_;
     kept_bytes_ += end_;
   }
-  Close();
+  // Not synced now, when it would hold up whoever pushes: the next one will find it on the disk.
+  if (fd_ >= 0 && !synced_) {
+    behind_fd_ = fd_;
+  } else if (fd_ >= 0) {
+    close(fd_);
+  }
   fd_ = fd;
   end_ = write_back_ = sizeof(header);
   segments_[first] = end_;
@@ -334,9 +341,7 @@ Status FileLog::Commit(Durability level) {
   if (broken_) return Failure{*broken_};
   if (!pending_.empty()) {
     if (end_ >= options_.segment_bytes) {
-      // The old segment is whole on the disk before there is another.
-      if (!synced_ && fdatasync(fd_) != 0) return Broken(FileError("cannot sync", folder_).error);
-      synced_ = true;
+      SHEAF_RETURN_IF_ERROR(SyncBehind());
       if (const Status begun = Begin(next_index_ - pending_.size()); !begun) return Broken(begun.error());
     }
     if (const Status written = Write(); !written) return Broken(written.error());
@@ -344,15 +349,24 @@ Status FileLog::Commit(Durability level) {
     pending_.clear();
     synced_ = false;
   }
-  if (level == Durability::kFsync && !synced_) {
-    // A page that could not be written may be marked clean: a second try would succeed and mean nothing.
-    if (fdatasync(fd_) != 0) {
-      Error error = FileError("cannot sync", PathOf(segments_.rbegin()->first)).error;
-      error.code = ErrorCode::kIo;
-      return Broken(error);
-    }
-    synced_ = true;
-  }
+  if (level != Durability::kFsync) return {};
+  SHEAF_RETURN_IF_ERROR(SyncBehind());
+  return SyncCurrent();
+}
+
+// A page that could not be written may be marked clean: a second try would succeed and mean nothing.
+Status FileLog::SyncBehind() {
+  if (behind_fd_ < 0) return {};
+  if (fdatasync(behind_fd_) != 0) return Broken({ErrorCode::kIo, FileError("cannot sync", folder_).error.message});
+  close(behind_fd_);
+  behind_fd_ = -1;
+  return {};
+}
+
+Status FileLog::SyncCurrent() {
+  if (synced_) return {};
+  if (fdatasync(fd_) != 0) return Broken({ErrorCode::kIo, FileError("cannot sync", folder_).error.message});
+  synced_ = true;
   return {};
 }
 

@@ -57,6 +57,8 @@ class FileLog final : public RedoLog {
   std::string PathOf(uint64_t first) const;
   Status Begin(uint64_t first);  // a new segment
   Status Write();
+  Status SyncBehind();
+  Status SyncCurrent();
   Failure Broken(const Error& error);
   void Close();
 
@@ -65,6 +67,7 @@ class FileLog final : public RedoLog {
   std::map<uint64_t, uint64_t> segments_;  // bytes by first index; of the last see end_
   uint64_t kept_bytes_ = 0;                // of all but the last
   int fd_ = -1;                            // of the last
+  int behind_fd_ = -1;                     // of the one before, if it is not known to be on the disk
   uint64_t end_ = 0;                       // of its records
   uint64_t write_back_ = 0;                // what is before it was asked to be written to the disk
   uint64_t next_index_ = 1;
