@@ -20,6 +20,7 @@ MaybeRefusal ResolveKeys(const pb::Block& block, const Buffer& frame, uint64_t k
                          size_t& offset, RequestBlock& out) {
   Buffer& keys = out.key_bytes;
   out.slots.reset();
+  out.list.reset();
   if (key_count == 0) {
     keys = Buffer();
     return {};
@@ -27,6 +28,7 @@ MaybeRefusal ResolveKeys(const pb::Block& block, const Buffer& frame, uint64_t k
   const pb::KeyList& list = block.keys();
   const KeySignature signature{list.signature_high(), list.signature_low()};
   const uint64_t bytes = key_count * sizeof(HashedKey);
+  if (!list.inlined() || list.remember()) out.list = signature;
   if (!list.inlined()) {
     const Buffer* known = cache.Get(signature);
     if (known == nullptr) {
@@ -108,6 +110,7 @@ void RequestPart::Clear() {
   for (RequestBlock& block : blocks) {
     block.key_bytes = {};
     block.values = {};
+    block.list.reset();
     block.slots.reset();
     block.begin.clear();
   }

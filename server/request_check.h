@@ -42,6 +42,7 @@ struct RequestBlock {
   pb::WireSpec::Codec codec = pb::WireSpec::FP32;
   Buffer key_bytes;                 // uint64, strictly ascending, each in its partition
   Buffer values;                    // pushes: encoded, of exactly the right size
+  std::optional<KeySignature> list;   // of a list that was named, or is to be remembered
   std::shared_ptr<KnownSlots> slots;  // of a remembered list's rows; or nullptr
   // [partitions + 1]: the keys of the i-th partition are [begin[i], begin[i + 1]). Empty: nobody has cut them yet.
   std::vector<uint32_t> begin;

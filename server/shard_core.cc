@@ -25,9 +25,10 @@ Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbo
   return impl_->OnConfig(config, now, out);
 }
 
+void ShardCore::BeginRedo(uint64_t first_index) { impl_->redo_skips = first_index > 1; }
 Status ShardCore::Redo(const Buffer& record, TimePoint now) { return impl_->Redo(record, now); }
 
-void ShardCore::EndRedo() { impl_->EndRedo(); }
+Status ShardCore::EndRedo() { return impl_->EndRedo(); }
 
 LogWork ShardCore::TakeLogWork() { return std::exchange(impl_->log_work, {}); }
 void ShardCore::RefuseAll(std::string why) { impl_->refuse_all = std::move(why); }

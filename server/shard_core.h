@@ -82,11 +82,13 @@ class ShardCore {
   // Drops what nobody came back for. Call about once a second.
   void OnTick(TimePoint now, Outbox& out);
 
+  // Records follow, the first of this index.
+  void BeginRedo(uint64_t first_index);
   // Does again what a record of the log says, as an earlier process has left it: before all else, and in order.
   // kDataLoss: it cannot be; the shard is of no use then.
   Status Redo(const Buffer& record, TimePoint now);
   // After the last record. The shard then waits for a configuration, whatever its generation.
-  void EndRedo();
+  Status EndRedo();
 
   // The log is written ahead of what is sent: answers show only what is safe. Called after each turn's messages.
   LogWork TakeLogWork();

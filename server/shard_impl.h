@@ -17,6 +17,7 @@
 #include "proto/storage.pb.h"
 #include "server/budget.h"
 #include "server/key_list_cache.h"
+#include "server/logged_lists.h"
 #include "server/partition_state.h"
 #include "server/request_check.h"
 #include "server/shard_core.h"
@@ -90,7 +91,8 @@ struct ShardCore::Impl {
   Impl(PeerId self_peer, ShardOptions shard_options)
       : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
         awaited_budget(shard_options.request_budget_bytes),
-        key_lists(shard_options.key_list_budget_bytes), staging(budget, awaited_budget) {}
+        key_lists(shard_options.key_list_budget_bytes), staging(budget, awaited_budget),
+        logged_lists(shard_options.key_list_budget_bytes) {}
 
   // ---- configuration (shard_core.cc)
   Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
@@ -205,8 +207,10 @@ struct ShardCore::Impl {
   Durability DurabilityOf(const Push& push) const;
   void Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values, Durability level);
   Status Redo(const Buffer& record, TimePoint now);
-  void EndRedo();
+  Status EndRedo();
   Status RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values, TimePoint now);
+  // The keys of a block of a record; moves `at` behind those that the record has.
+  Result<Buffer> RedoKeys(const pb::Block& block, const Buffer& keys, size_t& at);
   Status RedoClock(const pb::ClockRecord& record);
   // The partitions that a record names, all of them ours.
   Result<std::vector<uint32_t>> PartitionsOf(const google::protobuf::RepeatedField<uint32_t>& named) const;
@@ -255,6 +259,8 @@ struct ShardCore::Impl {
 
   bool redoing = false;
   LogWork log_work;
+  LoggedLists logged_lists;
+  bool redo_skips = false;                                 // records of before the one that the log was trimmed to
   std::vector<std::shared_ptr<RequestPart>> redo_parts;    // of a push whose last part has not been read yet
   std::string refuse_all;                                  // not empty: why
 

@@ -35,8 +35,12 @@ void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
                                   [&](const pb::ShardEndpoint& shard) { return PeerId(shard.peer()) == self; });
     if (ours) *record.mutable_config()->add_server() = server;
   }
-  Append(header, {}, {}, Durability::kLog);
-  if (config.table_size() == 0) log_work.trim = index;  // nothing is left of what was before
+  const bool begins_anew = config.table_size() == 0;  // nothing is left of what was before
+  // It must be on the disk before what is before it goes.
+  Append(header, {}, {}, begins_anew ? Durability::kFsync : Durability::kLog);
+  if (!begins_anew) return;
+  log_work.trim = index;
+  logged_lists.Clear();
 }
 
 Durability ShardCore::Impl::DurabilityOf(const Push& push) const {
@@ -86,7 +90,13 @@ void ShardCore::Impl::LogPart(const Push& push, RequestPart& part, size_t index,
     if (whole) {
       added.set_codec(block.codec);
       added.add_key_count(static_cast<uint32_t>(block.key_count()));
-      keys.push_back(block.key_bytes);
+      if (!block.list || logged_lists.Use(*block.list) == nullptr) keys.push_back(block.key_bytes);
+      if (block.list) {
+        added.mutable_keys()->set_signature_high(block.list->high);
+        added.mutable_keys()->set_signature_low(block.list->low);
+        added.mutable_keys()->set_inlined(logged_lists.Use(*block.list) == nullptr);
+        logged_lists.Add(*block.list, block.key_bytes.size(), {});
+      }
       values.push_back(block.values);
       continue;
     }
@@ -131,6 +141,14 @@ void ShardCore::Impl::LogClock(const Push& push) {
 
 Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
   SHEAF_ASSIGN_OR_RETURN(const RedoRecord record, DecodeRedo(bytes));
+  const bool begins_anew = record.header.has_config() && record.header.config().config().table_size() == 0;
+  if (begins_anew) {
+    redo_skips = false;
+    redo_parts.clear();
+    logged_lists.Clear();
+  }
+  // Logs are trimmed to such a record, but not to the byte: what is before it lacks what it builds upon.
+  if (redo_skips) return {};
   redoing = true;
   Status done;
   switch (record.header.body_case()) {
@@ -154,8 +172,10 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
 }
 
 // Nothing is answered before the scheduler has said what of it all is still ours.
-void ShardCore::Impl::EndRedo() {
+Status ShardCore::Impl::EndRedo() {
+  if (redo_skips) return Unusable("been cut at its beginning: what its records build upon is not there");
   redo_parts.clear();
+  logged_lists.DropKeys();
   configured = listed = false;
   generation = 0;
   epochs.clear();
@@ -163,6 +183,7 @@ void ShardCore::Impl::EndRedo() {
   owned_epochs.clear();
   is_owned.clear();
   placement = 0;
+  return {};
 }
 
 Result<std::vector<uint32_t>> ShardCore::Impl::PartitionsOf(
@@ -193,6 +214,22 @@ Status ShardCore::Impl::CheckProgress(const pb::Progress& progress, std::span<co
   return {};
 }
 
+Result<Buffer> ShardCore::Impl::RedoKeys(const pb::Block& block, const Buffer& keys, size_t& at) {
+  const uint64_t bytes = block.key_count_size() == 1 ? block.key_count(0) * sizeof(HashedKey) : 0;
+  const KeySignature signature{block.keys().signature_high(), block.keys().signature_low()};
+  if (block.has_keys() && !block.keys().inlined()) {
+    const Buffer* const known = logged_lists.Use(signature);
+    if (known == nullptr || known->size() != bytes) return Unusable("a push whose key list is not before it");
+    return *known;
+  }
+  if (block.key_count_size() != 1 || bytes > keys.size() - at) return Unusable("a push whose keys are cut short");
+  Buffer own = keys.Slice(at, bytes);
+  at += bytes;
+  // A copy: else the whole segment that it lies in would be kept.
+  if (block.has_keys()) logged_lists.Add(signature, bytes, Buffer::CopyOf(own.bytes()));
+  return own;
+}
+
 Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values,
                                  TimePoint now) {
   if (record.part() != redo_parts.size() || record.part() >= record.part_count()) {
@@ -205,17 +242,13 @@ Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& key
   size_t key_at = 0, value_at = 0;
   for (const pb::Block& from : record.block()) {
     const Table* const table = FindTable(from.table());
-    const uint64_t count = from.key_count_size() == 1 ? from.key_count(0) : 0;
-    if (table == nullptr || from.key_count_size() != 1 || count * sizeof(HashedKey) > keys.size() - key_at) {
-      return Unusable(CheckText("a push to table ", from.table(), " that does not fit it"));
-    }
+    if (table == nullptr) return Unusable(CheckText("a push to table ", from.table(), ", which was not there then"));
     RequestBlock& block = part->blocks.emplace_back();
     block.table = from.table();
     block.dim = table->layout.dim;
     block.codec = from.codec();
-    block.key_bytes = keys.Slice(key_at, count * sizeof(HashedKey));
-    key_at += block.key_bytes.size();
-    const size_t bytes = EncodedSize(block.codec, count, block.dim);
+    SHEAF_ASSIGN_OR_RETURN(block.key_bytes, RedoKeys(from, keys, key_at));
+    const size_t bytes = EncodedSize(block.codec, block.key_count(), block.dim);
     if (bytes > values.size() - value_at) return Unusable("a push whose values are cut short");
     block.values = values.Slice(value_at, bytes);
     value_at += bytes;

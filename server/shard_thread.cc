@@ -37,13 +37,13 @@ ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index
 
 Status ShardThread::Recover(const std::function<void(size_t)>& on_record) {
   if (log_ == nullptr) return {};
+  core_.BeginRedo(log_->first_index());
   const Status read = log_->Replay(0, [&](uint64_t index, const Buffer& record) {
     const Status done = core_.Redo(record, loop_.Now());
     on_record(record.size());
     return done ? done : Status(Wrap(done.error(), "record ", index));
   });
-  core_.EndRedo();
-  return read;
+  return read ? core_.EndRedo() : read;
 }
 
 void ShardThread::Start() {

@@ -82,10 +82,11 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
   }
   shard.core = std::make_unique<ShardCore>(self, options);
   if (shard.log != nullptr) {
+    shard.core->BeginRedo(shard.log->first_index());
     const Status read = shard.log->Replay(
         0, [&](uint64_t /*index*/, const Buffer& record) { return shard.core->Redo(record, node->Now()); });
-    if (!read) Violation("job", "a shard cannot be recovered: " + read.error().message);
-    shard.core->EndRedo();
+    const Status done = read ? shard.core->EndRedo() : read;
+    if (!done) Violation("job", "a shard cannot be recovered: " + done.error().message);
   }
   shard.transport =
       network_.Start(self, ShardAddress(node->number, index), [this, node, self, index](PeerId from, Message message) {

@@ -46,7 +46,10 @@ class SimDisk::Log final : public RedoLog {
     return {};
   }
   Status Trim(uint64_t index) override {
-    while (state_->first < std::min(index, state_->next())) {
+    // Only whole pieces, as files do.
+    constexpr uint64_t kPiece = 16;
+    const uint64_t wanted = std::min(index, state_->next());
+    while (state_->first < 1 + (wanted - 1) / kPiece * kPiece) {
       state_->records.pop_front();
       ++state_->first;
     }

@@ -31,13 +31,14 @@ class ShardCoreRedo : public ShardFixture {
     log_ = disk_.OpenLog();
     ShardOptions options;
     options.log = log_.get();
+    options.key_list_budget_bytes = budget_;
     self_ = PeerId(self_.value + 1);
     core = std::make_unique<ShardCore>(self_, options);
     config.mutable_server(0)->mutable_shard(0)->set_peer(self_.value);
+    core->BeginRedo(log_->first_index());
     const Status read =
         log_->Replay(0, [&](uint64_t /*index*/, const Buffer& record) { return core->Redo(record, now); });
-    core->EndRedo();
-    return read;
+    return read ? core->EndRedo() : read;
   }
   void RestartAndInstall() {
     const Status read = Restart();
@@ -67,6 +68,7 @@ class ShardCoreRedo : public ShardFixture {
   sim::SimDisk disk_{1};
   std::unique_ptr<RedoLog> log_;
   PeerId self_{1000};
+  size_t budget_ = size_t{64} << 20;
 };
 
 TEST_F(ShardCoreRedo, HasItsRowsItsIdentitiesAndItsLsnsAgain) {
@@ -206,13 +208,85 @@ TEST_F(ShardCoreRedo, WritesOfAPushOnlyWhatSomePartitionsLacked) {
 
 TEST_F(ShardCoreRedo, LetsGoOfTheLogWhenNoTableIsLeft) {
   Install();
-  AskAndCommit(MakePush({{Key(0, 1), {1, 0}}}, 0));
+  for (uint64_t seq = 0; seq < 40; ++seq) AskAndCommit(MakePush({{Key(0, 1), {1, 0}}}, seq));
   config.clear_table();
   Install();
-  EXPECT_GT(Commit().trim, 1U);
-  EXPECT_EQ(log_->next_index() - log_->first_index(), 1U);
+  EXPECT_EQ(Commit().trim, 42U);
+  // Logs let go of whole pieces: what is left begins with pushes whose tables nobody knows any more.
+  EXPECT_EQ(log_->first_index(), 33U);
   RestartAndInstall();
   EXPECT_EQ(core->stats().rows, 0U);
+  AddTable(kTable, 2);
+  Install();
+  AskAndCommit(MakePush({{Key(0, 1), {1, 0}}}, 0));
+  RestartAndInstall();
+  EXPECT_EQ(Pull({Key(0, 1)})[0], -1);
+}
+
+TEST_F(ShardCoreRedo, WritesAListThatIsNamedAgainAndAgainOnce) {
+  Install();
+  Commit();
+  const Rows rows{{Key(0, 1), {1, 0}}, {Key(3, 1), {2, 0}}};
+  Message first = MakePush(rows, 0);
+  const KeySignature signature = SignatureOf(first.keys.bytes());
+  pb::KeyList& list = *first.header.mutable_push()->mutable_block(0)->mutable_keys();
+  list.set_signature_high(signature.high);
+  list.set_signature_low(signature.low);
+  list.set_remember(true);
+  AskAndCommit(first);
+  const auto size_of_last = [&] {
+    size_t size = 0;
+    EXPECT_TRUE(log_->Replay(log_->next_index() - 1, [&](uint64_t, const Buffer& record) {
+      size = record.size();
+      return Status();
+    }));
+    return size;
+  };
+  const size_t with_keys = size_of_last();
+  const auto named = [&](uint64_t seq) {
+    Message push = MakePush(rows, seq);
+    *push.header.mutable_push()->mutable_block(0)->mutable_keys() = list;
+    push.header.mutable_push()->mutable_block(0)->mutable_keys()->set_inlined(false);
+    push.header.mutable_push()->mutable_block(0)->mutable_keys()->set_remember(false);
+    push.keys = {};
+    return push;
+  };
+  EXPECT_FALSE(AskAndCommit(named(1)).header.push_reply().duplicate());
+  EXPECT_EQ(size_of_last() + 2 * sizeof(HashedKey), with_keys);
+  RestartAndInstall();
+  EXPECT_EQ(Pull({Key(0, 1), Key(3, 1)}), (std::vector<float>{-2, 0, -4, 0}));
+  // The next process goes on with the lists that the log has.
+  EXPECT_EQ(Refusal(named(2)), "UNKNOWN_KEY_LIST");
+  first.header.mutable_push()->set_seq(2);
+  AskAndCommit(first);
+  EXPECT_EQ(size_of_last() + 2 * sizeof(HashedKey), with_keys);
+  RestartAndInstall();
+  EXPECT_EQ(Pull({Key(0, 1), Key(3, 1)}), (std::vector<float>{-3, 0, -6, 0}));
+}
+
+// Lists come and go by the same rule on both sides, however few have room.
+TEST_F(ShardCoreRedo, FindsTheListsThatItNamedWhateverTheirNumber) {
+  budget_ = 2000;  // five lists or so
+  ASSERT_TRUE(Restart());
+  Install();
+  Commit();
+  Random random(5);
+  for (uint64_t seq = 0; seq < 300; ++seq) {
+    Rows rows;
+    const uint64_t which = random.Below(12);
+    for (uint64_t i = 0; i <= which; ++i) rows[Key(static_cast<uint32_t>(which % 4), i)] = {1, 0};
+    Message push = MakePush(rows, seq);
+    const KeySignature signature = SignatureOf(push.keys.bytes());
+    pb::KeyList& list = *push.header.mutable_push()->mutable_block(0)->mutable_keys();
+    list.set_signature_high(signature.high);
+    list.set_signature_low(signature.low);
+    list.set_remember(random.Chance(0.8));
+    ASSERT_TRUE(AskAndCommit(push).header.has_push_reply());
+    if (random.Below(20) != 0) continue;
+    const std::vector<float> before = AllRows();
+    RestartAndInstall();
+    ASSERT_EQ(AllRows(), before) << seq;
+  }
 }
 
 TEST_F(ShardCoreRedo, DropsPartitionsThatWentElsewhereMeanwhile) {
