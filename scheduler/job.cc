@@ -48,6 +48,11 @@ Job::Job(JobId id, pb::JobSpec spec, JobOptions options, TimePoint now)
 void Job::Advance(Membership& members, TimePoint now) {
   if (ended() || !may_begin_) return;
   if (phase_ == pb::WAITING) {
+    // Of another job: where this one's rows lie is open until it is back, or given up.
+    if (const auto awaited = members.Awaited(); !awaited.empty()) {
+      detail_ = WaitsFor(*awaited.front());
+      return;
+    }
     const size_t servers = members.CountAlive(pb::SERVER), workers = members.CountAlive(pb::WORKER);
     const uint32_t need = std::max(1U, spec_.train().workers());
     if (servers < options_.min_servers || workers < need) {

@@ -59,6 +59,8 @@ void Membership::Revive(Node& node, PeerId peer, const pb::Register& registratio
     alive.insert(std::ranges::upper_bound(alive, node.id, {}, &Node::id), &node);
     node.state = NodeState::kAlive;
   }
+  if (node.peer != peer) superseded_.insert(node.peer);
+  node.given_up = false;
   node.peer = peer;
   node.last_heard = now;
   node.registration = registration;
@@ -98,6 +100,7 @@ std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Dur
   if (looked_ && now - *looked_ < kLookEvery) return {};
   const Duration gap = looked_ ? std::max(now - *looked_ - kLongPause, Duration::zero()) : Duration::zero();
   looked_ = now;
+  for (const Node* node : gone_stores_) nodes_.at(node->id).gone_at += gap;  // nor could those come back
   std::vector<Node*> silent;
   for (const std::vector<Node*>& alive : alive_) {
     for (Node* node : alive) {

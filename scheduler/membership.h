@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,6 +34,7 @@ struct Node {
   pb::WorkerReport worker_report;   // the latest, of a worker (without plan and evaluation counts)
   uint32_t partitions = 0;          // of a server: how many it is primary of
   TimePoint gone_at;                // when it departed
+  bool given_up = false;            // it was waited for in vain
   uint64_t sent_generation = 0;     // of a server: the configuration it has, or was sent last
   uint64_t sent_since = 0;          // ... as what has changed since this one
   TimePoint sent_at;
@@ -42,7 +44,7 @@ struct Node {
 
   bool alive() const { return state == NodeState::kAlive; }
   // It is gone, and what it holds is on its disk: the cluster waits for it to come back.
-  bool awaited() const { return !alive() && registration.store() != 0 && partitions > 0; }
+  bool awaited() const { return !alive() && registration.store() != 0 && partitions > 0 && !given_up; }
 };
 
 class Membership {
@@ -51,10 +53,14 @@ class Membership {
   Node& Register(PeerId peer, const pb::Register& registration, TimePoint now);
   // The live node of an incarnation; nullptr if unknown, dead or gone.
   Node* FindAlive(PeerId peer);
+  const Node* FindAlive(PeerId peer) const { return const_cast<Membership*>(this)->FindAlive(peer); }
   Node* Find(NodeId id);
   const Node* Find(NodeId id) const;
   // The server that has this store; nullptr if there was none.
   const Node* FindStore(uint64_t store) const;
+  // A process whose store another one has taken over: it must not take it back.
+  bool IsSuperseded(PeerId peer) const { return superseded_.contains(peer); }
+  void GiveUp(NodeId awaited) { nodes_.at(awaited).given_up = true; }
 
   // Marks nodes that were silent for too long as dead and returns them. If we have not looked for a while (a stopped
   // process, a machine that slept), that while is forgiven: we could not hear either. Looks at most once in kLookEvery.
@@ -77,6 +83,7 @@ class Membership {
   std::map<NodeId, Node> nodes_;
   std::unordered_map<PeerId, Node*> by_peer_;             // alive ones only
   std::map<uint64_t, NodeId> by_store_;
+  std::set<PeerId> superseded_;                           // one for each time that a server was started again
   uint32_t next_id_ = 1;
   std::map<pb::Role, uint32_t> next_name_;
   std::array<std::vector<Node*>, pb::Role_ARRAYSIZE> alive_;  // by role

@@ -83,6 +83,8 @@ void SchedulerCore::GiveUpAwaited(TimePoint now) {
   for (const Node* server : members_.Awaited()) {
     if (now - server->gone_at < options_.server_back_within) continue;
     FailJobsOf(*server, /*all=*/true, "has not come back in " + FormatSeconds(now - server->gone_at), now);
+    members_.GiveUp(server->id);
+    servers_changed_ = true;
   }
 }
 
@@ -97,6 +99,17 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
       (registration.role() == pb::SERVER && registration.shard_size() == 0)) {
     return Refuse(from, message.header.request(), pb::Refusal::INVALID,
                   "a server (with shards) or a worker may register", out);
+  }
+  if (registration.store() != 0 && registration.role() != pb::SERVER) {
+    return Refuse(from, message.header.request(), pb::Refusal::INVALID, "only a server has a store", out);
+  }
+  if (members_.IsSuperseded(from)) {
+    const Node* const now_it = members_.FindStore(registration.store());
+    return Refuse(from, message.header.request(), pb::Refusal::INVALID,
+                  "another process has taken over this server's store" +
+                      (now_it == nullptr ? "" : " (" + now_it->registration.host() + ", pid " +
+                                                    std::to_string(now_it->registration.pid()) + ")") +
+                      ": was its --data_dir copied?", out);
   }
   const bool known = members_.FindAlive(from) != nullptr;
   const Node* const before = known || registration.store() == 0 ? nullptr : members_.FindStore(registration.store());
@@ -419,7 +432,7 @@ void SchedulerCore::BalancePlacement() {
 
 void SchedulerCore::Publish(TimePoint now, Outbox& out) {
   published_at_ = now;
-  if (servers_changed_) BalancePlacement();
+  if (servers_changed_ || tables_changed_) BalancePlacement();  // the last table may have held it back
   servers_changed_ = tables_changed_ = false;
   const uint64_t generation = config().generation() + 1;
   pb::ClusterConfig next;

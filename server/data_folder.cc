@@ -10,7 +10,6 @@
 
 #include "common/base/random.h"
 #include "common/storage/files.h"
-#include "proto/storage.pb.h"
 
 namespace sheaf {
 namespace {
@@ -59,9 +58,7 @@ Status DataFolder::OpenStore(uint32_t shards) {
     file.set_format(kFormat);
     file.set_store(store_);
     file.set_shards(shards);
-    std::string bytes;
-    google::protobuf::TextFormat::PrintToString(file, &bytes);
-    return ReplaceFile(path, bytes);
+    return MakeShards(path, std::move(file));
   }
   if (!google::protobuf::TextFormat::ParseFromString(*text, &file) || file.store() == 0) {
     return Fail(ErrorCode::kDataLoss, path, " cannot be read: it says which store this is");
@@ -74,7 +71,25 @@ Status DataFolder::OpenStore(uint32_t shards) {
                 ": partitions lie in its shards by number");
   }
   store_ = file.store();
+  if (!file.complete()) return MakeShards(path, std::move(file));
+  for (uint32_t i = 0; i < shards; ++i) {
+    if (std::filesystem::is_directory(LogOf(i))) continue;
+    return Fail(ErrorCode::kDataLoss, LogOf(i),
+                " is not there: the store has lost it, and with it what it acknowledged");
+  }
   return {};
+}
+
+Status DataFolder::MakeShards(const std::string& path, pb::StoreFile file) {
+  const auto write = [&] {
+    std::string bytes;
+    google::protobuf::TextFormat::PrintToString(file, &bytes);
+    return ReplaceFile(path, bytes);
+  };
+  SHEAF_RETURN_IF_ERROR(write());
+  for (uint32_t i = 0; i < file.shards(); ++i) SHEAF_RETURN_IF_ERROR(MakeFolders(LogOf(i)));
+  file.set_complete(true);
+  return write();
 }
 
 std::string DataFolder::LogOf(uint32_t shard) const { return path_ + "/shard-" + std::to_string(shard) + "/log"; }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "common/base/result.h"
+#include "proto/storage.pb.h"
 
 namespace sheaf {
 
@@ -30,6 +31,7 @@ class DataFolder {
  private:
   DataFolder(std::string path, int lock) : path_(std::move(path)), lock_(lock) {}
   Status OpenStore(uint32_t shards);
+  Status MakeShards(const std::string& path, pb::StoreFile file);
 
   const std::string path_;
   const int lock_;

@@ -1,7 +1,7 @@
 // Which key lists a shard's log has: a list that clients name again and again is written once, and named from then on.
 //
-// Bounded in bytes, the list used longest ago goes first. Writer and reader keep the same, as they see the same lists in
-// the same order: what the writer names the reader has.
+// Bounded in bytes, the list used longest ago goes first. Writer and reader keep the same, as they see the same lists
+// in the same order: what the writer names the reader has.
 // Thread-safety: none.
 #pragma once
 

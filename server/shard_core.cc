@@ -25,12 +25,12 @@ Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbo
   return impl_->OnConfig(config, now, out);
 }
 
-void ShardCore::BeginRedo(uint64_t first_index) { impl_->redo_skips = first_index > 1; }
+void ShardCore::BeginRedo(uint64_t first_index) { impl_->redo_from_base = first_index > 1; }
 Status ShardCore::Redo(const Buffer& record, TimePoint now) { return impl_->Redo(record, now); }
 
-Status ShardCore::EndRedo() { return impl_->EndRedo(); }
+void ShardCore::EndRedo() { impl_->EndRedo(); }
 
-LogWork ShardCore::TakeLogWork() { return std::exchange(impl_->log_work, {}); }
+Durability ShardCore::TakeCommitLevel() { return std::exchange(impl_->commit_level, Durability::kMemory); }
 void ShardCore::RefuseAll(std::string why) { impl_->refuse_all = std::move(why); }
 
 void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
@@ -102,6 +102,14 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
   if (count > kMaxPartitions || (count != 0 && count != config.partition_count())) {
     return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " lists ", count, " partitions of ",
                 config.partition_count(), " (at most ", kMaxPartitions, "): it is not taken");
+  }
+  if (!configured && count != 0 && count != partitions.size()) {
+    // Their number is for a cluster's life: the log is of another one, whose rows are nobody's here.
+    tables.clear();
+    partitions.clear();
+    lsns.clear();
+    sessions.clear();
+    ++store_version;
   }
   if (!partitions.empty() && count != 0 && count != partitions.size()) {
     return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " has ", count,

@@ -43,11 +43,6 @@ struct ShardOptions {
   RedoLog* log = nullptr;                            // outlives the shard; nullptr: nothing is kept
 };
 
-// What the shard's owner has to do with the log before it sends what was put into the Outbox since it last did.
-struct LogWork {
-  Durability commit = Durability::kMemory;           // how safe it must be; kMemory: nothing was appended
-  uint64_t trim = 0;                                 // then: records below are not needed any more
-};
 
 // What the shard's owner reports to the scheduler, and people see.
 struct ShardStats {
@@ -88,10 +83,11 @@ class ShardCore {
   // kDataLoss: it cannot be; the shard is of no use then.
   Status Redo(const Buffer& record, TimePoint now);
   // After the last record. The shard then waits for a configuration, whatever its generation.
-  Status EndRedo();
+  void EndRedo();
 
-  // The log is written ahead of what is sent: answers show only what is safe. Called after each turn's messages.
-  LogWork TakeLogWork();
+  // How safe the log must be before anything is sent that was put into the Outbox since the last call: answers show
+  // only what is. kMemory: nothing was appended.
+  Durability TakeCommitLevel();
   // Pulls, pushes and scans are refused for now, and told why (the log cannot be written: what an answer would show is
   // not safe). Empty: no longer.
   void RefuseAll(std::string why);

@@ -202,12 +202,13 @@ struct ShardCore::Impl {
   // ---- the log (shard_redo.cc)
   void LogConfig(const pb::ClusterConfig& config);
   void LogPush(const Push& push);
-  void LogPart(const Push& push, RequestPart& part, size_t index, Durability level);
+  // `record` says who the push is.
+  void LogPart(RequestPart& part, const std::vector<uint32_t>& taking, pb::PushRecord record, Durability level);
   void LogClock(const Push& push);
   Durability DurabilityOf(const Push& push) const;
   void Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values, Durability level);
   Status Redo(const Buffer& record, TimePoint now);
-  Status EndRedo();
+  void EndRedo();
   Status RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values, TimePoint now);
   // The keys of a block of a record; moves `at` behind those that the record has.
   Result<Buffer> RedoKeys(const pb::Block& block, const Buffer& keys, size_t& at);
@@ -258,9 +259,9 @@ struct ShardCore::Impl {
   ShardStats counters;                                     // only its counters are kept up
 
   bool redoing = false;
-  LogWork log_work;
+  Durability commit_level = Durability::kMemory;
   LoggedLists logged_lists;
-  bool redo_skips = false;                                 // records of before the one that the log was trimmed to
+  bool redo_from_base = false;                             // the log's first record must be one that needs none before
   std::vector<std::shared_ptr<RequestPart>> redo_parts;    // of a push whose last part has not been read yet
   std::string refuse_all;                                  // not empty: why
 

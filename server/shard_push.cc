@@ -334,7 +334,7 @@ void ShardCore::Impl::MarkTaken(const Push& push, TimePoint now) {
   }
   Session& session = sessions[{push.key.stream_high, push.key.stream_low}];
   session.windows.resize(partitions.size());
-  session.last = now;
+  session.last = redoing ? now - kQuietSession : now;  // those of an earlier process go first
   // A session's push need not name all partitions, so a partition sees gaps: its window slides.
   const uint64_t floor = seq >= SeqWindow::kWindow ? seq - SeqWindow::kWindow + 1 : 0;
   for (const uint32_t p : push.missing) {

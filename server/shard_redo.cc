@@ -20,11 +20,10 @@ void ShardCore::Impl::Append(const pb::RedoHeader& header, std::vector<Buffer> k
                              Durability level) {
   options.log->Append(EncodeRedo(header, std::move(keys), std::move(values)));
   if (Planted(Bug::kSentBeforeLogged) && header.has_push()) return;
-  log_work.commit = std::max(log_work.commit, level);
+  commit_level = std::max(commit_level, level);
 }
 
 void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
-  const uint64_t index = options.log->next_index();
   pb::RedoHeader header;
   pb::ConfigRecord& record = *header.mutable_config();
   record.set_self(self.value);
@@ -35,12 +34,13 @@ void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
                                   [&](const pb::ShardEndpoint& shard) { return PeerId(shard.peer()) == self; });
     if (ours) *record.mutable_config()->add_server() = server;
   }
-  const bool begins_anew = config.table_size() == 0;  // nothing is left of what was before
-  // It must be on the disk before what is before it goes.
-  Append(header, {}, {}, begins_anew ? Durability::kFsync : Durability::kLog);
-  if (!begins_anew) return;
-  log_work.trim = index;
-  logged_lists.Clear();
+  record.set_base(tables.empty() || config.table_size() == 0);
+  if (config.table_size() == 0) {
+    // Nothing is left of what was before.
+    options.log->BeginAnew();
+    logged_lists.Clear();
+  }
+  Append(header, {}, {}, Durability::kLog);
 }
 
 Durability ShardCore::Impl::DurabilityOf(const Push& push) const {
@@ -64,21 +64,32 @@ Durability ShardCore::Impl::DurabilityOf(const Push& push) const {
 void ShardCore::Impl::LogPush(const Push& push) {
   const Durability level = DurabilityOf(push);
   if (level == Durability::kMemory) return;
-  for (size_t i = 0; i < push.parts.size(); ++i) LogPart(push, *push.parts[i], i, level);
+  std::vector<std::pair<RequestPart*, std::vector<uint32_t>>> parts;  // and who of theirs takes it
+  for (const auto& part : push.parts) {
+    std::vector<uint32_t> taking;
+    std::ranges::set_intersection(part->partitions, push.missing, std::back_inserter(taking));
+    if (!taking.empty()) parts.emplace_back(part.get(), std::move(taking));
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    pb::PushRecord record;
+    record.set_stream_high(push.key.stream_high);
+    record.set_stream_low(push.key.stream_low);
+    record.set_seq(push.key.seq);
+    if (push.progress) *record.mutable_progress() = *push.progress;
+    record.set_example_count(push.example_count);
+    record.set_part(static_cast<uint32_t>(i));
+    record.set_part_count(static_cast<uint32_t>(parts.size()));
+    LogPart(*parts[i].first, parts[i].second, std::move(record), level);
+  }
+  // Those that had it finish its clock, too.
+  if (push.progress && push.missing != push.part->partitions) LogClock(push);
 }
 
-void ShardCore::Impl::LogPart(const Push& push, RequestPart& part, size_t index, Durability level) {
+void ShardCore::Impl::LogPart(RequestPart& part, const std::vector<uint32_t>& taking, pb::PushRecord of_push,
+                              Durability level) {
   pb::RedoHeader header;
   pb::PushRecord& record = *header.mutable_push();
-  record.set_stream_high(push.key.stream_high);
-  record.set_stream_low(push.key.stream_low);
-  record.set_seq(push.key.seq);
-  if (push.progress) *record.mutable_progress() = *push.progress;
-  record.set_example_count(push.example_count);
-  record.set_part(static_cast<uint32_t>(index));
-  record.set_part_count(static_cast<uint32_t>(push.parts.size()));
-  std::vector<uint32_t> taking;
-  std::ranges::set_intersection(part.partitions, push.missing, std::back_inserter(taking));
+  record = std::move(of_push);
   if (taking != owned) record.mutable_partition()->Add(taking.begin(), taking.end());
   const bool whole = taking.size() == part.partitions.size();
   if (!whole) part.CutByPartition(static_cast<uint32_t>(partitions.size()));
@@ -141,14 +152,13 @@ void ShardCore::Impl::LogClock(const Push& push) {
 
 Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
   SHEAF_ASSIGN_OR_RETURN(const RedoRecord record, DecodeRedo(bytes));
-  const bool begins_anew = record.header.has_config() && record.header.config().config().table_size() == 0;
-  if (begins_anew) {
-    redo_skips = false;
+  const bool is_base = record.header.config().base();
+  if (redo_from_base && !is_base) return Unusable("lost its beginning: what its records build upon is not there");
+  redo_from_base = false;
+  if (is_base) {
     redo_parts.clear();
     logged_lists.Clear();
   }
-  // Logs are trimmed to such a record, but not to the byte: what is before it lacks what it builds upon.
-  if (redo_skips) return {};
   redoing = true;
   Status done;
   switch (record.header.body_case()) {
@@ -172,8 +182,7 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
 }
 
 // Nothing is answered before the scheduler has said what of it all is still ours.
-Status ShardCore::Impl::EndRedo() {
-  if (redo_skips) return Unusable("been cut at its beginning: what its records build upon is not there");
+void ShardCore::Impl::EndRedo() {
   redo_parts.clear();
   logged_lists.DropKeys();
   configured = listed = false;
@@ -183,7 +192,6 @@ Status ShardCore::Impl::EndRedo() {
   owned_epochs.clear();
   is_owned.clear();
   placement = 0;
-  return {};
 }
 
 Result<std::vector<uint32_t>> ShardCore::Impl::PartitionsOf(
@@ -242,7 +250,8 @@ Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& key
   size_t key_at = 0, value_at = 0;
   for (const pb::Block& from : record.block()) {
     const Table* const table = FindTable(from.table());
-    if (table == nullptr) return Unusable(CheckText("a push to table ", from.table(), ", which was not there then"));
+    if (table == nullptr || table->rows == nullptr)
+      return Unusable(CheckText("a push to table ", from.table(), ", which was not there then, or cannot be used"));
     RequestBlock& block = part->blocks.emplace_back();
     block.table = from.table();
     block.dim = table->layout.dim;
@@ -282,6 +291,15 @@ Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& key
     push.progress = record.progress();
     push.key.pass = PassKey{record.progress().job(), record.progress().pass()};
     pass = &passes.at(*push.key.pass);
+  }
+  if (pass != nullptr && pass->bsp()) {
+    // They are kept for a while: not with all of the segment that they lie in.
+    for (const auto& each : push.parts) {
+      for (RequestBlock& block : each->blocks) {
+        block.key_bytes = Buffer::CopyOf(block.key_bytes.bytes());
+        block.values = Buffer::CopyOf(block.values.bytes());
+      }
+    }
   }
   // A session's may be there twice: a shard that has no room for more forgets those that were quiet.
   for (const uint32_t p : pass == nullptr ? std::span<const uint32_t>() : std::span<const uint32_t>(push.missing)) {

@@ -1,6 +1,7 @@
 #include "server/shard_server.h"
 
 #include <glog/logging.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <atomic>
@@ -65,7 +66,7 @@ Result<std::unique_ptr<RedoLog>> ShardServer::OpenLog(uint32_t shard) {
   return std::unique_ptr<RedoLog>(std::move(log));
 }
 
-Status ShardServer::Recover() {
+Status ShardServer::Recover(int stop_fd) {
   if (folder_ == nullptr) return {};
   const TimePoint begin = clock_.Now();
   std::atomic<uint64_t> done = 0;
@@ -76,21 +77,25 @@ Status ShardServer::Recover() {
     std::vector<Thread> threads;
     for (size_t i = 0; i < shards_.size(); ++i) {
       threads.emplace_back("recover-" + std::to_string(i), [&, i] {
-        outcomes[i] = shards_[i]->Recover([&](size_t bytes) {
+        outcomes[i] = shards_[i]->Recover([&](size_t bytes) -> Status {
+          pollfd stop{stop_fd, POLLIN, 0};
+          if (poll(&stop, 1, 0) > 0) return Fail(ErrorCode::kCancelled, "stopped while it was recovering");
           const uint64_t so_far = done.fetch_add(bytes) + bytes;
           const std::unique_lock lock(said, std::try_to_lock);
           const TimePoint now = clock_.Now();
-          if (!lock || now < next_word) return;
+          if (!lock || now < next_word) return {};
           next_word = now + kRecoveryWordEvery;
           const double share = static_cast<double>(so_far) / static_cast<double>(std::max(log_bytes_, so_far));
           const double left = ToSeconds(now - begin) * (1 - share) / share;
           LOG(INFO) << "recovering: " << FormatBytes(so_far) << " of " << FormatBytes(log_bytes_) << ", "
                     << FormatFixed(left, 0) << " s to go";
+          return {};
         });
       });
     }
   }
   for (size_t i = 0; i < outcomes.size(); ++i) {
+    if (!outcomes[i] && outcomes[i].error().code == ErrorCode::kCancelled) return outcomes[i];
     if (!outcomes[i]) return Wrap(outcomes[i].error(), "shard ", i, " cannot be recovered from ", options_.data_dir);
   }
   LOG(INFO) << "recovered " << FormatBytes(done) << " of log in " << FormatSeconds(clock_.Now() - begin);
@@ -141,7 +146,13 @@ void ShardServer::BindLocal() {
 }
 
 Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
-  SHEAF_RETURN_IF_ERROR(Recover());
+  const Status recovered = Recover(stop_fd);
+  if (!recovered && recovered.error().code == ErrorCode::kCancelled) {
+    take_signal();
+    LOG(INFO) << recovered.error().message;
+    return {};
+  }
+  if (!recovered) return recovered;
   SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
   MemberInfo self = ThisProcess(pb::SERVER, self_);
   self.shards = endpoints_;

@@ -47,7 +47,8 @@ class ShardServer final : private EventLoop::Handler {
   void BindLocal();
   Result<std::unique_ptr<RedoLog>> OpenLog(uint32_t shard);
   // Brings the shards to where the log ends, all at once.
-  Status Recover();
+  // kCancelled: `stop_fd` has become readable.
+  Status Recover(int stop_fd);
   std::string AddressOf(uint32_t shard) const;
   void Flush();
 

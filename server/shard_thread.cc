@@ -35,15 +35,15 @@ ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index
       log_(std::move(log)),
       core_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), log_.get())) {}
 
-Status ShardThread::Recover(const std::function<void(size_t)>& on_record) {
+Status ShardThread::Recover(const std::function<Status(size_t)>& on_record) {
   if (log_ == nullptr) return {};
   core_.BeginRedo(log_->first_index());
   const Status read = log_->Replay(0, [&](uint64_t index, const Buffer& record) {
     const Status done = core_.Redo(record, loop_.Now());
-    on_record(record.size());
-    return done ? done : Status(Wrap(done.error(), "record ", index));
+    return done ? on_record(record.size()) : Status(Wrap(done.error(), "record ", index));
   });
-  return read ? core_.EndRedo() : read;
+  core_.EndRedo();
+  return read;
 }
 
 void ShardThread::Start() {
@@ -121,13 +121,11 @@ void ShardThread::PublishStats() {
 
 Status ShardThread::Commit() {
   if (log_ == nullptr || !failure_.empty()) return {};
-  const LogWork work = core_.TakeLogWork();
-  log_work_.commit = std::max(log_work_.commit, work.commit);
-  log_work_.trim = std::max(log_work_.trim, work.trim);
-  if (log_work_.commit == Durability::kMemory) return {};
-  SHEAF_RETURN_IF_ERROR(log_->Commit(log_work_.commit));
-  const uint64_t trim = std::exchange(log_work_, {}).trim;
-  return trim == 0 ? Status() : log_->Trim(trim);
+  to_commit_ = std::max(to_commit_, core_.TakeCommitLevel());
+  if (to_commit_ == Durability::kMemory) return {};
+  SHEAF_RETURN_IF_ERROR(log_->Commit(to_commit_));
+  to_commit_ = Durability::kMemory;
+  return {};
 }
 
 // A full disk passes; nothing else does, and nobody must be told what is not in the log.

@@ -31,8 +31,9 @@ class ShardThread final : private EventLoop::Handler {
 
   // The address bound, with the real port.
   Result<std::string> Bind(const std::string& address) { return transport_.Bind(address); }
-  // Does again what the log says. `on_record` is told the bytes of each record. Before Start.
-  Status Recover(const std::function<void(size_t)>& on_record);
+  // Does again what the log says. `on_record` is told the bytes of each record; an error from it ends this. Before
+  // Start.
+  Status Recover(const std::function<Status(size_t)>& on_record);
   void Start();
   // Ends the thread and waits for it.
   void Stop();
@@ -68,7 +69,7 @@ class ShardThread final : private EventLoop::Handler {
   const std::unique_ptr<RedoLog> log_;
   ShardCore core_;
   Outbox out_;
-  LogWork log_work_;                  // not done yet
+  Durability to_commit_ = Durability::kMemory;  // of what was appended and is not committed yet
   std::optional<Outbox> held_;        // answers that wait until the log can be written again
   std::string failure_;
   Mailbox<Config> configs_{8};

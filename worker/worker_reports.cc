@@ -146,7 +146,10 @@ void WorkerCore::TakeConfig(const std::string& update) {
   for (const PeerId peer : connected_) {
     if (!listed.contains(peer)) to_disconnect_.push_back(peer);
   }
-  for (const PeerId peer : to_disconnect_) connected_.erase(peer);
+  for (const PeerId peer : to_disconnect_) {
+    connected_.erase(peer);
+    std::erase_if(to_connect_, [peer](const pb::ShardEndpoint& shard) { return PeerId(shard.peer()) == peer; });
+  }
   client_.OnConfig(config);
 }
 

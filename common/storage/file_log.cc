@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "common/storage/files.h"
 
@@ -26,7 +27,7 @@ static_assert(std::endian::native == std::endian::little, "the file format is li
 constexpr std::array<char, 8> kMagic{'S', 'H', 'E', 'A', 'F', 'L', 'O', 'G'};
 constexpr uint32_t kVersion = 1;
 constexpr size_t kSegmentHeaderBytes = 40;
-constexpr size_t kRecordHeaderBytes = 24;
+constexpr size_t kRecordHeaderBytes = 32;
 constexpr size_t kAlignment = 8;
 constexpr size_t kMostVectors = 1024;  // of one system call
 constexpr uint64_t kWriteBackBytes = 8 << 20;
@@ -38,10 +39,11 @@ struct RecordHeader {
   uint32_t size = 0;
   uint32_t header_check = 0;
   uint64_t index = 0;
+  uint64_t synced = 0;
   uint64_t check = 0;
 
   uint32_t OwnCheck() const {
-    const uint64_t words[] = {size, index, check};
+    const uint64_t words[] = {size, index, synced, check};
     return static_cast<uint32_t>(XXH3_64bits(words, sizeof(words)));
   }
 };
@@ -86,7 +88,8 @@ struct SegmentEnd {
   size_t offset = 0;
 };
 
-Result<Segment> ReadSegment(const std::string& path, uint64_t first) {
+// Of the last segment the header may be torn, if nothing is behind it: then `first` of it is 0.
+Result<Segment> ReadSegment(const std::string& path, uint64_t first, bool is_last) {
   Segment segment{path, {}, {}};
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return FileError("cannot read", path);
@@ -112,9 +115,15 @@ Result<Segment> ReadSegment(const std::string& path, uint64_t first) {
   }
   close(fd);
   segment.bytes = Buffer(words, std::as_bytes(std::span(words.get(), size / sizeof(uint64_t) + 1)).first(read_bytes));
-  if (read_bytes < kSegmentHeaderBytes) return segment;  // its header is all zeros: the caller looks
+  if (read_bytes < kSegmentHeaderBytes && is_last) return segment;
+  if (read_bytes < kSegmentHeaderBytes) return Fail(ErrorCode::kDataLoss, path, " has only ", read_bytes, " bytes");
   std::memcpy(&segment.header, segment.bytes.data(), kSegmentHeaderBytes);
-  if (segment.header.magic != kMagic || segment.header.check != segment.header.OwnCheck()) {
+  const bool sound = segment.header.magic == kMagic && segment.header.check == segment.header.OwnCheck();
+  if (!sound && is_last && read_bytes == kSegmentHeaderBytes) {
+    segment.header = {};
+    return segment;
+  }
+  if (!sound) {
     return Fail(ErrorCode::kDataLoss, path, ": its first ", kSegmentHeaderBytes, " bytes are damaged");
   }
   if (segment.header.version != kVersion) {
@@ -141,7 +150,7 @@ std::optional<RecordHeader> SoundRecordAt(const Buffer& bytes, size_t offset) {
 
 Failure Damaged(const Segment& segment, size_t offset, uint64_t index) {
   return Fail(ErrorCode::kDataLoss, segment.path, ": record ", index, " at byte ", offset,
-              " is damaged, and there are sound ones behind it");
+              " is damaged: it was on the disk, and there are sound ones behind it");
 }
 
 // Walks the records of a segment. If it is the log's last, its end may be torn.
@@ -153,7 +162,9 @@ Result<SegmentEnd> Walk(const Segment& segment, bool is_last, const RedoLog::Tak
     if (!header || header->index != at.next_index) {
       for (size_t later = at.offset; is_last && later < size; later += kAlignment) {
         const auto found = SoundRecordAt(segment.bytes, later);
-        if (found && found->index > at.next_index) return Damaged(segment, at.offset, at.next_index);
+        if (found && found->index > at.next_index && found->synced > at.next_index) {
+          return Damaged(segment, at.offset, at.next_index);
+        }
       }
       if (!is_last) return Damaged(segment, at.offset, at.next_index);
       return at;
@@ -194,6 +205,10 @@ std::string FileLog::PathOf(uint64_t first) const {
 
 Status FileLog::OpenSegments() {
   SHEAF_RETURN_IF_ERROR(MakeFolders(folder_));
+  const std::filesystem::path path_of(folder_);
+  SHEAF_RETURN_IF_ERROR(SyncFolder(path_of.parent_path()));
+  SHEAF_RETURN_IF_ERROR(SyncFolder(path_of.parent_path().parent_path()));
+  segments_.clear();
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, failed)) {
     const std::string name = entry.path().filename();
@@ -203,20 +218,25 @@ Status FileLog::OpenSegments() {
     }
   }
   if (failed) return Fail(ErrorCode::kIo, "cannot read ", folder_, ": ", failed.message());
-  // A segment that was being begun when the process ended: it has no record.
-  if (!segments_.empty() && segments_.rbegin()->second < kSegmentHeaderBytes) {
-    const uint64_t first = segments_.rbegin()->first;
-    torn_bytes_ += segments_.rbegin()->second;
-    if (unlink(PathOf(first).c_str()) != 0) return FileError("cannot remove", PathOf(first));
-    segments_.erase(first);
-    if (segments_.empty()) next_index_ = first;
-  }
   if (segments_.empty()) return Begin(next_index_);
   for (const auto& [first, size] : segments_) kept_bytes_ += size;
   const auto last = std::prev(segments_.end());
-  kept_bytes_ -= last->second;
   const std::string path = PathOf(last->first);
-  SHEAF_ASSIGN_OR_RETURN(const Segment segment, ReadSegment(path, last->first));
+  SHEAF_ASSIGN_OR_RETURN(const Segment segment, ReadSegment(path, last->first, /*is_last=*/true));
+  if (segment.header.first == 0) {
+    // It was being begun when the process ended, and has no record.
+    const uint64_t first = last->first;
+    torn_bytes_ += segment.bytes.size();
+    if (unlink(path.c_str()) != 0) return FileError("cannot remove", path);
+    segments_.erase(first);
+    kept_bytes_ = 0;
+    if (segments_.empty()) next_index_ = first;
+    SHEAF_RETURN_IF_ERROR(OpenSegments());
+    if (next_index_ == first) return {};
+    return Fail(ErrorCode::kDataLoss, PathOf(segments_.rbegin()->first), " ends before record ", next_index_, ", not ",
+                first, ": records are missing");
+  }
+  kept_bytes_ -= last->second;
   SHEAF_ASSIGN_OR_RETURN(const SegmentEnd end, Walk(segment, /*is_last=*/true, TakeNothing));
   fd_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd_ < 0) return FileError("cannot write", path);
@@ -227,8 +247,15 @@ Status FileLog::OpenSegments() {
   next_index_ = end.next_index;
   chain_ = end.chain;
   end_ = write_back_ = end.offset;
+  // Whoever reads it takes it for safe, also what a process before had no time to sync.
+  if (segments_.size() > 1) {
+    behind_fd_ = open(PathOf(std::prev(last)->first).c_str(), O_WRONLY | O_CLOEXEC);
+    if (behind_fd_ < 0) return FileError("cannot write", PathOf(std::prev(last)->first));
+  }
   synced_ = false;
-  return {};
+  SHEAF_RETURN_IF_ERROR(SyncBehind());
+  SHEAF_RETURN_IF_ERROR(SyncCurrent());
+  return SyncFolder(folder_);
 }
 
 Status FileLog::Begin(uint64_t first) {
@@ -268,6 +295,25 @@ Status FileLog::Begin(uint64_t first) {
   return {};
 }
 
+void FileLog::BeginAnew() {
+  next_index_ -= pending_.size();
+  pending_.clear();
+  anew_ = true;
+}
+
+// The newest first: what is left after a crash is what the log was once, or nothing.
+Status FileLog::RemoveAll() {
+  Close();
+  while (!segments_.empty()) {
+    const std::string path = PathOf(segments_.rbegin()->first);
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return FileError("cannot remove", path);
+    segments_.erase(std::prev(segments_.end()));
+  }
+  kept_bytes_ = 0;
+  synced_ = true;
+  return SyncFolder(folder_);
+}
+
 uint64_t FileLog::Append(std::vector<Buffer> pieces) {
   Pending record{std::move(pieces), std::vector<std::byte>(kRecordHeaderBytes), 0, 0};
   size_t size = 0;
@@ -276,6 +322,7 @@ uint64_t FileLog::Append(std::vector<Buffer> pieces) {
   RecordHeader header;
   header.size = static_cast<uint32_t>(size);
   header.index = next_index_++;
+  header.synced = on_disk_;
   header.check = CheckOf(record.pieces, header.index);
   header.header_check = header.OwnCheck();
   std::memcpy(record.header.data(), &header, sizeof(header));
@@ -313,7 +360,7 @@ Status FileLog::Write() {
     if (written <= 0) {
       const Failure failure = FileError("cannot write", PathOf(segments_.rbegin()->first));
       if (ftruncate(fd_, static_cast<off_t>(end_)) == 0) return failure;
-      return FileError("cannot undo a write to", PathOf(segments_.rbegin()->first));
+      return Fail(ErrorCode::kIo, FileError("cannot undo a write to", PathOf(segments_.rbegin()->first)).error.message);
     }
     at += written;
     for (; written > 0 && first < vectors.size(); ++first) {
@@ -339,6 +386,11 @@ Status FileLog::Write() {
 
 Status FileLog::Commit(Durability level) {
   if (broken_) return Failure{*broken_};
+  if (anew_) {
+    if (const Status removed = RemoveAll(); !removed) return Broken(removed.error());
+    if (const Status begun = Begin(next_index_ - pending_.size()); !begun) return Broken(begun.error());
+    anew_ = false;
+  }
   if (!pending_.empty()) {
     if (end_ >= options_.segment_bytes) {
       SHEAF_RETURN_IF_ERROR(SyncBehind());
@@ -360,6 +412,7 @@ Status FileLog::SyncBehind() {
   if (fdatasync(behind_fd_) != 0) return Broken({ErrorCode::kIo, FileError("cannot sync", folder_).error.message});
   close(behind_fd_);
   behind_fd_ = -1;
+  if (!segments_.empty()) on_disk_ = std::max(on_disk_, segments_.rbegin()->first);
   return {};
 }
 
@@ -367,34 +420,32 @@ Status FileLog::SyncCurrent() {
   if (synced_) return {};
   if (fdatasync(fd_) != 0) return Broken({ErrorCode::kIo, FileError("cannot sync", folder_).error.message});
   synced_ = true;
+  on_disk_ = next_index_ - pending_.size();
   return {};
 }
 
 Status FileLog::Replay(uint64_t from, const Taker& take) {
+  if (anew_) return {};
   const uint64_t committed = next_index_ - pending_.size();
   const auto take_wanted = [&](uint64_t index, Buffer record) {
     return index < from ? Status() : take(index, std::move(record));
   };
+  std::optional<uint64_t> chain;  // at the end of the segment before
   for (auto at = segments_.begin(); at != segments_.end(); ++at) {
     const auto next = std::next(at);
     const bool is_last = next == segments_.end();
     if (!is_last && next->first <= from) continue;
-    SHEAF_ASSIGN_OR_RETURN(const Segment segment, ReadSegment(PathOf(at->first), at->first));
+    SHEAF_ASSIGN_OR_RETURN(const Segment segment, ReadSegment(PathOf(at->first), at->first, /*is_last=*/false));
+    if (chain && *chain != segment.header.chain) {
+      return Fail(ErrorCode::kDataLoss, segment.path, " does not follow the segment before it: it is of another log");
+    }
     SHEAF_ASSIGN_OR_RETURN(const SegmentEnd end, Walk(segment, is_last, take_wanted));
+    chain = end.chain;
     const uint64_t expected = is_last ? committed : next->first;
     if (end.next_index != expected) {
       return Fail(ErrorCode::kDataLoss, PathOf(at->first), " ends before record ", end.next_index, ", not ", expected,
                   ": records are missing");
     }
-  }
-  return {};
-}
-
-Status FileLog::Trim(uint64_t index) {
-  for (auto at = segments_.begin(); std::next(at) != segments_.end() && std::next(at)->first <= index;) {
-    if (unlink(PathOf(at->first).c_str()) != 0 && errno != ENOENT) return FileError("cannot remove", PathOf(at->first));
-    kept_bytes_ -= at->second;
-    at = segments_.erase(at);
   }
   return {};
 }

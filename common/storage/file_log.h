@@ -1,18 +1,20 @@
 // A redo log in files of a folder of its own, "segments": 00000000000000000042.redo begins with record 42.
 //
 // Segment:  "SHEAFLOG", u32 version, u32 0, u64 first index, u64 chain before it, u64 XXH3-64 of these 32 bytes.
-// Record:   u32 size, u32 check of this header, u64 index, u64 XXH3-64 of the payload (seed: index); payload; zeros up
-//           to a multiple of eight. All little-endian.
+// Record:   u32 size, u32 check of this header, u64 index, u64 synced, u64 XXH3-64 of the payload (seed: index);
+//           payload; zeros up to a multiple of eight. All little-endian. Records below `synced` were on the disk when
+//           this one was written.
 // Chain:    a hash over the checks of all records so far, so that two logs can be told to be equal by one number.
 //
-// A record is written with one system call and belongs to the log when it is whole; the last one may be torn after a
-// crash, and is cut off when the log is opened. Damage with sound records behind it is no torn end: it is refused, and
-// nothing is changed.
+// A record belongs to the log when it is whole. What was not synced may be torn after the loss of power, in any order:
+// the log ends before the first record that is not sound, unless a later one says that it was on the disk. That is
+// damage: it is refused, and nothing is changed. When it is opened a log is synced, as what it has will count as safe.
 // Thread-safety: none. The folder must not be opened twice: its owner holds a lock above it.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,7 +38,7 @@ class FileLog final : public RedoLog {
   uint64_t Append(std::vector<Buffer> pieces) override;
   Status Commit(Durability level) override;
   Status Replay(uint64_t from, const Taker& take) override;
-  Status Trim(uint64_t index) override;
+  void BeginAnew() override;
   uint64_t first_index() const override { return segments_.begin()->first; }
   uint64_t next_index() const override { return next_index_; }
   uint64_t bytes() const override { return kept_bytes_ + end_; }
@@ -57,6 +59,7 @@ class FileLog final : public RedoLog {
   std::string PathOf(uint64_t first) const;
   Status Begin(uint64_t first);  // a new segment
   Status Write();
+  Status RemoveAll();
   Status SyncBehind();
   Status SyncCurrent();
   Failure Broken(const Error& error);
@@ -75,6 +78,8 @@ class FileLog final : public RedoLog {
   uint64_t torn_bytes_ = 0;
   std::vector<Pending> pending_;
   bool synced_ = true;
+  uint64_t on_disk_ = 1;                   // records below are: they were synced
+  bool anew_ = false;                      // all segments go with the next commit
   std::optional<Error> broken_;
 };
 

@@ -37,8 +37,9 @@ class RedoLog {
   // bytes in memory. kDataLoss: one is damaged, and it is not the last, which may be torn.
   using Taker = std::function<Status(uint64_t index, Buffer record)>;
   virtual Status Replay(uint64_t from, const Taker& take) = 0;
-  // Records below `index` are not needed any more. Some may stay: memory is given back in larger pieces.
-  virtual Status Trim(uint64_t index) = 0;
+  // Nothing of what was appended until now, committed or not, is needed any more: it goes with the next Commit, which
+  // finds room for what is appended after this even if the log has filled the disk. Indexes go on.
+  virtual void BeginAnew() = 0;
 
   virtual uint64_t first_index() const = 0;  // of the oldest that is still there, or would be
   virtual uint64_t next_index() const = 0;   // of the next to be appended

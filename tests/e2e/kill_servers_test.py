@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 
@@ -94,6 +95,11 @@ class DataFolder(harness.SheafTest):
         self.write("home/letter.txt", "dear")
         self.expect_failure(self.finish(self.server(self.folder / "home")), 78, "not a server's")
         self.assertEqual(sorted(path.name for path in (self.folder / "home").iterdir()), ["LOCK", "letter.txt"])
+
+    def test_says_which_log_is_lost(self):
+        self.finish(self.server(self.folder / "store", "--shards=2"))
+        shutil.rmtree(self.folder / "store" / "shard-1")
+        self.expect_failure(self.finish(self.server(self.folder / "store", "--shards=2")), 1, "shard-1", "lost it")
 
     def test_says_which_file_is_damaged(self):
         self.finish(self.server(self.folder / "store"))

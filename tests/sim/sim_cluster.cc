@@ -85,8 +85,8 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
     shard.core->BeginRedo(shard.log->first_index());
     const Status read = shard.log->Replay(
         0, [&](uint64_t /*index*/, const Buffer& record) { return shard.core->Redo(record, node->Now()); });
-    const Status done = read ? shard.core->EndRedo() : read;
-    if (!done) Violation("job", "a shard cannot be recovered: " + done.error().message);
+    if (!read) Violation("job", "a shard cannot be recovered: " + read.error().message);
+    shard.core->EndRedo();
   }
   shard.transport =
       network_.Start(self, ShardAddress(node->number, index), [this, node, self, index](PeerId from, Message message) {
@@ -118,12 +118,9 @@ bool SimCluster::CommitShard(ServerNode& server, size_t index) {
   ServerNode::Shard& shard = server.shards[index];
   if (shard.log == nullptr) return true;
   using End = ServerNode::End;
-  const LogWork work = shard.core->TakeLogWork();
-  if (work.commit == Durability::kMemory) return true;
-  if (server.end != End::kBeforeCommit) {
-    SHEAF_CHECK(shard.log->Commit(work.commit).has_value());
-    if (work.trim > 0) SHEAF_CHECK(shard.log->Trim(work.trim).has_value());
-  }
+  const Durability level = shard.core->TakeCommitLevel();
+  if (level == Durability::kMemory) return true;
+  if (server.end != End::kBeforeCommit) SHEAF_CHECK(shard.log->Commit(level).has_value());
   if (server.end == End::kNone) return true;
   Note(server.end == End::kBeforeCommit ? Fault::kServerCrashUnlogged : Fault::kServerCrashUnsent);
   server.ended = true;

@@ -30,31 +30,34 @@ class SimDisk::Log final : public RedoLog {
     return next_index() - 1;
   }
   Status Commit(Durability level) override {
-    if (!pending_.empty() && state_->full) return Fail(ErrorCode::kResourceExhausted, "the simulated disk is full");
+    if (anew_) {
+      state_->first = state_->next();
+      state_->synced = state_->first;
+      state_->records.clear();
+      bytes_ = 0;
+    }
+    if (!pending_.empty() && state_->full && !anew_) {
+      return Fail(ErrorCode::kResourceExhausted, "the simulated disk is full");
+    }
     for (Buffer& record : pending_) {
       bytes_ += record.size();
       state_->records.push_back(std::move(record));
     }
     pending_.clear();
+    anew_ = false;
     if (level == Durability::kFsync) state_->synced = state_->next();
     return {};
   }
   Status Replay(uint64_t from, const Taker& take) override {
+    if (anew_) return {};
     for (uint64_t index = std::max(from, state_->first); index < state_->next(); ++index) {
       SHEAF_RETURN_IF_ERROR(take(index, state_->records[index - state_->first]));
     }
     return {};
   }
-  Status Trim(uint64_t index) override {
-    // Only whole pieces, as files do.
-    constexpr uint64_t kPiece = 16;
-    const uint64_t wanted = std::min(index, state_->next());
-    while (state_->first < 1 + (wanted - 1) / kPiece * kPiece) {
-      state_->records.pop_front();
-      ++state_->first;
-    }
-    state_->synced = std::max(state_->synced, state_->first);
-    return {};
+  void BeginAnew() override {
+    pending_.clear();
+    anew_ = true;
   }
   uint64_t first_index() const override { return state_->first; }
   uint64_t next_index() const override { return state_->next() + pending_.size(); }
@@ -64,6 +67,7 @@ class SimDisk::Log final : public RedoLog {
   const std::shared_ptr<State> state_;
   std::vector<Buffer> pending_;
   uint64_t bytes_ = 0;
+  bool anew_ = false;
 };
 
 SimDisk::SimDisk(uint64_t seed) : state_(std::make_shared<State>(State{Random(seed), {}, 1, 1, false})) {}

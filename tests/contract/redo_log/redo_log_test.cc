@@ -145,21 +145,27 @@ TEST_P(RedoLogContract, StopsReadingWhenARecordIsRefused) {
   EXPECT_EQ(seen, 2);
 }
 
-TEST_P(RedoLogContract, TrimsWhatIsNotNeededAndNothingElse) {
+TEST_P(RedoLogContract, BeginsAnewWithNothingOfWhatWas) {
   for (int i = 1; i <= 50; ++i) Add("record " + std::to_string(i));
-  ASSERT_TRUE(log_->Trim(30));
-  EXPECT_LE(log_->first_index(), 30u);
+  log_->Append({Text("not committed")});
+  log_->BeginAnew();
+  EXPECT_EQ(log_->Append({Text("first")}), 51u);
+  ASSERT_TRUE(log_->Commit(Durability::kFsync));
+  EXPECT_EQ(log_->first_index(), 51u);
+  EXPECT_EQ(Read(*log_), (std::map<uint64_t, std::string>{{51, "first"}}));
+  Add("second");
   Restart();
-  auto records = Read(*log_);
-  EXPECT_LE(records.begin()->first, 30u);
-  EXPECT_EQ(records.begin()->first, log_->first_index());
-  EXPECT_EQ(records.at(30), "record 30");
-  EXPECT_EQ(records.rbegin()->first, 50u);
-  ASSERT_TRUE(log_->Trim(1000));
-  Add("after");
-  EXPECT_EQ(log_->next_index(), 52u);
+  EXPECT_EQ(log_->first_index(), 51u);
+  EXPECT_EQ(Read(*log_), (std::map<uint64_t, std::string>{{51, "first"}, {52, "second"}}));
+}
+
+TEST_P(RedoLogContract, KeepsWhatItHasIfItEndsBeforeItHasBegunAnew) {
+  for (int i = 1; i <= 50; ++i) Add("record " + std::to_string(i));
+  log_->BeginAnew();
+  log_->Append({Text("first")});
   Restart();
-  EXPECT_EQ(Read(*log_).at(51), "after");
+  EXPECT_EQ(Read(*log_).size(), 50u);
+  EXPECT_EQ(log_->next_index(), 51u);
 }
 
 TEST_P(RedoLogContract, TakesLargeRecords) {

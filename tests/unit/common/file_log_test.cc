@@ -34,11 +34,12 @@ class FileLogTest : public testing::Test {
   void Fill(uint64_t count) {
     auto log = FileLog::Open(folder_, {.segment_bytes = 130});
     ASSERT_TRUE(log.has_value()) << log.error().message;
-    for (uint64_t i = 1; i <= count; ++i) Add(**log, TextOf(i));
+    for (uint64_t i = 1; i <= count; ++i) Add(**log, TextOf(i), Durability::kFsync);
   }
-  static void Add(FileLog& log, const std::string& text) {
-    log.Append({Buffer::CopyOf(std::as_bytes(std::span(text)))});
-    ASSERT_TRUE(log.Commit(Durability::kLog));
+  static Buffer Text(const std::string& text) { return Buffer::CopyOf(std::as_bytes(std::span(text))); }
+  static void Add(FileLog& log, const std::string& text, Durability level = Durability::kLog) {
+    log.Append({Text(text)});
+    ASSERT_TRUE(log.Commit(level));
   }
   static std::string Slurp(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
@@ -62,7 +63,7 @@ class FileLogTest : public testing::Test {
   std::vector<uint64_t> Segments() const {
     std::vector<uint64_t> firsts;
     for (const auto& entry : std::filesystem::directory_iterator(folder_))
-      firsts.push_back(std::stoull(entry.path().stem()));
+      if (entry.is_regular_file()) firsts.push_back(std::stoull(entry.path().stem()));
     std::ranges::sort(firsts);
     return firsts;
   }
@@ -140,6 +141,54 @@ TEST_F(FileLogTest, FindsEveryDamagedByte) {
   EXPECT_EQ(OpenAndRead().value(), 8u);
 }
 
+// Pages that were not synced come to the disk in any order.
+TEST_F(FileLogTest, EndsWhereTheLossOfPowerLeftAHoleInWhatWasNotSynced) {
+  {
+    auto log = FileLog::Open(folder_, {});
+    Add(**log, TextOf(1), Durability::kFsync);
+    for (uint64_t i = 2; i <= 4; ++i) Add(**log, TextOf(i));
+  }
+  std::string bytes = Slurp(PathOf(1));
+  const size_t third = bytes.find(TextOf(3));
+  bytes.replace(third, 4, 4, '\0');
+  Spill(PathOf(1), bytes);
+  EXPECT_EQ(OpenAndRead().value(), 2u);
+  // What was there when it was opened counts as safe from then on.
+  {
+    auto log = FileLog::Open(folder_, {});
+    Add(**log, TextOf(3));
+  }
+  bytes = Slurp(PathOf(1));
+  bytes.replace(bytes.find(TextOf(2)), 4, 4, '\0');
+  Spill(PathOf(1), bytes);
+  EXPECT_EQ(OpenAndRead().error().code, ErrorCode::kDataLoss);
+}
+
+TEST_F(FileLogTest, TakesASegmentThatWasOnlyBegunForNone) {
+  Fill(3);
+  Spill(PathOf(4), std::string(40, '\0'));
+  EXPECT_EQ(OpenAndRead().value(), 3u);
+  Spill(PathOf(7), "");
+  EXPECT_EQ(OpenAndRead().error().code, ErrorCode::kDataLoss) << "records 4 to 6 are missing";
+}
+
+TEST_F(FileLogTest, NoticesASegmentOfAnotherLog) {
+  Fill(9);
+  {
+    auto other = FileLog::Open(folder_ + "/other", {.segment_bytes = 130});
+    for (uint64_t i = 1; i <= 9; ++i) Add(**other, TextOf(9 + i % 2), Durability::kFsync);
+  }
+  const uint64_t second = Segments()[1];
+  std::filesystem::copy_file(folder_ + "/other/" + NameOf(second), PathOf(second),
+                             std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::remove_all(folder_ + "/other");
+  auto log = FileLog::Open(folder_, {.segment_bytes = 130});
+  ASSERT_TRUE(log.has_value()) << log.error().message;
+  const Status read = (*log)->Replay(0, [](uint64_t, const Buffer&) { return Status(); });
+  ASSERT_FALSE(read.has_value());
+  EXPECT_NE(read.error().message.find("of another log"), std::string::npos) << read.error().message;
+}
+
 TEST_F(FileLogTest, NoticesAMissingSegment) {
   Fill(9);
   const std::vector<uint64_t> segments = Segments();
@@ -187,6 +236,27 @@ TEST_F(FileLogTest, LosesNothingOnAFullDiskAndGoesOnWhenThereIsRoom) {
   EXPECT_EQ(during.value(), 1u);
   ASSERT_TRUE((*log)->Commit(Durability::kFsync));
   EXPECT_EQ(OpenAndRead().value(), 4u);
+}
+
+TEST_F(FileLogTest, BeginsAnewOnADiskThatItHasFilledItself) {
+  signal(SIGXFSZ, SIG_IGN);
+  auto log = FileLog::Open(folder_, {});
+  Add(**log, std::string(1000, 'x'));
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit tight = before;
+  tight.rlim_cur = (*log)->bytes() + 30;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  (*log)->Append({Text(std::string(1000, 'y'))});
+  const Status full = (*log)->Commit(Durability::kLog);
+  (*log)->BeginAnew();
+  (*log)->Append({Text(TextOf(2))});
+  const Status anew = (*log)->Commit(Durability::kLog);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(full.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_TRUE(anew.has_value());
+  EXPECT_EQ(Segments(), std::vector<uint64_t>{2});
+  EXPECT_EQ(OpenAndRead().value(), 2u);
 }
 
 TEST_F(FileLogTest, SaysWhichFolderCannotBeUsed) {

@@ -285,6 +285,59 @@ TEST_F(ServerStoreTest, IsNotWaitedForForEver) {
   EXPECT_THAT(JobNow().detail(), HasSubstr("server-0 (host, pid 0) has not come back in"));
 }
 
+TEST_F(ServerStoreTest, IsNotWaitedForByLaterJobsOnceItIsGivenUp) {
+  StartJob(pb::JobSpec::LOG);
+  Register(kOtherServer, pb::SERVER);
+  Submit(2);
+  for (int i = 0; i < 1300; ++i) {
+    KeepAlive(kOtherServer);
+    Live(Milliseconds(500), PeerId(0));
+  }
+  EXPECT_EQ(JobNow().phase(), pb::FAILED);
+  EXPECT_EQ(core_.FindJob(JobId(2))->Describe(core_.members(), now_, false).phase(), pb::PLANNING);
+  for (const pb::PartitionConfig& partition : core_.config().partition()) {
+    EXPECT_NE(partition.primary(), core_.members().FindStore(kStore)->id.value);
+  }
+}
+
+TEST_F(ServerStoreTest, IsNotWaitedForWhenNobodyNeedsItsRowsAnyMore) {
+  StartJob(pb::JobSpec::LOG);
+  Register(kOtherServer, pb::SERVER);
+  Submit(2);
+  for (int i = 0; i < 30; ++i) {
+    KeepAlive(kOtherServer);
+    Live(Milliseconds(500), PeerId(0));
+  }
+  EXPECT_THAT(core_.FindJob(JobId(1))->Describe(core_.members(), now_, false).detail(), HasSubstr("to come back"));
+  pb::Header cancel;
+  cancel.mutable_cancel()->set_job(1);
+  Ask(kPerson, cancel);
+  KeepAlive(kOtherServer);
+  Live(Milliseconds(1000), kOtherServer);
+  EXPECT_EQ(core_.FindJob(JobId(2))->Describe(core_.members(), now_, false).phase(), pb::PLANNING);
+}
+
+TEST_F(ServerStoreTest, IsNotTakenBackByTheProcessThatHadIt) {
+  StartJob(pb::JobSpec::LOG);
+  RegisterWithStore(PeerId(999));
+  const pb::Header refused = RegisterWithStore(kServer);
+  EXPECT_THAT(refused.refusal().text(), HasSubstr("another process has taken over this server's store (host, pid 0)"));
+  EXPECT_NE(core_.members().FindAlive(PeerId(999)), nullptr);
+  pb::Header worker;
+  worker.mutable_register_node()->set_role(pb::WORKER);
+  worker.mutable_register_node()->set_wire_version(kWireVersion);
+  worker.mutable_register_node()->set_store(kStore);
+  EXPECT_THAT(Ask(PeerId(5555), worker).refusal().text(), HasSubstr("only a server has a store"));
+}
+
+TEST_F(ServerStoreTest, IsWaitedForThroughASleepOfTheScheduler) {
+  StartJob(pb::JobSpec::LOG);
+  Live(std::chrono::seconds(15), PeerId(0));
+  now_ += std::chrono::seconds(700);
+  Pass(Milliseconds(200));
+  EXPECT_EQ(JobNow().phase(), pb::RUNNING) << JobNow().detail();
+}
+
 TEST_F(ServerStoreTest, DoesNotBringBackAJobThatIsInMemoryOnly) {
   StartJob(pb::JobSpec::MEMORY);
   RegisterWithStore(PeerId(999));
