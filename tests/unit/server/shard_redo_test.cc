@@ -188,6 +188,72 @@ TEST_F(ShardCoreRedo, TakesAPushOfSlicesOnceAllAreThereAndNotBefore) {
   EXPECT_TRUE(AskAndCommit(slice(0, 1)).header.push_reply().duplicate());
 }
 
+TEST_F(ShardCoreRedo, DoesNotCreditAPushToPartitionsThatOnlyASliceWithoutTakersNamed) {
+  Install();
+  Commit();
+  const auto slice = [&](uint32_t number, uint32_t partition) {
+    Message message = MakePush({{Key(partition, 1), {1, 0}}}, 0);
+    pb::PushRequest& push = *message.header.mutable_push();
+    push.set_slice(number);
+    push.set_slice_count(2);
+    push.set_attempt(1);
+    push.clear_partition();
+    push.clear_epoch();
+    push.add_partition(partition);
+    push.add_epoch(3);
+    push.mutable_block(0)->clear_key_count();
+    push.mutable_block(0)->add_key_count(1);
+    return message;
+  };
+  Message far = slice(0, 1);
+  far.header.mutable_push()->clear_slice();
+  far.header.mutable_push()->clear_slice_count();
+  far.header.mutable_push()->set_seq(2000);
+  EXPECT_TRUE(AskAndCommit(slice(0, 1)).header.push_reply().staged());
+  AskAndCommit(far);  // a session's window slides: partition 1 takes push 0 for one it has had
+  EXPECT_FALSE(AskAndCommit(slice(1, 2)).header.push_reply().staged());
+  const std::vector<float> before = AllRows();
+  RestartAndInstall();
+  EXPECT_EQ(AllRows(), before);
+  Message other = slice(0, 3);
+  other.header.mutable_push()->clear_slice();
+  other.header.mutable_push()->clear_slice_count();
+  EXPECT_FALSE(AskAndCommit(other).header.push_reply().duplicate());
+  EXPECT_EQ(Pull({Key(3, 1)})[0], -1);
+}
+
+TEST_F(ShardCoreRedo, FinishesAClockAgainAlsoWhereTheBatchWasThere) {
+  AddRoster(pb::ConsistencySpec::SSP, 2);
+  for (const int p : {2, 3}) config.mutable_partition(p)->set_primary(9);
+  Install();
+  const auto only = [](Message push, std::initializer_list<uint32_t> partitions) {
+    push.header.mutable_push()->clear_partition();
+    push.header.mutable_push()->clear_epoch();
+    push.header.mutable_push()->mutable_block(0)->clear_key_count();
+    for (const uint32_t p : partitions) {
+      push.header.mutable_push()->add_partition(p);
+      push.header.mutable_push()->add_epoch(3);
+      push.header.mutable_push()->mutable_block(0)->add_key_count(p == 0 ? 1 : 0);
+    }
+    return push;
+  };
+  const Rows rows{{Key(0, 1), {1, 0}}};
+  AskAndCommit(only(MakePush(rows, 0, At(0, 0), 4), {0, 1}));
+  for (const int p : {2, 3}) config.mutable_partition(p)->set_primary(1);
+  Install();
+  // Another lane computed it again: partitions 2 and 3 take it, all four have its clock.
+  EXPECT_FALSE(AskAndCommit(MakePush(rows, 0, At(1, 0), 4)).header.push_reply().duplicate());
+  RestartAndInstall();
+  Message pull = MakePull({Key(0, 1)}, At(0, 3));
+  pull.header.mutable_pull()->clear_partition();
+  pull.header.mutable_pull()->clear_epoch();
+  pull.header.mutable_pull()->add_partition(0);
+  pull.header.mutable_pull()->add_epoch(3);
+  pull.header.mutable_pull()->mutable_block(0)->clear_key_count();
+  pull.header.mutable_pull()->mutable_block(0)->add_key_count(1);
+  EXPECT_TRUE(Ask(pull).header.has_pull_reply()) << "both lanes have finished clock 0 in partition 0";
+}
+
 TEST_F(ShardCoreRedo, WritesOfAPushOnlyWhatSomePartitionsLacked) {
   Install();
   Message some = MakePush({{Key(1, 1), {1, 0}}}, 0);
