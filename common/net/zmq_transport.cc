@@ -98,9 +98,16 @@ bool TryReceive(zmq::socket_t& socket, zmq::message_t& frame) {
 // 0 or errno.
 int TrySend(zmq::socket_t& socket, zmq::message_t& frame, bool more) {
   const int flags = ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0);
-  for (;;) {
+  for (bool asked = false;;) {
     if (zmq_msg_send(frame.handle(), socket.handle(), flags) >= 0) return 0;
-    if (const int error = zmq_errno(); error != EINTR) return error;
+    const int error = zmq_errno();
+    if (error == EINTR) continue;
+    if (error != EAGAIN || asked) return error;
+    // A sender looks only every millisecond for what its peers have read: a queue may be full for it that is not.
+    asked = true;
+    int events = 0;
+    size_t size = sizeof(events);
+    (void)zmq_getsockopt(socket.handle(), ZMQ_EVENTS, &events, &size);
   }
 }
 
