@@ -101,12 +101,13 @@ void ShardCore::Impl::LogPart(RequestPart& part, const std::vector<uint32_t>& ta
     if (whole) {
       added.set_codec(block.codec);
       added.add_key_count(static_cast<uint32_t>(block.key_count()));
-      if (!block.list || logged_lists.Use(*block.list) == nullptr) keys.push_back(block.key_bytes);
+      const bool named = block.list && logged_lists.Use(*block.list) != nullptr;
+      if (!named) keys.push_back(block.key_bytes);
       if (block.list) {
         added.mutable_keys()->set_signature_high(block.list->high);
         added.mutable_keys()->set_signature_low(block.list->low);
-        added.mutable_keys()->set_inlined(logged_lists.Use(*block.list) == nullptr);
-        logged_lists.Add(*block.list, block.key_bytes.size(), {});
+        added.mutable_keys()->set_inlined(!named);
+        if (!named) logged_lists.Add(*block.list, block.key_bytes.size(), {});
       }
       values.push_back(block.values);
       continue;

@@ -154,8 +154,29 @@ class SheafTest(unittest.TestCase):
     def job(self, text, name="job.job.textproto"):
         return self.write(name, text)
 
+    def processes_of(self, process, program):
+        return [pid for pid, name in descendants(process.pid).items() if name == program]
+
     def workers_of(self, process):
-        return [pid for pid, name in descendants(process.pid).items() if name == "sheaf-worker"]
+        return self.processes_of(process, "sheaf-worker")
+
+    def kill_now_and_then(self, process, program, kills, pause, chance, all_at_once=False):
+        """SIGKILL to a random process of that program, or to all, until so many times or the run is over."""
+        killed = 0
+        # The first kill waits until there are workers at all.
+        wait_until(lambda: self.workers_of(process) or process.poll() is not None, 30, "workers start")
+        while process.poll() is None and killed < kills:
+            time.sleep(chance.uniform(*pause))
+            victims = self.processes_of(process, program)
+            struck = 0
+            for pid in victims if all_at_once or not victims else [chance.choice(victims)]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    struck += 1
+                except ProcessLookupError:
+                    pass
+            killed += struck > 0
+        return killed
 
     def interrupt(self, process):
         process.send_signal(signal.SIGINT)

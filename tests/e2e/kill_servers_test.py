@@ -15,9 +15,6 @@ ROWS = 32561
 
 
 class KillServers(harness.SheafTest):
-    def servers_of(self, process):
-        return [pid for pid, name in harness.descendants(process.pid).items() if name == "sheaf-server"]
-
     def run_with_kills(self, *arguments, settings, kills, seed, all_at_once=False):
         """Kills a random server, or all, now and then; returns report and how many times that was."""
         chance = random.Random(seed)
@@ -25,19 +22,7 @@ class KillServers(harness.SheafTest):
         options = [word for setting in settings for word in ("--set", setting)]
         process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs",
                              "--store_dir", self.folder / f"store-{len(self.started)}", *options, *arguments)
-        killed = 0
-        harness.wait_until(lambda: self.workers_of(process) or process.poll() is not None, 30, "workers start")
-        while process.poll() is None and killed < kills:
-            time.sleep(chance.uniform(0.2, 0.6))
-            servers = self.servers_of(process)
-            if not servers:
-                continue
-            for pid in servers if all_at_once else [chance.choice(servers)]:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            killed += 1
+        killed = self.kill_now_and_then(process, "sheaf-server", kills, (0.2, 0.6), chance, all_at_once)
         outcome = self.finish(process, timeout=600)
         self.assertEqual(outcome.code, 0, outcome)
         return json.loads(report.read_text()), killed
@@ -68,7 +53,7 @@ class KillServers(harness.SheafTest):
                              "--set", "durability=MEMORY")
         harness.wait_until(lambda: self.workers_of(process), 30, "workers start")
         time.sleep(1)
-        os.kill(self.servers_of(process)[0], signal.SIGKILL)
+        os.kill(self.processes_of(process, "sheaf-server")[0], signal.SIGKILL)
         outcome = self.finish(process, timeout=60)
         self.expect_failure(outcome, 1, "server-", "was started again", "partitions")
 
@@ -117,8 +102,7 @@ class FullDisk(harness.SheafTest):
         process = self.start("run", ADULT, "--servers", 1, "--workers", 1, "--store_dir", self.folder / "store",
                              "--log_dir", self.folder / "logs", "--report", report, "--set", f"train.epochs={epochs}")
         servers = harness.wait_until(
-            lambda: [pid for pid, name in harness.descendants(process.pid).items() if name == "sheaf-server"], 30,
-            "the server starts")
+            lambda: self.processes_of(process, "sheaf-server"), 30, "the server starts")
         log = self.folder / "store" / "server-0" / "shard-0" / "log"
         harness.wait_until(lambda: log.exists() and sum(f.stat().st_size for f in log.iterdir()) > 2_000_000, 60,
                            "something is in the log")

@@ -20,18 +20,7 @@ class KillWorkers(harness.SheafTest):
         report = self.folder / f"killed-{len(self.started)}.json"
         options = [word for setting in settings for word in ("--set", setting)]
         process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs", *options, *arguments)
-        killed = 0
-        # The first kill waits until there are workers at all.
-        harness.wait_until(lambda: self.workers_of(process) or process.poll() is not None, 30, "workers start")
-        while process.poll() is None and killed < kills:
-            time.sleep(chance.uniform(0.1, 0.5))
-            workers = self.workers_of(process)
-            if workers:
-                try:
-                    os.kill(chance.choice(workers), signal.SIGKILL)
-                    killed += 1
-                except ProcessLookupError:
-                    pass
+        killed = self.kill_now_and_then(process, "sheaf-worker", kills, (0.1, 0.5), chance)
         outcome = self.finish(process, timeout=600)
         self.assertEqual(outcome.code, 0, outcome)
         return json.loads(report.read_text()), killed

@@ -44,6 +44,24 @@ class ShardCoreRedo : public ShardFixture {
     Install();
     Commit();
   }
+  static Message InSlice(Message message, uint32_t number) {
+    message.header.mutable_push()->set_slice(number);
+    message.header.mutable_push()->set_slice_count(2);
+    message.header.mutable_push()->set_attempt(1);
+    return message;
+  }
+  // Session push `seq` of one row, for its partition alone.
+  Message PushTo(uint32_t partition, uint64_t seq) const {
+    Message message = MakePush({{Key(partition, 1), {1, 0}}}, seq);
+    pb::PushRequest& push = *message.header.mutable_push();
+    push.clear_partition();
+    push.clear_epoch();
+    FillTarget(push, {partition});
+    push.mutable_block(0)->clear_key_count();
+    push.mutable_block(0)->add_key_count(1);
+    return message;
+  }
+  Message SliceOf(uint32_t number, uint32_t partition) const { return InSlice(PushTo(partition, 0), number); }
   // All rows of a table, as exports see them.
   std::vector<float> AllRows() {
     std::vector<float> all;
@@ -164,61 +182,26 @@ TEST_F(ShardCoreRedo, RemembersTheClockThatARepeatedPushFinished) {
 TEST_F(ShardCoreRedo, TakesAPushOfSlicesOnceAllAreThereAndNotBefore) {
   Install();
   Commit();
-  const auto slice = [&](uint32_t number, uint32_t partition) {
-    Message message = MakePush({{Key(partition, 1), {1, 0}}}, 0);
-    pb::PushRequest& push = *message.header.mutable_push();
-    push.set_slice(number);
-    push.set_slice_count(2);
-    push.set_attempt(1);
-    push.clear_partition();
-    push.clear_epoch();
-    push.add_partition(partition);
-    push.add_epoch(3);
-    push.mutable_block(0)->clear_key_count();
-    push.mutable_block(0)->add_key_count(1);
-    return message;
-  };
-  EXPECT_TRUE(AskAndCommit(slice(0, 1)).header.push_reply().staged());
+  EXPECT_TRUE(AskAndCommit(SliceOf(0, 1)).header.push_reply().staged());
   RestartAndInstall();
   EXPECT_EQ(core->stats().staged_pushes, 0U);
-  EXPECT_TRUE(AskAndCommit(slice(0, 1)).header.push_reply().staged());
-  EXPECT_FALSE(AskAndCommit(slice(1, 2)).header.push_reply().staged());
+  EXPECT_TRUE(AskAndCommit(SliceOf(0, 1)).header.push_reply().staged());
+  EXPECT_FALSE(AskAndCommit(SliceOf(1, 2)).header.push_reply().staged());
   RestartAndInstall();
   EXPECT_EQ(Pull({Key(1, 1), Key(2, 1)}), (std::vector<float>{-1, 0, -1, 0}));
-  EXPECT_TRUE(AskAndCommit(slice(0, 1)).header.push_reply().duplicate());
+  EXPECT_TRUE(AskAndCommit(SliceOf(0, 1)).header.push_reply().duplicate());
 }
 
 TEST_F(ShardCoreRedo, DoesNotCreditAPushToPartitionsThatOnlyASliceWithoutTakersNamed) {
   Install();
   Commit();
-  const auto slice = [&](uint32_t number, uint32_t partition) {
-    Message message = MakePush({{Key(partition, 1), {1, 0}}}, 0);
-    pb::PushRequest& push = *message.header.mutable_push();
-    push.set_slice(number);
-    push.set_slice_count(2);
-    push.set_attempt(1);
-    push.clear_partition();
-    push.clear_epoch();
-    push.add_partition(partition);
-    push.add_epoch(3);
-    push.mutable_block(0)->clear_key_count();
-    push.mutable_block(0)->add_key_count(1);
-    return message;
-  };
-  Message far = slice(0, 1);
-  far.header.mutable_push()->clear_slice();
-  far.header.mutable_push()->clear_slice_count();
-  far.header.mutable_push()->set_seq(2000);
-  EXPECT_TRUE(AskAndCommit(slice(0, 1)).header.push_reply().staged());
-  AskAndCommit(far);  // a session's window slides: partition 1 takes push 0 for one it has had
-  EXPECT_FALSE(AskAndCommit(slice(1, 2)).header.push_reply().staged());
+  EXPECT_TRUE(AskAndCommit(SliceOf(0, 1)).header.push_reply().staged());
+  AskAndCommit(PushTo(1, 2000));  // a session's window slides: partition 1 takes push 0 for one it has had
+  EXPECT_FALSE(AskAndCommit(SliceOf(1, 2)).header.push_reply().staged());
   const std::vector<float> before = AllRows();
   RestartAndInstall();
   EXPECT_EQ(AllRows(), before);
-  Message other = slice(0, 3);
-  other.header.mutable_push()->clear_slice();
-  other.header.mutable_push()->clear_slice_count();
-  EXPECT_FALSE(AskAndCommit(other).header.push_reply().duplicate());
+  EXPECT_FALSE(AskAndCommit(PushTo(3, 0)).header.push_reply().duplicate());
   EXPECT_EQ(Pull({Key(3, 1)})[0], -1);
 }
 
@@ -256,15 +239,7 @@ TEST_F(ShardCoreRedo, FinishesAClockAgainAlsoWhereTheBatchWasThere) {
 
 TEST_F(ShardCoreRedo, WritesOfAPushOnlyWhatSomePartitionsLacked) {
   Install();
-  Message some = MakePush({{Key(1, 1), {1, 0}}}, 0);
-  pb::PushRequest& push = *some.header.mutable_push();
-  push.clear_partition();
-  push.clear_epoch();
-  push.add_partition(1);
-  push.add_epoch(3);
-  push.mutable_block(0)->clear_key_count();
-  push.mutable_block(0)->add_key_count(1);
-  AskAndCommit(some);
+  AskAndCommit(PushTo(1, 0));
   AskAndCommit(MakePush({{Key(0, 1), {1, 2}}, {Key(1, 1), {1, 0}}, {Key(2, 1), {3, 4}}}, 0));
   RestartAndInstall();
   EXPECT_EQ(Pull({Key(0, 1), Key(1, 1), Key(2, 1)}), (std::vector<float>{-1, -2, -1, 0, -3, -4}));
