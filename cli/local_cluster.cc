@@ -40,6 +40,10 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::Start(LocalClusterOptions op
                                                           const std::function<Status()>& interrupted) {
   std::unique_ptr<LocalCluster> cluster(new LocalCluster(std::move(options)));
   SHEAF_ASSIGN_OR_RETURN(cluster->program_dir_, ProgramFolder());
+  std::error_code error;
+  const std::string& store = cluster->options_.store_dir;
+  if (!store.empty()) fs::create_directories(store, error);
+  if (error) return Fail(ErrorCode::kIo, "cannot make the folder --store_dir ", store, ": ", error.message());
   SHEAF_RETURN_IF_ERROR(cluster->PrepareLogs());
   SHEAF_RETURN_IF_ERROR(cluster->StartScheduler(interrupted));
   const LocalClusterOptions& with = cluster->options_;

@@ -81,6 +81,9 @@ class DataFolder(harness.SheafTest):
         self.expect_failure(self.finish(self.server(self.folder / "home")), 78, "not a server's")
         self.assertEqual(sorted(path.name for path in (self.folder / "home").iterdir()), ["LOCK", "letter.txt"])
 
+    def test_is_no_file(self):
+        self.expect_failure(self.sheaf("run", ADULT, "--store_dir", self.write("file", "")), 1, "--store_dir", "file")
+
     def test_says_which_log_is_lost(self):
         self.finish(self.server(self.folder / "store", "--shards=2"))
         shutil.rmtree(self.folder / "store" / "shard-1")
