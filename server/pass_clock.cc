@@ -1,12 +1,24 @@
 #include "server/pass_clock.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "common/base/check.h"
 #include "common/base/planted_bug.h"
 
 namespace sheaf {
+
+void SaveWindow(const SeqWindow& window, pb::SeqWindowBits& image) {
+  image.set_floor(window.floor());
+  for (const uint64_t word : window.words()) image.add_word(word);
+}
+
+std::optional<SeqWindow> RestoreWindow(const pb::SeqWindowBits& image) {
+  constexpr uint64_t kTop = std::numeric_limits<uint64_t>::max() - SeqWindow::kWindow;
+  if (image.word_size() > static_cast<int>(SeqWindow::kWindow / 64) || image.floor() > kTop) return std::nullopt;
+  return SeqWindow::FromWords(image.floor(), {image.word().data(), static_cast<size_t>(image.word_size())});
+}
 
 void PassClock::SetLanes(const pb::Roster& roster) {
   std::vector<Lane> lanes;
@@ -20,6 +32,31 @@ void PassClock::SetLanes(const pb::Roster& roster) {
   std::sort(lanes.begin(), lanes.end(), [](const Lane& a, const Lane& b) { return a.id < b.id; });
   lanes_ = std::move(lanes);
   UpdateFrontier();
+}
+
+void PassClock::Save(pb::ImagePass& image) const {
+  image.set_front(front_);
+  for (const Lane& lane : lanes_) {
+    pb::ImageLane& saved = *image.add_lane();
+    saved.set_lane(lane.id.value);
+    saved.set_start(lane.start);
+    if (lane.end != kEnded) saved.set_end(lane.end);
+    SaveWindow(lane.finished, *saved.mutable_finished());
+  }
+}
+
+bool PassClock::Restore(const pb::ImagePass& image) {
+  std::vector<Lane> lanes;
+  for (const pb::ImageLane& saved : image.lane()) {
+    auto finished = RestoreWindow(saved.finished());
+    if (!finished || (!lanes.empty() && lanes.back().id.value >= saved.lane())) return false;
+    lanes.push_back({LaneId(saved.lane()), saved.start(), saved.has_end() ? saved.end() : kEnded, {}});
+    lanes.back().finished = std::move(*finished);
+  }
+  lanes_ = std::move(lanes);
+  front_ = image.front();
+  UpdateFrontier();
+  return true;
 }
 
 PassClock::Lane* PassClock::Find(LaneId id) {

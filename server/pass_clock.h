@@ -12,8 +12,13 @@
 #include "common/base/ids.h"
 #include "common/base/seq_window.h"
 #include "proto/control.pb.h"
+#include "proto/storage.pb.h"
 
 namespace sheaf {
+
+// A window as images have it; nothing: those are no window's bits.
+void SaveWindow(const SeqWindow& window, pb::SeqWindowBits& image);
+std::optional<SeqWindow> RestoreWindow(const pb::SeqWindowBits& image);
 
 class PassClock {
  public:
@@ -22,6 +27,10 @@ class PassClock {
 
   // Takes the roster's lanes: new ones start at their start clock, those that left are forgotten.
   void SetLanes(const pb::Roster& roster);
+
+  // Lanes and front, for an image of the partition; and back again. False: that is no clock.
+  void Save(pb::ImagePass& image) const;
+  bool Restore(const pb::ImagePass& image);
 
   bool WouldExceed(LaneId lane, uint64_t clock) const;
   bool Finished(LaneId lane, uint64_t clock) const;

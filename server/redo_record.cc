@@ -29,6 +29,18 @@ std::vector<Buffer> EncodeRedo(const pb::RedoHeader& header, std::vector<Buffer>
   return pieces;
 }
 
+Buffer JoinRecord(const std::vector<Buffer>& pieces) {
+  const size_t size = std::accumulate(pieces.begin(), pieces.end(), size_t{0},
+                                      [](size_t sum, const Buffer& piece) { return sum + piece.size(); });
+  std::vector<uint64_t> words(RoundedUp(size) / sizeof(uint64_t));
+  auto* to = reinterpret_cast<std::byte*>(words.data());
+  for (const Buffer& piece : pieces) {
+    if (!piece.empty()) std::memcpy(to, piece.data(), piece.size());
+    to += piece.size();
+  }
+  return Buffer::FromVector(std::move(words)).Slice(0, size);
+}
+
 Result<RedoRecord> DecodeRedo(const Buffer& record) {
   Prefix prefix;
   if (record.size() < sizeof(prefix)) return Fail(ErrorCode::kDataLoss, "a record of ", record.size(), " bytes");

@@ -16,6 +16,9 @@ namespace sheaf {
 // multiples of eight.
 std::vector<Buffer> EncodeRedo(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values);
 
+// The pieces as one record, at a multiple of eight bytes.
+Buffer JoinRecord(const std::vector<Buffer>& pieces);
+
 struct RedoRecord {
   pb::RedoHeader header;
   Buffer keys;

@@ -24,6 +24,7 @@ constexpr size_t kMinTail = 2;
 constexpr size_t kLongRun = 32;   // buckets
 constexpr size_t kMaxSpread = 2;  // rows a home bucket, at least
 constexpr size_t kMinSlabRows = 4;
+constexpr size_t kCopyAhead = 32;         // rows that are on their way into the cache
 constexpr size_t kMaxSlabBytes = size_t{2} << 20;  // a huge page
 
 // A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the
@@ -123,6 +124,7 @@ void RowStore::Reserve(size_t rows) {
     }
     slot_count_ = grown;
   }
+  marks_.resize((slot_count_ + 63) / 64);
 }
 
 uint32_t RowStore::SlotOf(HashedKey key) const {
@@ -153,8 +155,14 @@ void RowStore::MakeAbsent(std::span<const HashedKey> keys, size_t absent, float*
   }
 }
 
-// Of a key that is not in. There is a slot free.
 uint32_t RowStore::Insert(HashedKey key) {
+  const uint32_t slot = InsertSlot(key);
+  layout_->InitRow(key, Row(slot));
+  return slot;
+}
+
+// Of a key that is not in. There is a slot free.
+uint32_t RowStore::InsertSlot(HashedKey key) {
   // Grows by a third when six in ten cells are full: with more, too many keys would not lie in their home bucket.
   if ((size_ + 1) * 10 > home_count_ * RowBucket::kCells * 6) {
     Rebuild(std::max(kMinHomes, home_count_ + (home_count_ + 2) / 3), bucket_count_ - home_count_);
@@ -167,12 +175,12 @@ uint32_t RowStore::Insert(HashedKey key) {
   while (buckets()[gap].full()) ++gap;
   if (gap == bucket_count_) {
     Rebuild(home_count_, (bucket_count_ - home_count_) * 2);
-    return Insert(key);
+    return InsertSlot(key);
   }
   // A long run: the keys so far crowd in a part of the range, as those of a sorted load do. More room keeps runs short.
   if (gap - home > kLongRun && home_count_ * kMaxSpread <= size_) {
     Rebuild(home_count_ * 2, bucket_count_ - home_count_);
-    return Insert(key);
+    return InsertSlot(key);
   }
   const auto slot = static_cast<uint32_t>(size_++);
   HashedKey coming = key;
@@ -185,7 +193,6 @@ uint32_t RowStore::Insert(HashedKey key) {
     coming = last;
     coming_slot = last_slot;
   }
-  layout_->InitRow(key, Row(slot));
   return slot;
 }
 
@@ -244,6 +251,57 @@ bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& key
     }
   }
   return true;
+}
+
+std::optional<HashedKey> RowStore::Copy(Which which, HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                                        std::vector<float>& rows) {
+  if (home_count_ == 0) return std::nullopt;
+  const float* ahead[kCopyAhead];
+  size_t waiting = 0;
+  const auto copy = [&] {
+    for (size_t i = 0; i < waiting; ++i) rows.insert(rows.end(), ahead[i], ahead[i] + layout_->stride);
+    waiting = 0;
+  };
+  const size_t already = keys.size();
+  std::optional<HashedKey> next;
+  size_t looked_at = 0;
+  for (size_t at = Home(from); at < bucket_count_ && !next; ++at) {
+    const RowBucket& bucket = buckets()[at];
+    for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
+      if (bucket.keys[cell] < from) continue;
+      if (keys.size() - already == max_rows || looked_at / 8 == max_rows) {
+        next = bucket.keys[cell];
+        break;
+      }
+      ++looked_at;
+      const uint32_t slot = bucket.slots[cell];
+      const uint64_t mark = uint64_t{1} << (slot % 64);
+      if (which == Which::kMarked && !(marks_[slot / 64] & mark)) continue;
+      if (which == Which::kMarked) marks_[slot / 64] &= ~mark;
+      const float* const row = Row(slot);
+      for (size_t line = 0; line < layout_->stride; line += kCacheLine / sizeof(float)) __builtin_prefetch(row + line);
+      keys.push_back(bucket.keys[cell]);
+      ahead[waiting++] = row;
+      if (waiting == kCopyAhead) copy();
+    }
+  }
+  copy();
+  return next;
+}
+
+void RowStore::MarkAll() { std::ranges::fill(marks_, ~uint64_t{0}); }
+
+void RowStore::ReserveLoad(size_t more) {
+  Reserve(more);
+  const size_t homes = (size_ + more) * 10 / (RowBucket::kCells * 6) + 1;
+  if (homes > home_count_) Rebuild(std::max(kMinHomes, homes), std::max(kMinTail, bucket_count_ - home_count_));
+}
+
+void RowStore::Load(std::span<const HashedKey> keys, const float* rows) {
+  Reserve(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    std::memcpy(Row(InsertSlot(keys[i])), rows + i * layout_->stride, layout_->stride * sizeof(float));
+  }
 }
 
 }  // namespace sheaf

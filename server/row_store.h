@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -78,6 +79,20 @@ class RowStore {
   // True if nothing comes after.
   bool Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys, std::vector<const float*>& rows) const;
 
+  // ---- for images of the partition
+  // Rows are marked that have changed since they were copied so. Which, whoever changes them says (TableRows::Mark).
+  enum class Which { kAll, kMarked };
+  // Appends rows [weights | state] in key order, from the first key >= `from` on, and takes marks away if it looks for
+  // them. Until `max_rows` are copied, or the rows of eight times as many looked at: then the key to go on from.
+  std::optional<HashedKey> Copy(Which which, HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                                std::vector<float>& rows);
+  void MarkAll();
+  // Takes rows as they were copied, [keys, stride]: ascending, none of them is in. `more`: that so many will come.
+  void Load(std::span<const HashedKey> keys, const float* rows);
+  void ReserveLoad(size_t more);
+  // By slot, 64 a word. Valid until the next row is made.
+  uint64_t* marks() { return marks_.data(); }
+
   size_t size() const { return size_; }
   size_t memory_bytes() const { return memory_bytes_; }
 
@@ -112,6 +127,7 @@ class RowStore {
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);
   uint32_t Insert(HashedKey key);
+  uint32_t InsertSlot(HashedKey key);  // whose row is not initialised
   void Rebuild(size_t homes, size_t tail);
 
   const RowLayout* layout_;
@@ -122,6 +138,7 @@ class RowStore {
   size_t bucket_count_ = 0;
   Pages index_;
   std::vector<Pages> slabs_;
+  std::vector<uint64_t> marks_;
   size_t slot_count_ = 0;  // slots in slabs
   size_t size_ = 0;
   size_t memory_bytes_ = 0;

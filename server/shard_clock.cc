@@ -152,8 +152,11 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
 
   std::vector<float> before(keys.size() * dim);
   rows.resize(kMaxLookupKeys);
+  slots_scratch.resize(kMaxLookupKeys);
   ForEachLookup(keys.size(), [&](size_t first, size_t count) {
-    table.rows->FindOrCreate(std::span(keys).subspan(first, count), rows.data(), nullptr);
+    const auto some = std::span(keys).subspan(first, count);
+    table.rows->FindOrCreate(some, rows.data(), marking() ? slots_scratch.data() : nullptr);
+    if (marking()) table.rows->Mark(some, slots_scratch.data());
     for (size_t i = 0; i < count; ++i)
       std::copy_n(rows[i], dim, before.begin() + static_cast<ptrdiff_t>((first + i) * dim));
     table.optimizer->Apply({rows.data(), count}, sums.data() + first * dim, dim, pass.rate_scale);

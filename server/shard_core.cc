@@ -63,6 +63,10 @@ void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Ou
 }
 
 void ShardCore::OnTick(TimePoint now, Outbox& out) { impl_->OnTick(now, out); }
+std::vector<ImagePiece> ShardCore::Export(uint32_t partition, uint64_t index) {
+  return impl_->Export(partition, index);
+}
+Status ShardCore::Import(const Buffer& piece, TimePoint now) { return impl_->Import(piece, now); }
 ShardStats ShardCore::stats() const { return impl_->Stats(); }
 uint64_t ShardCore::generation() const { return impl_->generation; }
 
@@ -105,6 +109,7 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
   }
   if (!configured && count != 0 && count != partitions.size()) {
     // Their number is for a cluster's life: the log is of another one, whose rows are nobody's here.
+    coming.reset();
     tables.clear();
     partitions.clear();
     lsns.clear();
@@ -214,6 +219,7 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
     }
     ++store_version;
     key_lists.ForgetTable(at->first);
+    coming.reset();  // it may have rows of it
     at = tables.erase(at);
   }
   for (auto& [id, table] : tables) {
@@ -236,9 +242,15 @@ void ShardCore::Impl::TakeRosters(const pb::ClusterConfig& config) {
       if (partition != nullptr) partition->passes[key].clock.SetLanes(roster);
     }
   }
-  std::vector<PassKey> gone;
-  for (const auto& [key, pass] : passes) {
-    if (!listed.contains(key)) gone.push_back(key);
+  std::set<PassKey> gone;
+  const auto find_gone = [&](const auto& known) {
+    for (const auto& [key, pass] : known) {
+      if (!listed.contains(key)) gone.insert(key);
+    }
+  };
+  find_gone(passes);
+  for (const auto& partition : partitions) {  // an image may have one of which the shard has heard nothing
+    if (partition != nullptr) find_gone(partition->passes);
   }
   for (const PassKey& key : gone) EndPass(key);
 }

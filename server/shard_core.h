@@ -26,6 +26,7 @@
 #include "common/runtime/clock.h"
 #include "common/storage/redo_log.h"
 #include "common/trace/trace_log.h"
+#include "server/partition_image.h"
 
 namespace sheaf {
 
@@ -91,6 +92,14 @@ class ShardCore {
   // Pulls, pushes and scans are refused for now, and told why (the log cannot be written: what an answer would show is
   // not safe). Empty: no longer.
   void RefuseAll(std::string why);
+
+  // All of a partition, as it is after the records of the log before `index`; nothing if it is not here.
+  // (server/partition_image.h)
+  std::vector<ImagePiece> Export(uint32_t partition, uint64_t index);
+  // Takes the next piece of an image. When all are here, its partition becomes what it says, whatever it was before, in
+  // the passes and tables of the configuration. kDataLoss: it is damaged, or of a table that is not here; nothing has
+  // changed, and the pieces so far are forgotten.
+  Status Import(const Buffer& piece, TimePoint now);
 
   ShardStats stats() const;
   uint64_t generation() const;

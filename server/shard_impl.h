@@ -18,6 +18,7 @@
 #include "server/budget.h"
 #include "server/key_list_cache.h"
 #include "server/logged_lists.h"
+#include "server/partition_image.h"
 #include "server/partition_state.h"
 #include "server/request_check.h"
 #include "server/shard_core.h"
@@ -87,6 +88,13 @@ struct ShardCore::Impl {
   // shard is given.
   static constexpr size_t kSpareFrameBytes = size_t{16} << 20;
   static constexpr size_t kSpareFrameShare = 4;
+  // Nobody repeats the pushes of a session that was quiet for so long: it goes if there is no room.
+  static constexpr Duration kQuietSession = std::chrono::minutes(10);
+  // An image that comes in pieces, and the rows of it that are here.
+  struct Coming {
+    ImageReader reader;
+    std::map<uint32_t, std::unique_ptr<RowStore>> rows;  // by table
+  };
 
   Impl(PeerId self_peer, ShardOptions shard_options)
       : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
@@ -178,6 +186,15 @@ struct ShardCore::Impl {
                          Table& table);
   std::string WaitingFor(const PassKey& pass, std::span<const uint32_t> partitions, uint64_t clock) const;
 
+  // ---- images (shard_image.cc)
+  bool marking() const { return options.log != nullptr; }  // rows that have changed are to be found again
+  std::vector<ImagePiece> Export(uint32_t partition, uint64_t index);
+  std::vector<ImagePiece> ExportState(uint32_t partition, uint64_t index, std::vector<ImageTable> with_rows) const;
+  Status Import(const Buffer& piece, TimePoint now);
+  Status TakeImageRows(const ImageTable& table, std::span<const HashedKey> keys, std::span<const float> floats);
+  // The partition becomes what the image says.
+  void Install(PartitionImage image, TimePoint now);
+
   // ---- pulls and scans (shard_pull.cc)
   void OnPull(PeerId from, const Message& message, Outbox& out);
   MaybeRefusal TakePull(const Message& message, Pull& pull);
@@ -258,6 +275,8 @@ struct ShardCore::Impl {
 
   ShardStats counters;                                     // only its counters are kept up
 
+  std::unique_ptr<Coming> coming;                          // or nullptr
+
   bool redoing = false;
   Durability commit_level = Durability::kMemory;
   LoggedLists logged_lists;
@@ -273,6 +292,7 @@ struct ShardCore::Impl {
   std::vector<uint32_t> dims, spare_missing;
   std::vector<std::shared_ptr<RequestPart>> spare_parts;
   std::vector<float*> rows;
+  std::vector<uint32_t> slots_scratch;
   std::vector<float> floats_scratch;
   std::vector<float> absent_scratch;
   std::vector<std::vector<float>> decoded;

@@ -12,7 +12,6 @@ namespace {
 
 constexpr size_t kMaxSessions = 65536;  // that a shard remembers
 constexpr size_t kMaxSessionBytes = size_t{128} << 20;  // of their windows, with gaps in all of them
-constexpr Duration kQuietSession = std::chrono::minutes(10);  // nobody repeats its pushes: it goes if there is no room
 
 bool Contains(std::span<const uint32_t> ascending, uint32_t value) {
   return std::binary_search(ascending.begin(), ascending.end(), value);
@@ -374,14 +373,17 @@ void ShardCore::Impl::ApplyRows(const RequestBlock& block, const float* floats, 
   uint32_t* const slots = SlotsOf(block);
   const bool known = slots != nullptr && block.slots->complete;
   rows.resize(kMaxLookupKeys);
+  slots_scratch.resize(kMaxLookupKeys);
   ForEachLookup(count, [&](size_t begin, size_t piece) {
     const size_t at = first + begin;
     const auto keys = block.keys().subspan(at, piece);
+    uint32_t* const found = slots != nullptr ? slots + at : marking() ? slots_scratch.data() : nullptr;
     if (known) {
-      table.rows->Address(keys, slots + at, table.layout.stride, rows.data());
+      table.rows->Address(keys, found, table.layout.stride, rows.data());
     } else {
-      table.rows->FindOrCreate(keys, rows.data(), slots == nullptr ? nullptr : slots + at);
+      table.rows->FindOrCreate(keys, rows.data(), found);
     }
+    if (marking()) table.rows->Mark(keys, found);
     table.optimizer->Apply({rows.data(), piece}, floats + at * block.dim, block.dim, rate_scale);
   });
 }

@@ -27,8 +27,11 @@ class TableRows {
 
   // nullptr: it has no rows (yet).
   const RowStore* store(uint32_t partition) const { return stores_[partition].get(); }
+  RowStore* store(uint32_t partition) { return stores_[partition].get(); }
+  // The partition's rows are those of `store`, or none.
+  void Put(uint32_t partition, std::unique_ptr<RowStore> store);
   // The partition's rows are gone: it is no longer ours.
-  void Drop(uint32_t partition);
+  void Drop(uint32_t partition) { Put(partition, nullptr); }
 
   // rows[i] is that of keys[i]; nullptr if it is absent. At most kMaxLookupKeys keys, ascending. The weights are on
   // their way into the cache when this returns. `slots`, unless nullptr, learns where the rows are: slots[i] in the
@@ -36,6 +39,8 @@ class TableRows {
   void Find(std::span<const HashedKey> keys, float** rows, uint32_t* slots) const;
   // Makes absent rows with their start values. Addresses are valid until the next row is made.
   void FindOrCreate(std::span<const HashedKey> keys, float** rows, uint32_t* slots);
+  // The rows have changed: whoever copies changed ones will find them. All slots are known.
+  void Mark(std::span<const HashedKey> keys, const uint32_t* slots);
   // The rows of slots that a lookup of the same keys gave, all of them known; `floats` of each are fetched.
   void Address(std::span<const HashedKey> keys, const uint32_t* slots, size_t floats, float** rows) const;
 
@@ -54,6 +59,7 @@ class TableRows {
   const uint64_t partition_count_;
   std::vector<std::unique_ptr<RowStore>> stores_;  // by partition
   std::vector<RowStore::View> views_;              // of each of stores_, side by side
+  std::vector<uint64_t*> marks_;                   // likewise
 };
 
 // Takes keys in pieces that one lookup takes: work(first, count).

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "common/base/check.h"
 #include "common/base/planted_bug.h"
@@ -25,6 +27,28 @@ class SeqWindow {
   SeqWindow() = default;
   // All numbers below `floor` count as in.
   explicit SeqWindow(uint64_t floor) : floor_(floor) {}
+
+  // The window that words() described: bit i of word w is `floor` + 64 w + i. At most kWindow / 64 words.
+  static SeqWindow FromWords(uint64_t floor, std::span<const uint64_t> words) {
+    SHEAF_CHECK(words.size() <= kWindow / 64, words.size(), " words of a window");
+    SeqWindow window(floor);
+    for (size_t word = 0; word < words.size(); ++word) {
+      if (word == 0) window.near_ = words[0];
+      if (word == 0 || words[word] == 0) continue;
+      if (window.far_ == nullptr) window.far_ = std::make_unique<Far>();
+      (*window.far_)[word - 1] = words[word];
+    }
+    if (window.near_ & 1) window.Advance();
+    return window;
+  }
+  // What is in from the floor on, without zeros at the end.
+  std::vector<uint64_t> words() const {
+    std::vector<uint64_t> words{near_};
+    if (far_ != nullptr) words.insert(words.end(), far_->begin(), far_->end());
+    while (!words.empty() && words.back() == 0) words.pop_back();
+    return words;
+  }
+  bool empty() const { return floor_ == 0 && near_ == 0 && far_ == nullptr; }
 
   // The smallest number that is not in.
   uint64_t floor() const { return floor_; }
