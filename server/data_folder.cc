@@ -92,6 +92,7 @@ Status DataFolder::MakeShards(const std::string& path, pb::StoreFile file) {
   return write();
 }
 
+std::string DataFolder::RowsOf(uint32_t shard) const { return path_ + "/shard-" + std::to_string(shard) + "/rows"; }
 std::string DataFolder::LogOf(uint32_t shard) const { return path_ + "/shard-" + std::to_string(shard) + "/log"; }
 
 }  // namespace sheaf

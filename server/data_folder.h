@@ -3,6 +3,7 @@
 //   DIR/LOCK            locked while a server runs
 //   DIR/STORE           the store's name and number of shards (pb::StoreFile)
 //   DIR/shard-I/log/    the redo log of shard I
+//   DIR/shard-I/rows/   its store of snapshots
 //
 // Thread-safety: none; main owns it, and keeps it for as long as anybody uses the files.
 #pragma once
@@ -27,6 +28,7 @@ class DataFolder {
   // The same for as long as there is the folder; never 0.
   uint64_t store() const { return store_; }
   std::string LogOf(uint32_t shard) const;
+  std::string RowsOf(uint32_t shard) const;
 
  private:
   DataFolder(std::string path, int lock) : path_(std::move(path)), lock_(lock) {}

@@ -2,6 +2,7 @@
 #include <gflags/gflags.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "common/base/build_info.h"
@@ -22,6 +23,9 @@ DEFINE_string(ipc_dir, "", "listen on unix sockets in this folder instead of TCP
 DEFINE_string(data_dir, "",
               "folder for what outlives this process: a server that is started again with it has every acknowledged "
               "push; empty: parameters are in memory only");
+DEFINE_uint64(snapshot_after_mb, 64,
+              "with --data_dir: rows that have changed are written to a store of snapshots, and the log is cut, when it "
+              "has grown by so many MiB and by half of what rows take; 0: early and often, for tests");
 DEFINE_bool(local_sockets, true, "let processes of this host connect over unix sockets; else over TCP, like all");
 DEFINE_uint32(shards, 1, "threads that hold parameters, 1..256");
 DEFINE_uint64(memory_mb, 1024,
@@ -32,6 +36,8 @@ namespace {
 
 constexpr uint32_t kMaxShards = 256;
 constexpr uint64_t kMinMegabytesAShard = 16;
+constexpr uint64_t kLeastLogBytes = 64 << 10;   // between rounds of snapshots
+constexpr uint64_t kMostLogMegabytes = 1 << 20;
 
 // What is wrong with the flags; empty if nothing.
 std::string FlagProblem() {
@@ -44,6 +50,10 @@ std::string FlagProblem() {
   if (FLAGS_memory_mb < kMinMegabytesAShard * FLAGS_shards || FLAGS_memory_mb > (uint64_t{1} << 30)) {
     return "--memory_mb is " + std::to_string(FLAGS_memory_mb) + "; it must be at least " +
            std::to_string(kMinMegabytesAShard * FLAGS_shards) + " (16 a shard)";
+  }
+  if (FLAGS_snapshot_after_mb > kMostLogMegabytes) {
+    return "--snapshot_after_mb is " + std::to_string(FLAGS_snapshot_after_mb) + "; it must be at most " +
+           std::to_string(kMostLogMegabytes);
   }
   if (FLAGS_scheduler_timeout_s < 1) return "--scheduler_timeout_s must be at least 1";
   return "";
@@ -77,6 +87,7 @@ int main(int argc, char** argv) {
   options.port = FLAGS_port;
   options.ipc_dir = FLAGS_ipc_dir;
   options.data_dir = FLAGS_data_dir;
+  options.snapshots.min_log_bytes = std::max(FLAGS_snapshot_after_mb << 20, kLeastLogBytes);
   options.local_sockets = FLAGS_local_sockets;
   options.shards = FLAGS_shards;
   options.shard.key_list_budget_bytes = shard_bytes / 4;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/partition.h"
+#include "common/base/planted_bug.h"
 
 namespace sheaf {
 namespace {
@@ -144,6 +145,7 @@ class StateEncoder {
   }
 
   void AddStream(const PassKey* pass, const ImageSource::Session& stream) {
+    if (Planted(Bug::kImageWithoutWindows)) return;
     if (!streams_) {
       streams_ = pieces_.Begin();
       pb::ImageWindows& windows = *streams_->mutable_image()->mutable_windows();

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -44,8 +45,15 @@ struct PassState {
   Undo undo;
 };
 
+// What of a partition its shard's store of snapshots has, if all that was finished is written.
+struct Stored {
+  bool whole = false;                                          // else: nothing of use
+  std::set<uint32_t> tables;                                   // with rows in it
+};
+
 struct PartitionState {
   PartitionId id;
+  Stored stored;
   std::map<PassKey, PassState> passes;
   std::map<PassKey, uint64_t> ended;                           // examples of the last passes of each job
 };

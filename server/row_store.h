@@ -87,6 +87,9 @@ class RowStore {
   std::optional<HashedKey> Copy(Which which, HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
                                 std::vector<float>& rows);
   void MarkAll();
+  // All rows that are not marked are in the shard's store of snapshots.
+  bool stored() const { return stored_; }
+  void set_stored(bool stored) { stored_ = stored; }
   // Takes rows as they were copied, [keys, stride]: ascending, none of them is in. `more`: that so many will come.
   void Load(std::span<const HashedKey> keys, const float* rows);
   void ReserveLoad(size_t more);
@@ -139,6 +142,7 @@ class RowStore {
   Pages index_;
   std::vector<Pages> slabs_;
   std::vector<uint64_t> marks_;
+  bool stored_ = false;
   size_t slot_count_ = 0;  // slots in slabs
   size_t size_ = 0;
   size_t memory_bytes_ = 0;

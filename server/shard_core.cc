@@ -25,7 +25,12 @@ Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbo
   return impl_->OnConfig(config, now, out);
 }
 
-void ShardCore::BeginRedo(uint64_t first_index) { impl_->redo_from_base = first_index > 1; }
+void ShardCore::BeginRedo(const RedoStart& start) {
+  impl_ = std::make_unique<Impl>(impl_->self, impl_->options);
+  impl_->BeginRedo(start);
+}
+std::vector<uint32_t> ShardCore::ImagesDue(uint64_t index) const { return impl_->ImagesDue(index); }
+std::vector<uint32_t> ShardCore::ImagesMissing() const { return impl_->ImagesMissing(); }
 Status ShardCore::Redo(const Buffer& record, TimePoint now) { return impl_->Redo(record, now); }
 
 void ShardCore::EndRedo() { impl_->EndRedo(); }
@@ -67,6 +72,21 @@ std::vector<ImagePiece> ShardCore::Export(uint32_t partition, uint64_t index) {
   return impl_->Export(partition, index);
 }
 Status ShardCore::Import(const Buffer& piece, TimePoint now) { return impl_->Import(piece, now); }
+std::optional<RoundBegin> ShardCore::BeginRound() { return impl_->BeginRound(); }
+ShardCore::Copied ShardCore::CopyChanged(PartitionSnapshot& snapshot, size_t max_rows) {
+  return impl_->CopyChanged(snapshot, max_rows);
+}
+ShardCore::Copied ShardCore::FinishSnapshot(PartitionSnapshot& snapshot, uint64_t index) {
+  return impl_->FinishSnapshot(snapshot, index);
+}
+std::vector<uint32_t> ShardCore::StoredPartitions() const { return impl_->StoredPartitions(); }
+void ShardCore::SetStored(uint32_t partition, bool stored) { impl_->SetStored(partition, stored); }
+const pb::ConfigRecord& ShardCore::last_config() const { return impl_->last_config; }
+void ShardCore::RedoLatestConfig(const pb::ConfigRecord& record) {
+  impl_->RedoConfig(pb::ConfigRecord(record));
+  impl_->only_known_tables = true;
+}
+uint64_t ShardCore::logged_bytes() const { return impl_->logged_bytes; }
 ShardStats ShardCore::stats() const { return impl_->Stats(); }
 uint64_t ShardCore::generation() const { return impl_->generation; }
 
@@ -167,6 +187,9 @@ pb::Refusal ShardCore::Impl::TakenForDead() const {
 }
 
 void ShardCore::Impl::DropPartition(uint32_t partition) {
+  if (const auto sleeper = asleep.find(partition); sleeper != asleep.end() && sleeper->second == kUntilDropped) {
+    asleep.erase(sleeper);
+  }
   partitions[partition].reset();
   lsns[partition] = {};
   for (auto& [id, table] : tables) {

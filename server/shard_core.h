@@ -16,7 +16,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,7 +28,9 @@
 #include "common/runtime/clock.h"
 #include "common/storage/redo_log.h"
 #include "common/trace/trace_log.h"
+#include "proto/storage.pb.h"
 #include "server/partition_image.h"
+#include "server/partition_snapshot.h"
 
 namespace sheaf {
 
@@ -63,6 +67,14 @@ struct ShardStats {
   std::vector<std::string> waiting;          // "lane 0 waits for lane 1 at clock 41 of job 3", at most 8
 };
 
+// Where the records begin that a shard is to do again.
+struct RedoStart {
+  // In force before the first record, which says that a round of snapshots begins. Nothing: the first record is one
+  // that needs none before it.
+  std::optional<pb::ConfigRecord> config;
+  std::map<uint32_t, uint64_t> images;  // by partition: it is as after the records before this index
+};
+
 class ShardCore {
  public:
   ShardCore(PeerId self, ShardOptions options);
@@ -78,12 +90,21 @@ class ShardCore {
   // Drops what nobody came back for. Call about once a second.
   void OnTick(TimePoint now, Outbox& out);
 
-  // Records follow, the first of this index.
-  void BeginRedo(uint64_t first_index);
-  // Does again what a record of the log says, as an earlier process has left it: before all else, and in order.
-  // kDataLoss: it cannot be; the shard is of no use then.
+  // ---- doing again what an earlier process has left: before all else, and in order (server/recovery.h)
+  // Forgets all that it has. Records follow; `start`: from which on, and what stands for those before.
+  void BeginRedo(const RedoStart& start);
+  // A partition of which there is an image sleeps until the records before its index are done: what they say is in the
+  // image. These are to be imported before record `index` is done.
+  std::vector<uint32_t> ImagesDue(uint64_t index) const;
+  // Does again what a record says. kDataLoss: it cannot be; the shard is of no use then.
   Status Redo(const Buffer& record, TimePoint now);
-  // After the last record. The shard then waits for a configuration, whatever its generation.
+  // In force when the last images were made, of which the log has lost the records. Rows of other tables than it has
+  // are left out of images from now on: those tables had gone.
+  void RedoLatestConfig(const pb::ConfigRecord& record);
+  // Partitions of which there should have been an image, as they were not dropped.
+  std::vector<uint32_t> ImagesMissing() const;
+  // After the last record. What still sleeps is dropped. The shard then waits for a configuration, whatever its
+  // generation.
   void EndRedo();
 
   // How safe the log must be before anything is sent that was put into the Outbox since the last call: answers show
@@ -100,6 +121,22 @@ class ShardCore {
   // the passes and tables of the configuration. kDataLoss: it is damaged, or of a table that is not here; nothing has
   // changed, and the pieces so far are forgotten.
   Status Import(const Buffer& piece, TimePoint now);
+
+  // ---- rounds of snapshots (server/snapshotter.h)
+  // Appends the record that one begins with. Nothing: there is no configuration in force.
+  std::optional<RoundBegin> BeginRound();
+  // Copies rows of the snapshot's partition that have changed since its last one, about so many. kMore: call again, in
+  // the same turn or a later one. kGone: it is not here any more.
+  enum class Copied { kMore, kAll, kGone };
+  Copied CopyChanged(PartitionSnapshot& snapshot, size_t max_rows);
+  // Completes it as the partition is now: all records before `index`, and no other, are done and committed.
+  Copied FinishSnapshot(PartitionSnapshot& snapshot, uint64_t index);
+  // Those here of which all that is not in a later snapshot is in the ones that were finished.
+  std::vector<uint32_t> StoredPartitions() const;
+  // The partition's last image was read from the store (true), or whatever the store has of it is of no use.
+  void SetStored(uint32_t partition, bool stored);
+  const pb::ConfigRecord& last_config() const;  // in force, or before an earlier process ended
+  uint64_t logged_bytes() const;  // appended and done again
 
   ShardStats stats() const;
   uint64_t generation() const;

@@ -1,7 +1,9 @@
 // Images of partitions: how all of one is told, and taken over.
 #include <algorithm>
+#include <set>
 #include <utility>
 
+#include "common/base/planted_bug.h"
 #include "server/shard_impl.h"
 
 namespace sheaf {
@@ -9,6 +11,7 @@ namespace {
 
 // Room is made for so many times the rows that have come, if so many are to come.
 constexpr uint64_t kTrustedAhead = 64;
+constexpr size_t kRowsAtOnce = 4096;
 
 }  // namespace
 
@@ -71,6 +74,7 @@ Status ShardCore::Impl::Import(const Buffer& piece, TimePoint now) {
 Status ShardCore::Impl::TakeImageRows(const ImageTable& table, std::span<const HashedKey> keys,
                                       std::span<const float> floats) {
   const Table* const known = FindTable(table.id);
+  if (known == nullptr && only_known_tables) return {};
   if (known == nullptr || known->rows == nullptr || known->layout.stride != table.width) {
     return Fail(ErrorCode::kDataLoss, "an image of a partition has rows of table ", table.id, ", of ", table.width,
                 " floats: no such table is here");
@@ -87,6 +91,7 @@ Status ShardCore::Impl::TakeImageRows(const ImageTable& table, std::span<const H
 
 void ShardCore::Impl::Install(PartitionImage image, TimePoint now) {
   const uint32_t p = image.partition;
+  asleep.erase(p);
   partitions[p] = std::move(image.state);
   lsns[p] = image.lsn;
   for (auto& [key, pass] : passes) partitions[p]->passes[key].clock.SetLanes(pass.roster);
@@ -105,6 +110,102 @@ void ShardCore::Impl::Install(PartitionImage image, TimePoint now) {
     table.rows->Put(p, found == rows.end() ? nullptr : std::move(found->second));
   }
   ++store_version;
+}
+
+// ---- rounds of snapshots
+
+std::optional<RoundBegin> ShardCore::Impl::BeginRound() {
+  if (!last_config.has_config() || options.log == nullptr) return std::nullopt;
+  RoundBegin round{options.log->next_index(), last_config, {}};
+  for (uint32_t p = 0; p < partitions.size(); ++p) {
+    if (partitions[p] != nullptr) round.partitions.push_back(p);
+  }
+  pb::RedoHeader header;
+  header.mutable_round();
+  Append(header, {}, {}, Durability::kLog);
+  if (!Planted(Bug::kListsNamedAcrossRounds)) logged_lists.Clear();
+  return round;
+}
+
+bool ShardCore::Impl::BeginSnapshot(PartitionSnapshot& snapshot) {
+  const uint32_t p = snapshot.partition;
+  if (p >= partitions.size() || partitions[p] == nullptr) return false;
+  Stored& stored = partitions[p]->stored;
+  if (snapshot.begun && snapshot.store_version == store_version) return true;
+  if (snapshot.begun) stored.whole = false;  // marks were taken away from rows that are to be copied again
+  snapshot = {};
+  snapshot.partition = p;
+  snapshot.begun = true;
+  snapshot.store_version = store_version;
+  snapshot.whole = !stored.whole;
+  std::set<uint32_t> gone = stored.tables;
+  ForEachStore(p, [&](Table& table, RowStore& store) {
+    if (!snapshot.whole && store.stored()) {
+      gone.erase(table.id);
+    } else {
+      store.MarkAll();
+    }
+  });
+  if (!snapshot.whole) snapshot.gone_tables.assign(gone.begin(), gone.end());
+  stored.whole = false;  // until it is finished
+  return true;
+}
+
+ShardCore::Copied ShardCore::Impl::CopyChanged(PartitionSnapshot& snapshot, size_t max_rows) {
+  if (!BeginSnapshot(snapshot)) return Copied::kGone;
+  bool more = false;
+  ForEachStore(snapshot.partition, [&](Table& table, RowStore& store) {
+    if (more || table.id < snapshot.table) return;
+    ChangedRows rows{table.id, {}, {}};
+    const size_t expected = std::min(max_rows, store.size());
+    rows.keys.reserve(expected);
+    rows.rows.reserve(expected * table.layout.stride);
+    const HashedKey from = table.id == snapshot.table ? snapshot.key : 0;
+    const auto next = store.Copy(RowStore::Which::kMarked, from, max_rows, rows.keys, rows.rows);
+    more = next.has_value();
+    snapshot.table = more ? table.id : table.id + 1;
+    snapshot.key = next.value_or(0);
+    if (rows.keys.empty()) return;
+    snapshot.bytes += rows.keys.size() * (sizeof(HashedKey) + table.layout.stride * sizeof(float));
+    snapshot.rows.push_back(std::move(rows));
+  });
+  return more ? Copied::kMore : Copied::kAll;
+}
+
+ShardCore::Copied ShardCore::Impl::FinishSnapshot(PartitionSnapshot& snapshot, uint64_t index) {
+  if (!BeginSnapshot(snapshot)) return Copied::kGone;
+  snapshot.table = 0;
+  snapshot.key = 0;
+  while (CopyChanged(snapshot, kRowsAtOnce) == Copied::kMore) continue;
+  Stored& stored = partitions[snapshot.partition]->stored;
+  stored = {true, {}};
+  std::vector<ImageTable> with_rows;
+  ForEachStore(snapshot.partition, [&](Table& table, RowStore& store) {
+    store.set_stored(true);
+    stored.tables.insert(table.id);
+    with_rows.push_back({table.id, table.layout.stride, store.size()});
+  });
+  snapshot.index = index;
+  snapshot.state = ExportState(snapshot.partition, index, std::move(with_rows));
+  return Copied::kAll;
+}
+
+std::vector<uint32_t> ShardCore::Impl::StoredPartitions() const {
+  std::vector<uint32_t> stored;
+  for (uint32_t p = 0; p < partitions.size(); ++p) {
+    if (partitions[p] != nullptr && partitions[p]->stored.whole) stored.push_back(p);
+  }
+  return stored;
+}
+
+void ShardCore::Impl::SetStored(uint32_t partition, bool stored) {
+  if (partition >= partitions.size() || partitions[partition] == nullptr) return;
+  partitions[partition]->stored = {stored, {}};
+  if (!stored) return;
+  ForEachStore(partition, [&](Table& table, RowStore& store) {
+    store.set_stored(true);
+    partitions[partition]->stored.tables.insert(table.id);
+  });
 }
 
 }  // namespace sheaf

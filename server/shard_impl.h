@@ -90,6 +90,8 @@ struct ShardCore::Impl {
   static constexpr size_t kSpareFrameShare = 4;
   // Nobody repeats the pushes of a session that was quiet for so long: it goes if there is no room.
   static constexpr Duration kQuietSession = std::chrono::minutes(10);
+  // In `asleep`: it was dropped later, and there is no image of it.
+  static constexpr uint64_t kUntilDropped = ~uint64_t{0};
   // An image that comes in pieces, and the rows of it that are here.
   struct Coming {
     ImageReader reader;
@@ -195,6 +197,23 @@ struct ShardCore::Impl {
   // The partition becomes what the image says.
   void Install(PartitionImage image, TimePoint now);
 
+  // ---- rounds of snapshots (shard_image.cc)
+  using Copied = ShardCore::Copied;
+  std::optional<RoundBegin> BeginRound();
+  Copied CopyChanged(PartitionSnapshot& snapshot, size_t max_rows);
+  Copied FinishSnapshot(PartitionSnapshot& snapshot, uint64_t index);
+  bool BeginSnapshot(PartitionSnapshot& snapshot);
+  std::vector<uint32_t> StoredPartitions() const;
+  void SetStored(uint32_t partition, bool stored);
+  // Tables whose rows go into snapshots, and that have some in the partition.
+  template <typename Work>
+  void ForEachStore(uint32_t partition, Work work) {
+    for (auto& [id, table] : tables) {
+      RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(partition);
+      if (store != nullptr && store->size() > 0 && table.durability != Durability::kMemory) work(table, *store);
+    }
+  }
+
   // ---- pulls and scans (shard_pull.cc)
   void OnPull(PeerId from, const Message& message, Outbox& out);
   MaybeRefusal TakePull(const Message& message, Pull& pull);
@@ -224,8 +243,14 @@ struct ShardCore::Impl {
   void LogClock(const Push& push);
   Durability DurabilityOf(const Push& push) const;
   void Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values, Durability level);
+  void BeginRedo(const RedoStart& start);
+  std::vector<uint32_t> ImagesDue(uint64_t index) const;
+  std::vector<uint32_t> ImagesMissing() const;
   Status Redo(const Buffer& record, TimePoint now);
+  void RedoConfig(const pb::ConfigRecord& record);
   void EndRedo();
+  // Takes away those that sleep.
+  void KeepAwake(std::vector<uint32_t>& named) const;
   Status RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values, TimePoint now);
   // The keys of a block of a record; moves `at` behind those that the record has.
   Result<Buffer> RedoKeys(const pb::Block& block, const Buffer& keys, size_t& at);
@@ -276,11 +301,16 @@ struct ShardCore::Impl {
   ShardStats counters;                                     // only its counters are kept up
 
   std::unique_ptr<Coming> coming;                          // or nullptr
+  bool only_known_tables = false;                          // of images; the rows of others are left out
 
   bool redoing = false;
   Durability commit_level = Durability::kMemory;
   LoggedLists logged_lists;
+  pb::ConfigRecord last_config;                            // in force, as it is logged
+  uint64_t logged_bytes = 0;
   bool redo_from_base = false;                             // the log's first record must be one that needs none before
+  bool redo_from_round = false;                            // or one that a round begins with
+  std::map<uint32_t, uint64_t> asleep;                     // partitions whose images are as of before these records
   std::vector<std::shared_ptr<RequestPart>> redo_parts;    // of a push whose last part has not been read yet
   std::string refuse_all;                                  // not empty: why
 

@@ -18,7 +18,9 @@ Failure Unusable(const std::string& what) { return Fail(ErrorCode::kDataLoss, "t
 
 void ShardCore::Impl::Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values,
                              Durability level) {
-  options.log->Append(EncodeRedo(header, std::move(keys), std::move(values)));
+  std::vector<Buffer> pieces = EncodeRedo(header, std::move(keys), std::move(values));
+  for (const Buffer& piece : pieces) logged_bytes += piece.size();
+  options.log->Append(std::move(pieces));
   if (Planted(Bug::kSentBeforeLogged) && header.has_push()) return;
   commit_level = std::max(commit_level, level);
 }
@@ -35,12 +37,10 @@ void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
     if (ours) *record.mutable_config()->add_server() = server;
   }
   record.set_base(tables.empty() || config.table_size() == 0);
-  if (config.table_size() == 0) {
-    // Nothing is left of what was before.
-    options.log->BeginAnew();
-    logged_lists.Clear();
-  }
+  if (config.table_size() == 0) options.log->BeginAnew();  // nothing is left of what was before
+  if (record.base()) logged_lists.Clear();
   Append(header, {}, {}, Durability::kLog);
+  last_config = std::move(record);
 }
 
 Durability ShardCore::Impl::DurabilityOf(const Push& push) const {
@@ -151,12 +151,44 @@ void ShardCore::Impl::LogClock(const Push& push) {
 
 // ---- reading
 
+void ShardCore::Impl::BeginRedo(const RedoStart& start) {
+  redo_from_base = !start.config;
+  redo_from_round = start.config.has_value();
+  asleep = start.images;
+  if (!start.config) return;
+  RedoConfig(*start.config);
+  for (const uint32_t p : owned) asleep.try_emplace(p, kUntilDropped);
+}
+
+std::vector<uint32_t> ShardCore::Impl::ImagesDue(uint64_t index) const {
+  std::vector<uint32_t> due;
+  for (const auto& [p, from] : asleep) {
+    if (from != kUntilDropped && (from <= index || Planted(Bug::kNeverSleeps))) due.push_back(p);
+  }
+  return due;
+}
+
+std::vector<uint32_t> ShardCore::Impl::ImagesMissing() const {
+  std::vector<uint32_t> missing;
+  for (const auto& [p, from] : asleep) {
+    if (from == kUntilDropped) missing.push_back(p);
+  }
+  return missing;
+}
+
+void ShardCore::Impl::KeepAwake(std::vector<uint32_t>& named) const {
+  if (!asleep.empty()) std::erase_if(named, [&](uint32_t p) { return asleep.contains(p); });
+}
+
 Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
   SHEAF_ASSIGN_OR_RETURN(const RedoRecord record, DecodeRedo(bytes));
-  const bool is_base = record.header.config().base();
-  if (redo_from_base && !is_base) return Unusable("lost its beginning: what its records build upon is not there");
-  redo_from_base = false;
-  if (is_base) {
+  logged_bytes += bytes.size();
+  const bool is_base = record.header.config().base(), is_round = record.header.has_round();
+  if ((redo_from_base && !is_base) || (redo_from_round && !is_base && !is_round)) {
+    return Unusable("lost its beginning: what its records build upon is not there");
+  }
+  redo_from_base = redo_from_round = false;
+  if (is_base || is_round) {
     redo_parts.clear();
     logged_lists.Clear();
   }
@@ -169,12 +201,11 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
     case pb::RedoHeader::kClock:
       done = RedoClock(record.header.clock());
       break;
-    case pb::RedoHeader::kConfig: {
-      Outbox nobody;
-      // What of it could not be used then cannot be used now.
-      (void)TakeConfig(record.header.config().config(), PeerId(record.header.config().self()), nobody);
+    case pb::RedoHeader::kConfig:
+      RedoConfig(record.header.config());
       break;
-    }
+    case pb::RedoHeader::kRound:
+      break;
     default:
       done = Fail(ErrorCode::kVersionMismatch, "the log has a record of a kind that this build does not know");
   }
@@ -182,8 +213,21 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
   return done;
 }
 
+void ShardCore::Impl::RedoConfig(const pb::ConfigRecord& record) {
+  const bool was_redoing = std::exchange(redoing, true);
+  Outbox nobody;
+  last_config = record;
+  // What of it could not be used then cannot be used now.
+  (void)TakeConfig(record.config(), PeerId(record.self()), nobody);
+  redoing = was_redoing;
+}
+
 // Nothing is answered before the scheduler has said what of it all is still ours.
 void ShardCore::Impl::EndRedo() {
+  for (const auto& [p, from] : std::exchange(asleep, {})) {
+    if (p < partitions.size() && partitions[p] != nullptr) DropPartition(p);
+  }
+  only_known_tables = false;
   redo_parts.clear();
   logged_lists.DropKeys();
   configured = listed = false;
@@ -284,6 +328,8 @@ Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& key
   }
   std::ranges::sort(push.missing);
   push.missing.erase(std::unique(push.missing.begin(), push.missing.end()), push.missing.end());
+  KeepAwake(push.missing);
+  if (push.missing.empty()) return {};
   push.part = std::make_shared<RequestPart>();
   push.part->partitions = push.missing;
   const Pass* pass = nullptr;
@@ -320,6 +366,8 @@ Status ShardCore::Impl::RedoClock(const pb::ClockRecord& record) {
   Push push;
   push.part = std::make_shared<RequestPart>();
   SHEAF_ASSIGN_OR_RETURN(push.part->partitions, PartitionsOf(record.partition()));
+  KeepAwake(push.part->partitions);
+  if (push.part->partitions.empty()) return {};
   SHEAF_RETURN_IF_ERROR(CheckProgress(record.progress(), push.part->partitions));
   push.progress = record.progress();
   push.key.pass = PassKey{record.progress().job(), record.progress().pass()};

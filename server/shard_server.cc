@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <mutex>
 
 #include "common/base/random.h"
@@ -18,6 +19,8 @@ namespace sheaf {
 namespace {
 
 constexpr Duration kTickEvery = Milliseconds(20);
+constexpr size_t kUnflushedBytes = size_t{64} << 20;  // of snapshots, a shard
+constexpr size_t kCacheBytes = size_t{8} << 20;       // of their tables' indexes, a shard
 constexpr Duration kRecoveryWordEvery = std::chrono::seconds(5);
 
 // Whom others should call when we listen on `listen`.
@@ -55,21 +58,49 @@ std::string ShardServer::AddressOf(uint32_t shard) const {
   return "tcp://" + Bracketed(options_.listen) + ":" + std::to_string(port);
 }
 
-Result<std::unique_ptr<RedoLog>> ShardServer::OpenLog(uint32_t shard) {
-  if (folder_ == nullptr) return std::unique_ptr<RedoLog>();
+Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
+  ShardThread::Durable durable;
+  if (folder_ == nullptr) return durable;
   SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder_->LogOf(shard), {}));
-  log_bytes_ += log->bytes();
   if (log->torn_bytes() > 0) {
     LOG(INFO) << "shard " << shard << ": the last " << log->torn_bytes()
               << " bytes of its log were torn and are cut off: they were not acknowledged";
   }
-  return std::unique_ptr<RedoLog>(std::move(log));
+  if (rocks_memory_ == nullptr) {
+    rocks_memory_ =
+        std::make_shared<const RocksMemory>(kUnflushedBytes * options_.shards, kCacheBytes * options_.shards);
+  }
+  const RocksStoreOptions rocks{.write_buffer_bytes = kUnflushedBytes / 2, .memory = rocks_memory_};
+  durable.options = options_.snapshots;
+  durable.rows = std::make_unique<SnapshotWriter>(shard, [path = folder_->RowsOf(shard), rocks](OpenAs as) {
+    if (as == OpenAs::kAfresh) {
+      std::error_code failed;
+      std::filesystem::remove_all(path + ".damaged", failed);
+      std::filesystem::rename(path, path + ".damaged", failed);
+    }
+    return OpenRocksStore(path, rocks);
+  });
+  Status opened = durable.rows->Open(OpenAs::kFound);
+  if (!opened && opened.error().code == ErrorCode::kDataLoss) {
+    SHEAF_ASSIGN_OR_RETURN(const bool complete, LogIsComplete(*log));
+    if (!complete) {
+      return Wrap(opened.error(), "the snapshots of shard ", shard,
+                  " are damaged, and its log does not have all that is in them");
+    }
+    LOG(WARNING) << "shard " << shard << ": its snapshots are put aside, as its log has all of it: "
+                 << opened.error().message;
+    opened = durable.rows->Open(OpenAs::kAfresh);
+  }
+  if (!opened) return Failure{opened.error()};
+  found_bytes_ += log->bytes() + durable.rows->store().bytes();
+  durable.log = std::move(log);
+  return durable;
 }
 
 Status ShardServer::Recover(int stop_fd) {
   if (folder_ == nullptr) return {};
   const TimePoint begin = clock_.Now();
-  std::atomic<uint64_t> done = 0;
+  std::atomic<uint64_t> done = 0, log_done = 0;
   std::vector<Status> outcomes(shards_.size());
   {
     std::mutex said;
@@ -77,7 +108,7 @@ Status ShardServer::Recover(int stop_fd) {
     std::vector<Thread> threads;
     for (size_t i = 0; i < shards_.size(); ++i) {
       threads.emplace_back("recover-" + std::to_string(i), [&, i] {
-        outcomes[i] = shards_[i]->Recover([&](size_t bytes) -> Status {
+        auto recovered = shards_[i]->Recover([&](size_t bytes) -> Status {
           pollfd stop{stop_fd, POLLIN, 0};
           if (poll(&stop, 1, 0) > 0) return Fail(ErrorCode::kCancelled, "stopped while it was recovering");
           const uint64_t so_far = done.fetch_add(bytes) + bytes;
@@ -85,12 +116,14 @@ Status ShardServer::Recover(int stop_fd) {
           const TimePoint now = clock_.Now();
           if (!lock || now < next_word) return {};
           next_word = now + kRecoveryWordEvery;
-          const double share = static_cast<double>(so_far) / static_cast<double>(std::max(log_bytes_, so_far));
+          const double share = static_cast<double>(so_far) / static_cast<double>(std::max(found_bytes_, so_far));
           const double left = ToSeconds(now - begin) * (1 - share) / share;
-          LOG(INFO) << "recovering: " << FormatBytes(so_far) << " of " << FormatBytes(log_bytes_) << ", "
+          LOG(INFO) << "recovering: " << FormatBytes(so_far) << " of " << FormatBytes(found_bytes_) << ", "
                     << FormatFixed(left, 0) << " s to go";
           return {};
         });
+        if (!recovered) outcomes[i] = Failure{recovered.error()};
+        if (recovered) log_done.fetch_add(recovered->log_bytes);
       });
     }
   }
@@ -98,7 +131,8 @@ Status ShardServer::Recover(int stop_fd) {
     if (!outcomes[i] && outcomes[i].error().code == ErrorCode::kCancelled) return outcomes[i];
     if (!outcomes[i]) return Wrap(outcomes[i].error(), "shard ", i, " cannot be recovered from ", options_.data_dir);
   }
-  LOG(INFO) << "recovered " << FormatBytes(done) << " of log in " << FormatSeconds(clock_.Now() - begin);
+  LOG(INFO) << "recovered " << FormatBytes(done - log_done) << " of snapshots and " << FormatBytes(log_done)
+            << " of log in " << FormatSeconds(clock_.Now() - begin);
   return {};
 }
 
@@ -109,8 +143,8 @@ Status ShardServer::Bind() {
   for (uint32_t i = 0; i < options_.shards; ++i) {
     ShardOptions shard = options_.shard;
     shard.trace = &trace_;
-    SHEAF_ASSIGN_OR_RETURN(auto log, OpenLog(i));
-    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, shard, std::move(log)));
+    SHEAF_ASSIGN_OR_RETURN(auto durable, OpenDurable(i));
+    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, shard, std::move(durable)));
     const std::string address = AddressOf(i);
     const auto bound = shards_[i]->Bind(address);
     if (!bound) {
@@ -172,6 +206,9 @@ Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
   }
   loop_.Run(*this);
   for (const auto& shard : shards_) shard->Stop();
+  if (outcome_) {
+    for (const auto& shard : shards_) shard->SaveBeforeEnd();
+  }
   return outcome_;
 }
 

@@ -10,6 +10,7 @@
 
 #include "common/net/zmq_transport.h"
 #include "common/runtime/event_loop.h"
+#include "common/storage/rocks_store.h"
 #include "server/control_client.h"
 #include "server/data_folder.h"
 #include "server/shard_thread.h"
@@ -26,6 +27,7 @@ struct ServerOptions {
   bool local_sockets = true;                    // also listen at unix sockets, for processes of this host
   uint32_t shards = 1;
   ShardOptions shard;                           // budgets of each shard
+  SnapshotterOptions snapshots;
   Duration scheduler_timeout = std::chrono::seconds(30);
 };
 
@@ -45,7 +47,7 @@ class ShardServer final : private EventLoop::Handler {
   void OnStats(size_t shard);
   void OfferConfig();
   void BindLocal();
-  Result<std::unique_ptr<RedoLog>> OpenLog(uint32_t shard);
+  Result<ShardThread::Durable> OpenDurable(uint32_t shard);
   // Brings the shards to where the log ends, all at once.
   // kCancelled: `stop_fd` has become readable.
   Status Recover(int stop_fd);
@@ -60,7 +62,8 @@ class ShardServer final : private EventLoop::Handler {
   TraceLog trace_;                              // of all threads
   EventLoop loop_;
   std::unique_ptr<DataFolder> folder_;          // nullptr: nothing is kept
-  uint64_t log_bytes_ = 0;                      // that were found
+  std::shared_ptr<const RocksMemory> rocks_memory_;
+  uint64_t found_bytes_ = 0;                    // of logs and snapshots
   std::vector<std::unique_ptr<ShardThread>> shards_;
   std::vector<pb::ShardEndpoint> endpoints_;
   std::vector<ShardStats> stats_;               // each shard's latest

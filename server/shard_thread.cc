@@ -2,12 +2,16 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
+
 #include "common/base/random.h"
 
 namespace sheaf {
 namespace {
 
 constexpr Duration kTickEvery = Milliseconds(100);  // also how often statistics are published
+constexpr uint64_t kWorthSaving = uint64_t{4} << 20;      // of log, which would have to be done again
+constexpr uint64_t kSavedInAMoment = uint64_t{128} << 20;
 
 ZmqTransportOptions TransportOptions() {
   ZmqTransportOptions options;
@@ -26,29 +30,46 @@ ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies, R
 }  // namespace
 
 ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options,
-                         std::unique_ptr<RedoLog> log)
+                         Durable durable)
     : index_(index),
       trace_(options.trace),
       peer_(EntropySeed()),
       transport_(context, peer_, TransportOptions()),
       loop_(transport_, clock, {.tick_every = kTickEvery}),
-      log_(std::move(log)),
-      core_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), log_.get())) {}
+      log_(std::move(durable.log)),
+      core_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), log_.get())),
+      rows_(std::move(durable.rows)) {
+  if (rows_ != nullptr) snapshotter_.emplace(core_, *log_, durable.options);
+}
 
-Status ShardThread::Recover(const std::function<Status(size_t)>& on_record) {
-  if (log_ == nullptr) return {};
-  core_.BeginRedo(log_->first_index());
-  const Status read = log_->Replay(0, [&](uint64_t index, const Buffer& record) {
-    const Status done = core_.Redo(record, loop_.Now());
-    return done ? on_record(record.size()) : Status(Wrap(done.error(), "record ", index));
-  });
-  core_.EndRedo();
-  return read;
+Result<Recovered> ShardThread::Recover(const RecoveryProgress& progress) {
+  if (log_ == nullptr) return Recovered{};
+  auto recovered = RecoverShard(core_, *log_, &rows_->store(), loop_.Now(), progress);
+  if (!recovered && recovered.error().code == ErrorCode::kDataLoss) {
+    const auto complete = LogIsComplete(*log_);
+    if (!complete || !*complete) return recovered;
+    LOG(WARNING) << "shard " << index_ << ": its snapshots are put aside, as its log has all of it: "
+                 << recovered.error().message;
+    SHEAF_RETURN_IF_ERROR(rows_->Open(OpenAs::kAfresh));
+    recovered = RecoverShard(core_, *log_, &rows_->store(), loop_.Now(), progress);
+  }
+  if (recovered && recovered->store_is_ahead) {
+    LOG(WARNING) << "shard " << index_
+                 << ": the end of its log was lost with the power; what its snapshots have of it is kept";
+    SHEAF_RETURN_IF_ERROR(SaveAll(core_, *log_, rows_->store(), loop_.Now()));
+  }
+  return recovered;
 }
 
 void ShardThread::Start() {
   thread_ = Thread("shard-" + std::to_string(index_), [this] {
     loop_.Watch(configs_.fd(), [this] { TakeConfigs(); });
+    if (rows_ != nullptr) {
+      rows_->Start();
+      loop_.Watch(rows_->done_fd(), [this] {
+        while (const auto done = rows_->TakeDone()) snapshotter_->OnDone(*done, loop_.Now());
+      });
+    }
     loop_.Run(*this);
   });
 }
@@ -57,6 +78,18 @@ void ShardThread::Stop() {
   if (!thread_.joinable()) return;
   loop_.Stop();
   thread_.Join();
+  if (rows_ != nullptr) rows_->Stop();
+}
+
+void ShardThread::SaveBeforeEnd() {
+  if (rows_ == nullptr || held_ || !failure_.empty() || !snapshotter_->idle()) return;
+  const uint64_t grown = snapshotter_->log_since_round();
+  const uint64_t at_most = std::min<uint64_t>(grown, core_.stats().memory_bytes);  // which it writes
+  if (grown < kWorthSaving || at_most > kSavedInAMoment) return;
+  if (const Status open = rows_->OpenIfClosed(); !open) return;
+  if (const Status saved = SaveAll(core_, *log_, rows_->store(), loop_.Now()); !saved) {
+    LOG(WARNING) << "shard " << index_ << ": no last round of snapshots: " << saved.error().message;
+  }
 }
 
 std::optional<ShardStats> ShardThread::TakeStats() {
@@ -84,8 +117,16 @@ void ShardThread::Serve(PeerId from, const Message& message) {
   if (log_ == nullptr) Flush();
 }
 
-void ShardThread::OnTurnEnd(TimePoint /*now*/) {
+void ShardThread::OnTurnEnd(TimePoint now) {
   if (log_ != nullptr) Flush();
+  if (snapshotter_ && !held_ && failure_.empty()) StepSnapshots(now);
+}
+
+// All that was taken is committed.
+void ShardThread::StepSnapshots(TimePoint now) {
+  snapshotter_->Step(now);
+  while (auto work = snapshotter_->TakeWork()) rows_->Put(std::move(*work));
+  if (snapshotter_->eager()) loop_.RequestTurn();
 }
 
 void ShardThread::Traced(PeerId from, const Message& message) {

@@ -3,11 +3,11 @@
 // Configurations come in and statistics go out through mailboxes; nothing else is shared. Made, bound, recovered,
 // started and stopped by the main thread; the core, the log and the transport belong to the shard's thread from Start
 // to Stop.
+// With a log, rounds of snapshots cut it (server/snapshotter.h); another thread writes them.
 // With a log, what a turn's messages were answered is sent when the log has what they changed. While the disk is full,
 // answers wait, and requests are refused.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,7 +16,10 @@
 #include "common/runtime/event_loop.h"
 #include "common/runtime/mailbox.h"
 #include "common/runtime/thread.h"
+#include "server/recovery.h"
 #include "server/shard_core.h"
+#include "server/snapshot_writer.h"
+#include "server/snapshotter.h"
 
 namespace sheaf {
 
@@ -24,19 +27,24 @@ class ShardThread final : private EventLoop::Handler {
  public:
   using Config = std::shared_ptr<const pb::ClusterConfig>;
 
-  // `log`: nullptr if nothing is kept.
-  ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options,
-              std::unique_ptr<RedoLog> log);
+  // What outlives the process; nothing of it if nothing is kept.
+  struct Durable {
+    std::unique_ptr<RedoLog> log;
+    std::unique_ptr<SnapshotWriter> rows;  // open
+    SnapshotterOptions options;
+  };
+  ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options, Durable durable);
   ~ShardThread() override { Stop(); }
 
   // The address bound, with the real port.
   Result<std::string> Bind(const std::string& address) { return transport_.Bind(address); }
-  // Does again what the log says. `on_record` is told the bytes of each record; an error from it ends this. Before
-  // Start.
-  Status Recover(const std::function<Status(size_t)>& on_record);
+  // Becomes what an earlier process was. An error from `progress` ends this. Before Start.
+  Result<Recovered> Recover(const RecoveryProgress& progress);
   void Start();
   // Ends the thread and waits for it.
   void Stop();
+  // After Stop: a last round, if it is worth while and done in a moment, so that the next process starts at once.
+  void SaveBeforeEnd();
 
   PeerId peer() const { return peer_; }
   // False if the shard has too many waiting: offer it (or a newer one) again.
@@ -58,6 +66,7 @@ class ShardThread final : private EventLoop::Handler {
   Status Commit();
   void OnCommitFailed(const Error& error);
   void Serve(PeerId from, const Message& message);
+  void StepSnapshots(TimePoint now);
   // Serves the message and turns that into a span.
   void Traced(PeerId from, const Message& message);
 
@@ -68,6 +77,8 @@ class ShardThread final : private EventLoop::Handler {
   EventLoop loop_;
   const std::unique_ptr<RedoLog> log_;
   ShardCore core_;
+  const std::unique_ptr<SnapshotWriter> rows_;  // or nullptr
+  std::optional<Snapshotter> snapshotter_;
   Outbox out_;
   Durability to_commit_ = Durability::kMemory;  // of what was appended and is not committed yet
   std::optional<Outbox> held_;        // answers that wait until the log can be written again

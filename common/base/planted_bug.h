@@ -48,6 +48,12 @@ enum class Bug {
   kSentBeforeLogged,       // a push is answered before it is in the log
   kClockUnlogged,          // the clock that a repeated push finishes is not
   kUnlistedDropsAll,       // a configuration that does not list the server takes its rows
+  // Servers: rounds of snapshots.
+  kImageWithoutWindows,     // which pushes are in is not part of an image
+  kTrimmedBeforeFlush,      // the log is cut before what replaces it is on the disk
+  kNeverSleeps,             // what the log says of a partition is done again on top of its image
+  kListsNamedAcrossRounds,  // records name key lists that were written before the round
+  kStateAfterMark,          // an image says that it is of a moment before its state was taken
   // Client.
   kCreditLeak,             // a cancelled operation keeps its credit
   kParkedKeepsCredit,      // reads stand behind parked reads

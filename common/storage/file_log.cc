@@ -301,6 +301,21 @@ void FileLog::BeginAnew() {
   anew_ = true;
 }
 
+// Whole segments, the oldest first: what is left after a crash has no gap.
+Status FileLog::TrimTo(uint64_t index) {
+  while (!anew_ && segments_.size() > 1 && std::next(segments_.begin())->first <= index) {
+    const auto oldest = segments_.begin();
+    const std::string path = PathOf(oldest->first);
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return FileError("cannot remove", path);
+    kept_bytes_ -= oldest->second;
+    segments_.erase(oldest);
+    if (segments_.size() > 1 || behind_fd_ < 0) continue;
+    close(behind_fd_);  // it is gone: nothing is left to sync
+    behind_fd_ = -1;
+  }
+  return {};
+}
+
 // The newest first: what is left after a crash is what the log was once, or nothing.
 Status FileLog::RemoveAll() {
   Close();

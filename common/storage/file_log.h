@@ -39,6 +39,7 @@ class FileLog final : public RedoLog {
   Status Commit(Durability level) override;
   Status Replay(uint64_t from, const Taker& take) override;
   void BeginAnew() override;
+  Status TrimTo(uint64_t index) override;
   uint64_t first_index() const override { return segments_.begin()->first; }
   uint64_t next_index() const override { return next_index_; }
   uint64_t bytes() const override { return kept_bytes_ + end_; }

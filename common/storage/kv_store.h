@@ -1,4 +1,4 @@
-// Keys and values on a disk, in the order of their keys, and batches of changes that are there as a whole or not at all.
+// Keys and values on a disk, in the order of their keys, and batches of changes that are there as a whole or not.
 //
 // An interface: RocksStore keeps them in RocksDB; the simulator's loses what was not flushed. All pass
 // tests/contract/kv_store.

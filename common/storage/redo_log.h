@@ -41,6 +41,10 @@ class RedoLog {
   // finds room for what is appended after this even if the log has filled the disk. Indexes go on.
   virtual void BeginAnew() = 0;
 
+  // Records before `index`, which are committed, are not needed any more. Some of them may stay for a while. What
+  // cannot be removed is tried again by the next call.
+  virtual Status TrimTo(uint64_t index) = 0;
+
   virtual uint64_t first_index() const = 0;  // of the oldest that is still there, or would be
   virtual uint64_t next_index() const = 0;   // of the next to be appended
   virtual uint64_t bytes() const = 0;        // that are kept

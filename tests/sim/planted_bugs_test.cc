@@ -32,6 +32,8 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(MeanOverAllLanes), SHEAF_BUG(NoUndo),
     SHEAF_BUG(ParkedNeverWoken), SHEAF_BUG(ServerTakesOldConfig), SHEAF_BUG(UpdateOutOfTurn),
     SHEAF_BUG(SentBeforeLogged), SHEAF_BUG(ClockUnlogged), SHEAF_BUG(UnlistedDropsAll),
+    SHEAF_BUG(ImageWithoutWindows), SHEAF_BUG(TrimmedBeforeFlush), SHEAF_BUG(NeverSleeps),
+    SHEAF_BUG(ListsNamedAcrossRounds), SHEAF_BUG(StateAfterMark),
     SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(RetryUnderNewName),
     SHEAF_BUG(AckedByOneShard),
     SHEAF_BUG(ReportsUnacknowledged), SHEAF_BUG(LanesBlockEachOther), SHEAF_BUG(LanesByArrival),

@@ -39,7 +39,10 @@ void DrawFaults(Random& random, SimOptions& options) {
   options.stores = random.Chance(0.6);
   if (options.stores) {
     options.server_crashes = random.Chance(0.7) ? 0.5 : 0;
-    if (random.Chance(0.3)) options.job.durability = pb::JobSpec::FSYNC;
+    options.snapshot_after_bytes = random.Chance(0.7) ? 500 + random.Below(5000) : ~uint64_t{0};
+    options.snapshot_takes = Milliseconds(random.Chance(0.4) ? 5 : 100);
+    options.full_disks = random.Chance(0.4) ? 1.5 : 0;
+    if (random.Chance(0.4)) options.job.durability = pb::JobSpec::FSYNC;
     if (random.Chance(0.3)) options.server_dead_after = Milliseconds(700);
   }
   if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));

@@ -104,6 +104,7 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
     }
   }
   shard.Flush();
+  StepSnapshots(server, index);
 }
 
 uint32_t SimCluster::TableIn(const pb::ClusterConfig& config, Which which) const {

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "common/base/partition.h"
+#include "server/recovery.h"
 #include "tests/sim/sim_nodes.h"
 
 namespace sheaf::sim {
@@ -27,8 +28,12 @@ SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.
   servers_.resize(options_.servers);
   incarnations_.resize(options_.servers);
   disks_.resize(options_.servers);
+  stores_.resize(options_.servers);
   for (uint32_t s = 0; s < options_.servers; ++s) {
-    for (uint32_t i = 0; i < options_.shards; ++i) disks_[s].emplace_back(random_.Next());
+    for (uint32_t i = 0; i < options_.shards; ++i) {
+      disks_[s].emplace_back(random_.Next());
+      stores_[s].emplace_back(random_.Next());
+    }
     StartServer(s);
   }
   for (uint32_t w = 0; w < options_.workers; ++w) StartWorker();
@@ -81,13 +86,7 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
     options.log = shard.log.get();
   }
   shard.core = std::make_unique<ShardCore>(self, options);
-  if (shard.log != nullptr) {
-    shard.core->BeginRedo(shard.log->first_index());
-    const Status read = shard.log->Replay(
-        0, [&](uint64_t /*index*/, const Buffer& record) { return shard.core->Redo(record, node->Now()); });
-    if (!read) Violation("job", "a shard cannot be recovered: " + read.error().message);
-    shard.core->EndRedo();
-  }
+  if (shard.log != nullptr) RecoverSimShard(server, index);
   shard.transport =
       network_.Start(self, ShardAddress(node->number, index), [this, node, self, index](PeerId from, Message message) {
         node->Do([this, node, self, index, from, message = std::move(message)] {
@@ -103,8 +102,74 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
       });
 }
 
+void SimCluster::RecoverSimShard(ServerNode& server, uint32_t index) {
+  ServerNode::Shard& shard = server.shards[index];
+  SimStore& store = stores_[server.number][index];
+  shard.rows = store.Open();
+  if (store.lost_batches() > 0) Note(Fault::kSnapshotLost);
+  const auto recovered =
+      RecoverShard(*shard.core, *shard.log, shard.rows.get(), server.Now(), [](size_t) { return Status(); });
+  if (!recovered) return Violation("job", "a shard cannot be recovered: " + recovered.error().message);
+  if (recovered->partitions > 0) Note(Fault::kImageLoaded);
+  if (recovered->store_is_ahead) {
+    Note(Fault::kStoreAhead);
+    store.SetFull(false);  // else it would not start
+    const Status saved = SaveAll(*shard.core, *shard.log, *shard.rows, server.Now());
+    if (!saved) Violation("job", "a shard cannot save itself: " + saved.error().message);
+  }
+  const SnapshotterOptions options{.min_log_bytes = options_.snapshot_after_bytes,
+                                   .rows_a_step = 1 + random_.Below(20),
+                                   .retry_after = Milliseconds(100)};
+  shard.snapshotter = std::make_unique<Snapshotter>(*shard.core, *shard.log, options);
+}
+
+void SimCluster::StepSnapshots(ServerNode& server, size_t index) {
+  ServerNode::Shard& shard = server.shards[index];
+  if (shard.snapshotter == nullptr) return;
+  shard.snapshotter->Step(server.Now());
+  while (auto work = shard.snapshotter->TakeWork()) WriteSnapshotLater(server, index, std::move(*work));
+}
+
+void SimCluster::WriteSnapshotLater(ServerNode& server, size_t index, SnapshotWork work) {
+  // In order: who comes later is not done earlier.
+  ServerNode::Shard& of = server.shards[index];
+  of.written_at = std::max(of.written_at, clock_.Now()) + Within({}, options_.snapshot_takes);
+  const std::weak_ptr<int> living = server.alive;
+  network_.Schedule(of.written_at - clock_.Now(), [this, living, node = &server, index, work = std::move(work)] {
+    if (living.expired() || node->ended) return;
+    ServerNode::Shard& shard = node->shards[index];
+    Status done = Fail(ErrorCode::kResourceExhausted, "this round has failed");
+    if (shard.failed_round != work.round) {
+      if (shard.rows == nullptr) shard.rows = stores_[node->number][index].Open();
+      done = CarryOut(*shard.rows, work);
+    }
+    // The moment at which a snapshot may be on the disk, and what it was made after not.
+    if (done && MayLosePower() && disks_[node->number][index].HasUnsynced() && random_.Chance(0.5)) {
+      node->ended = true;
+      network_.Schedule({}, [this, number = node->number] { CrashServer(number); });
+      return;
+    }
+    if (!done) {
+      shard.failed_round = work.round;
+      shard.rows.reset();
+    }
+    node->Do([this, living, node, index, done] {
+      if (living.expired() || node->ended) return;
+      Snapshotter& snapshotter = *node->shards[index].snapshotter;
+      const SnapshotStats before = snapshotter.stats();
+      snapshotter.OnDone(done, node->Now());
+      if (snapshotter.stats().rounds > before.rounds) Note(Fault::kRound);
+      if (snapshotter.stats().failures > before.failures) Note(Fault::kRoundFailed);
+      AfterShard(*node, index);
+    });
+  });
+}
+
 void SimCluster::CrashServer(uint32_t number) {
   Note(Fault::kServerCrash);
+  for (const ServerNode::Shard& shard : servers_[number]->shards) {
+    if (shard.snapshotter != nullptr && !shard.snapshotter->idle()) Note(Fault::kRoundCut);
+  }
   servers_[number].reset();
   if (options_.job.durability == pb::JobSpec::FSYNC) {
     Note(Fault::kPowerLoss);

@@ -31,9 +31,11 @@
 #include "scheduler/scheduler_core.h"
 #include "server/control_client.h"
 #include "server/shard_core.h"
+#include "server/snapshotter.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_job.h"
 #include "tests/sim/sim_network.h"
+#include "tests/sim/sim_store.h"
 #include "worker/worker_core.h"
 
 namespace sheaf::sim {
@@ -62,6 +64,10 @@ struct SimOptions {
   // FSYNC the power is lost, too.
   bool stores = false;
   double server_crashes = 0;
+  // Of a shard's log, after which it makes a round of snapshots; and per second, the disk of one is full for a while.
+  uint64_t snapshot_after_bytes = 2000;
+  double full_disks = 0;
+  Duration snapshot_takes = Milliseconds(5);  // at most, a partition's writing
   Duration server_dead_after = std::chrono::seconds(30);
   // Per simulated second, of one of each worker's links and of two of all others: cut for up to two seconds, one way or
   // both; cut and healed again and again; slowed one way to 50-500 ms.
@@ -86,6 +92,7 @@ struct SimOptions {
 enum class Fault {
   kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
   kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss,
+  kRound, kRoundCut, kRoundFailed, kImageLoaded, kSnapshotLost, kStoreAhead, kDiskFull,
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
   kCutServerSchedulerOneWay, kCutServerScheduler, kCutToolOneWay, kCutTool,
   kFlap, kSlow, kSkew, kCancel,
@@ -136,6 +143,13 @@ class SimCluster {
   void CrashServer(uint32_t number);
   // Does with the log what its owner does. False: the process has ended before it could send.
   bool CommitShard(ServerNode& server, size_t shard);
+  bool MayLosePower() const {
+    return faults_on_ && options_.server_crashes > 0 && options_.job.durability == pb::JobSpec::FSYNC;
+  }
+  void RecoverSimShard(ServerNode& server, uint32_t shard);
+  // What the owner of a shard does for its rounds of snapshots when all is committed; writing takes a while.
+  void StepSnapshots(ServerNode& server, size_t shard);
+  void WriteSnapshotLater(ServerNode& server, size_t shard, SnapshotWork work);
   void StartWorker();
   void StartTool();
   void Tick();
@@ -190,7 +204,8 @@ class SimCluster {
   ManualClock clock_;
   SimNetwork network_;
   std::unique_ptr<SchedulerNode> scheduler_;
-  std::vector<std::vector<SimDisk>> disks_;  // by server and shard
+  std::vector<std::vector<SimDisk>> disks_;    // by server and shard
+  std::vector<std::vector<SimStore>> stores_;  // likewise
   std::vector<uint64_t> incarnations_;       // by server
   std::vector<std::unique_ptr<ServerNode>> servers_;  // nullptr: it has ended and is to be started again
   std::vector<std::unique_ptr<WorkerNode>> workers_;

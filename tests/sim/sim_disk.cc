@@ -23,7 +23,9 @@ Buffer Joined(const std::vector<Buffer>& pieces) {
 
 class SimDisk::Log final : public RedoLog {
  public:
-  explicit Log(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  explicit Log(std::shared_ptr<State> state) : state_(std::move(state)) {
+    for (const Buffer& record : state_->records) bytes_ += record.size();
+  }
 
   uint64_t Append(std::vector<Buffer> pieces) override {
     pending_.push_back(Joined(pieces));
@@ -59,11 +61,24 @@ class SimDisk::Log final : public RedoLog {
     pending_.clear();
     anew_ = true;
   }
+  Status TrimTo(uint64_t index) override {
+    while (!anew_ && state_->first + kSegmentRecords <= std::min(index, state_->next())) {
+      for (uint64_t i = 0; i < kSegmentRecords; ++i) {
+        bytes_ -= state_->records.front().size();
+        state_->records.pop_front();
+        ++state_->first;
+      }
+      state_->synced = std::max(state_->synced, state_->first);
+    }
+    return {};
+  }
   uint64_t first_index() const override { return state_->first; }
   uint64_t next_index() const override { return state_->next() + pending_.size(); }
   uint64_t bytes() const override { return bytes_; }
 
  private:
+  static constexpr uint64_t kSegmentRecords = 3;  // that go together
+
   const std::shared_ptr<State> state_;
   std::vector<Buffer> pending_;
   uint64_t bytes_ = 0;

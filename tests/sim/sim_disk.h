@@ -20,6 +20,8 @@ class SimDisk {
   // For one process at a time. What it has appended and not committed goes with it.
   std::unique_ptr<RedoLog> OpenLog();
   void LosePower();
+  // The loss of power could take something now.
+  bool HasUnsynced() const { return state_->next() > state_->synced; }
   // Commits of something new fail until it has room again.
   void SetFull(bool full);
 

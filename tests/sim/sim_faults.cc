@@ -27,6 +27,20 @@ const char* FaultName(Fault fault) {
       return "servers crashed before they answered what they had written down";
     case Fault::kPowerLoss:
       return "servers that lost their power";
+    case Fault::kRound:
+      return "rounds of snapshots completed";
+    case Fault::kRoundCut:
+      return "rounds of snapshots cut short by the end of their process";
+    case Fault::kRoundFailed:
+      return "rounds of snapshots that failed on a full disk";
+    case Fault::kImageLoaded:
+      return "shards that came back from images";
+    case Fault::kSnapshotLost:
+      return "stores that lost snapshots which were not flushed";
+    case Fault::kStoreAhead:
+      return "stores whose snapshots were later than what was left of the log";
+    case Fault::kDiskFull:
+      return "disks that were full for a while";
     case Fault::kCutWorkerSchedulerOneWay:
       return "links of worker and scheduler cut one way";
     case Fault::kCutWorkerScheduler:
@@ -229,6 +243,15 @@ void SimCluster::Misfortune() {
 }
 
 void SimCluster::MisfortuneOfServers() {
+  // More often while one of its shards makes a round of snapshots.
+  for (uint32_t number = 0; number < servers_.size(); ++number) {
+    const ServerNode* const server = servers_[number].get();
+    const auto in_round = [](const ServerNode::Shard& shard) {
+      return shard.snapshotter != nullptr && !shard.snapshotter->idle();
+    };
+    if (server == nullptr || server->ended || std::ranges::none_of(server->shards, in_round)) continue;
+    if (random_.Chance(4 * options_.server_crashes * ToSeconds(kTick))) CrashServer(number);
+  }
   if (random_.Chance(options_.server_crashes * ToSeconds(kTick))) {
     const auto number = static_cast<uint32_t>(random_.Below(servers_.size()));
     if (ServerNode* const server = servers_[number].get(); server != nullptr && !server->ended) {
@@ -237,6 +260,12 @@ void SimCluster::MisfortuneOfServers() {
       server->end = ends[random_.Below(3)];
       if (server->end == ServerNode::End::kNone) CrashServer(number);
     }
+  }
+  if (random_.Chance(options_.full_disks * ToSeconds(kTick))) {
+    Note(Fault::kDiskFull);
+    SimStore& store = stores_[random_.Below(options_.servers)][random_.Below(options_.shards)];
+    store.SetFull(true);
+    network_.Schedule(Within({}, Milliseconds(500)), [&store] { store.SetFull(false); });
   }
   if (!random_.Chance(options_.server_pauses * ToSeconds(kTick))) return;
   Note(Fault::kServerPause);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/control_client.h"
+#include "server/snapshotter.h"
 #include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_tool.h"
 #include "worker/worker_core.h"
@@ -78,7 +79,11 @@ struct SimCluster::ServerNode : Process {
   enum class End { kNone, kBeforeCommit, kBeforeSend };
   struct Shard {
     std::unique_ptr<RedoLog> log;  // or nullptr
+    std::unique_ptr<KvStore> rows;
     std::unique_ptr<ShardCore> core;
+    std::unique_ptr<Snapshotter> snapshotter;
+    TimePoint written_at{};        // all that was given to be written
+    uint64_t failed_round = 0;     // the store is opened anew for the next
     Outbox out;
     std::unique_ptr<SimTransport> transport;
 
@@ -100,6 +105,7 @@ struct SimCluster::ServerNode : Process {
 
   const uint32_t number;
   const uint64_t incarnation;
+  const std::shared_ptr<int> alive = std::make_shared<int>();
   End end = End::kNone;
   bool ended = false;        // it does nothing more; the cluster takes it away
   pb::ClusterConfig config;  // as its shards have it

@@ -1,5 +1,5 @@
-// A KvStore that outlives the processes that write to it, on a disk that can be full or fail; and one that fails when it
-// is told to.
+// A KvStore that outlives the processes that write to it, on a disk that can be full; and one that fails when it is
+// told to.
 //
 // What was flushed survives; of the batches written since, a drawn number from the first on. Thread-safety: none.
 #pragma once

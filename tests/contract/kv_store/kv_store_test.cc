@@ -12,6 +12,7 @@
 #include <map>
 
 #include "common/base/random.h"
+#include "common/base/strings.h"
 #include "common/storage/rocks_store.h"
 #include "tests/sim/sim_store.h"
 
@@ -182,7 +183,7 @@ TEST(RocksStore, DISABLED_WritesUntilItIsKilled) {
     SHEAF_CHECK(store->Write(batch).has_value());
     if (i % 97 != 0) continue;
     SHEAF_CHECK(store->Flush().has_value());
-    if (write(std::atoi(end), &i, sizeof(i)) != sizeof(i)) return;
+    if (write(static_cast<int>(*ParseUint(end)), &i, sizeof(i)) != sizeof(i)) return;
   }
 }
 

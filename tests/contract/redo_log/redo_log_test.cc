@@ -168,6 +168,31 @@ TEST_P(RedoLogContract, KeepsWhatItHasIfItEndsBeforeItHasBegunAnew) {
   EXPECT_EQ(log_->next_index(), 51u);
 }
 
+TEST_P(RedoLogContract, LetsGoOfRecordsThatAreNotNeeded) {
+  std::map<uint64_t, std::string> written;
+  for (int i = 1; i <= 50; ++i) {
+    Add("record " + std::to_string(i));
+    written[static_cast<uint64_t>(i)] = "record " + std::to_string(i);
+  }
+  const uint64_t before = log_->bytes();
+  for (const uint64_t to : {1, 20, 20, 51, 5}) {
+    ASSERT_TRUE(log_->TrimTo(to));
+    EXPECT_LE(log_->first_index(), std::max<uint64_t>(to, 51));
+    const uint64_t needed = std::max<uint64_t>(to, log_->first_index());
+    EXPECT_EQ(Read(*log_, needed), (std::map<uint64_t, std::string>(written.lower_bound(needed), written.end())));
+  }
+  EXPECT_TRUE(log_->bytes() < before || log_->first_index() == 1);  // one segment
+  Add("record 51");
+  const uint64_t first = log_->first_index();
+  Restart();
+  EXPECT_EQ(log_->first_index(), first);
+  EXPECT_EQ(log_->next_index(), 52u);
+  EXPECT_EQ(Read(*log_, 51).at(51), "record 51");
+  if (std::string_view(GetParam()) != "files") {
+    EXPECT_GT(first, 40u);
+  }
+}
+
 TEST_P(RedoLogContract, TakesLargeRecords) {
   const std::string large(3'000'001, 'x');
   log_->Append({Text(large), Text("end")});

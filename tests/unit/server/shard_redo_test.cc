@@ -1,4 +1,5 @@
 // What a shard is after its process has died and another has read its log.
+#include "server/recovery.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/unit/server/shard_fixture.h"
 
@@ -32,11 +33,8 @@ class ShardCoreRedo : public ShardFixture {
     self_ = PeerId(self_.value + 1);
     core = std::make_unique<ShardCore>(self_, options);
     config.mutable_server(0)->mutable_shard(0)->set_peer(self_.value);
-    core->BeginRedo(log_->first_index());
-    const Status read =
-        log_->Replay(0, [&](uint64_t /*index*/, const Buffer& record) { return core->Redo(record, now); });
-    core->EndRedo();
-    return read;
+    const auto recovered = RecoverShard(*core, *log_, nullptr, now, [](size_t) { return Status(); });
+    return recovered ? Status() : Status(Failure{recovered.error()});
   }
   void RestartAndInstall() {
     const Status read = Restart();

@@ -1,0 +1,48 @@
+// A snapshot of a partition, on its way from the shard to its store: what has changed since the one before, as of one
+// index of the log. See server/snapshotter.h.
+//
+// Plain data. The shard fills it in steps between which it goes on working: rows that change after they were copied are
+// copied once more at the end, so that the whole is as of one moment.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "proto/storage.pb.h"
+#include "server/partition_image.h"
+
+namespace sheaf {
+
+// Changed rows of one table.
+struct ChangedRows {
+  uint32_t table = 0;
+  std::vector<HashedKey> keys;  // ascending
+  std::vector<float> rows;      // [keys, width]
+};
+
+struct PartitionSnapshot {
+  uint32_t partition = 0;
+  uint64_t index = 0;                 // records before it are in
+  bool whole = false;                 // nothing that the store has of the partition is to stay
+  std::vector<uint32_t> gone_tables;  // else: of these nothing is to stay
+  std::vector<ChangedRows> rows;      // in order: the last word on a row counts
+  std::vector<ImagePiece> state;
+  pb::ConfigRecord config;            // in force, if another one than with the snapshot before; else empty
+  size_t bytes = 0;                   // of rows, about
+
+  // Where the copying has come to.
+  bool begun = false;
+  uint64_t store_version = 0;         // of the shard: with another one, all begins anew
+  uint32_t table = 0;
+  HashedKey key = 0;
+};
+
+// What a round of snapshots begins with.
+struct RoundBegin {
+  uint64_t index = 0;                 // of its record in the log
+  pb::ConfigRecord config;            // in force
+  std::vector<uint32_t> partitions;   // that are here
+};
+
+}  // namespace sheaf

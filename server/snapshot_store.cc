@@ -1,0 +1,216 @@
+#include "server/snapshot_store.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "common/base/planted_bug.h"
+
+namespace sheaf {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+constexpr uint32_t kFormat = 1;
+constexpr std::string_view kRound = "round", kConfig = "config", kImage = "image", kState = "state", kRow = "w";
+constexpr std::string_view kEnd = "\xff";
+
+template <typename Number>
+Number Swapped(Number number) {
+  if constexpr (sizeof(number) == 8) return __builtin_bswap64(number);
+  if constexpr (sizeof(number) == 4) return __builtin_bswap32(number);
+}
+
+template <typename Number>
+void AddNumber(std::string& key, Number number) {
+  const Number big_endian = Swapped(number);
+  key.append(reinterpret_cast<const char*>(&big_endian), sizeof(big_endian));
+}
+
+template <typename Number>
+Number NumberAt(std::string_view bytes, size_t at) {
+  Number number = 0;
+  std::memcpy(&number, bytes.data() + at, sizeof(number));
+  return Swapped(number);
+}
+
+std::string KeyOf(std::string_view kind, uint32_t partition) {
+  std::string key(kind);
+  AddNumber(key, partition);
+  return key;
+}
+// The first key behind all that begin so: these end with a number that is not the greatest.
+std::string Behind(std::string prefix) {
+  while (static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
+  ++prefix.back();
+  return prefix;
+}
+std::string KeyOf(std::string_view kind, uint32_t partition, uint32_t table_or_piece) {
+  std::string key = KeyOf(kind, partition);
+  AddNumber(key, table_or_piece);
+  return key;
+}
+std::string_view BytesOf(const void* data, size_t size) { return {static_cast<const char*>(data), size}; }
+
+void DeleteAll(KvBatch& batch, const std::string& prefix) { batch.DeleteRange(prefix, Behind(prefix)); }
+
+// A partition's rows that are read, cut into pieces.
+class RowPieces {
+ public:
+  RowPieces(uint32_t partition, uint64_t index, const std::function<Status(const Buffer&)>& take)
+      : partition_(partition), index_(index), take_(take) {}
+
+  Status Begin(const pb::ImageTable& table) {
+    table_ = table.table();
+    width_ = table.width();
+    if (width_ == 0 || width_ > kMaxDim * 8) return Fail(ErrorCode::kDataLoss, "an image of rows of ", width_);
+    most_ = ImageRowsIn(kImagePieceBytes, width_);
+    return {};
+  }
+  Status Add(HashedKey key, std::string_view value) {
+    if (value.size() != width_ * sizeof(float)) {
+      return Fail(ErrorCode::kDataLoss, "a row of table ", table_, " has ", value.size(), " bytes, not ",
+                  width_ * sizeof(float));
+    }
+    if (keys_.empty()) {
+      keys_.reserve(most_);
+      rows_.reserve(most_ * width_);
+    }
+    keys_.push_back(key);
+    rows_.resize(rows_.size() + width_);
+    std::memcpy(rows_.data() + rows_.size() - width_, value.data(), value.size());
+    return keys_.size() == most_ ? End() : Status();
+  }
+  Status End() {
+    if (keys_.empty()) return {};
+    Buffer keys = Buffer::FromVector(std::exchange(keys_, {}));
+    const ImagePiece piece = EncodeImageRows(partition_, index_, table_, width_, std::move(keys),
+                                             Buffer::FromVector(std::exchange(rows_, {})));
+    return take_(JoinRecord(piece));
+  }
+
+ private:
+  const uint32_t partition_;
+  const uint64_t index_;
+  const std::function<Status(const Buffer&)>& take_;
+  uint32_t table_ = 0, width_ = 0;
+  size_t most_ = 0;
+  std::vector<HashedKey> keys_;
+  std::vector<float> rows_;
+};
+
+}  // namespace
+
+Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
+  const uint32_t partition = snapshot.partition;
+  KvBatch batch;
+  batch.Reserve(snapshot.bytes + snapshot.bytes / 4 + 4096);
+  DeleteAll(batch, KeyOf(kState, partition));
+  if (snapshot.whole) DeleteAll(batch, KeyOf(kRow, partition));
+  for (const uint32_t table : snapshot.gone_tables) DeleteAll(batch, KeyOf(kRow, partition, table));
+  for (const ChangedRows& changed : snapshot.rows) {
+    const std::string prefix = KeyOf(kRow, partition, changed.table);
+    std::string key = prefix + std::string(sizeof(HashedKey), '\0');
+    const size_t width = changed.rows.size() / changed.keys.size();
+    for (size_t i = 0; i < changed.keys.size(); ++i) {
+      const HashedKey big_endian = Swapped(changed.keys[i]);
+      std::memcpy(key.data() + prefix.size(), &big_endian, sizeof(big_endian));
+      batch.Put(key, BytesOf(changed.rows.data() + i * width, width * sizeof(float)));
+    }
+  }
+  for (uint32_t piece = 0; piece < snapshot.state.size(); ++piece) {
+    batch.Put(KeyOf(kState, partition, piece), JoinRecord(snapshot.state[piece]).text());
+  }
+  if (snapshot.config.has_config()) batch.Put(kConfig, snapshot.config.SerializeAsString());
+  std::string index;
+  AddNumber(index, snapshot.index);
+  batch.Put(KeyOf(kImage, partition), index);
+  return store.Write(batch);
+}
+
+Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vector<uint32_t>& partitions) {
+  SHEAF_ASSIGN_OR_RETURN(const StoredRound stored, ReadRound(store));
+  KvBatch batch;
+  for (const auto& [partition, index] : stored.images) {
+    if (std::ranges::binary_search(partitions, partition)) continue;
+    batch.Delete(KeyOf(kImage, partition));
+    DeleteAll(batch, KeyOf(kState, partition));
+    DeleteAll(batch, KeyOf(kRow, partition));
+  }
+  pb::SnapshotRound with_format = round;
+  with_format.set_format(kFormat);
+  batch.Put(kRound, with_format.SerializeAsString());
+  return store.Write(batch);
+}
+
+Status ClearSnapshots(KvStore& store) {
+  KvBatch batch;
+  batch.DeleteRange("", kEnd);
+  SHEAF_RETURN_IF_ERROR(store.Write(batch));
+  return store.Flush();
+}
+
+Result<StoredRound> ReadRound(KvStore& store) {
+  StoredRound stored;
+  SHEAF_ASSIGN_OR_RETURN(const auto round, store.Get(kRound));
+  if (round) {
+    if (!stored.round.emplace().ParseFromString(*round)) {
+      return Fail(ErrorCode::kDataLoss, "the last round of snapshots cannot be read");
+    }
+    if (stored.round->format() != kFormat) {
+      return Fail(ErrorCode::kVersionMismatch, "the store of snapshots has format ", stored.round->format(),
+                  ", this build knows ", kFormat);
+    }
+  }
+  const auto take = [&](std::string_view key, std::string_view value) -> Status {
+    if (key.size() != kImage.size() + sizeof(uint32_t) || value.size() != sizeof(uint64_t)) {
+      return Fail(ErrorCode::kDataLoss, "the store of snapshots has an image under a key that is none");
+    }
+    stored.images[NumberAt<uint32_t>(key, kImage.size())] = NumberAt<uint64_t>(value, 0);
+    return {};
+  };
+  SHEAF_RETURN_IF_ERROR(store.Scan(kImage, Behind(std::string(kImage)), take));
+  return stored;
+}
+
+Result<std::optional<pb::ConfigRecord>> ReadLatestConfig(KvStore& store) {
+  SHEAF_ASSIGN_OR_RETURN(const auto bytes, store.Get(kConfig));
+  if (!bytes) return std::optional<pb::ConfigRecord>();
+  pb::ConfigRecord config;
+  if (!config.ParseFromString(*bytes)) {
+    return Fail(ErrorCode::kDataLoss, "the configuration of the last snapshot cannot be read");
+  }
+  return std::optional<pb::ConfigRecord>(std::move(config));
+}
+
+Status ReadImage(KvStore& store, uint32_t partition, const std::function<Status(const Buffer& piece)>& take) {
+  pb::ImageRecord first;
+  const std::string states = KeyOf(kState, partition);
+  SHEAF_RETURN_IF_ERROR(store.Scan(states, Behind(states), [&](std::string_view, std::string_view value) -> Status {
+    const Buffer piece = JoinRecord({Buffer::CopyOf(std::as_bytes(std::span(value)))});
+    if (!first.has_state()) {
+      SHEAF_ASSIGN_OR_RETURN(const RedoRecord record, DecodeRedo(piece));
+      first = record.header.image();
+    }
+    return take(piece);
+  }));
+  if (!first.has_state()) return Fail(ErrorCode::kDataLoss, "the state of partition ", partition, " is not there");
+  RowPieces pieces(partition, first.index(), take);
+  for (const pb::ImageTable& table : first.state().table()) {
+    SHEAF_RETURN_IF_ERROR(pieces.Begin(table));
+    const std::string prefix = KeyOf(kRow, partition, table.table());
+    const auto take_row = [&](std::string_view key, std::string_view value) -> Status {
+      if (key.size() != prefix.size() + sizeof(HashedKey)) {
+        return Fail(ErrorCode::kDataLoss, "a row of table ", table.table(), " has a key that is none");
+      }
+      return pieces.Add(NumberAt<HashedKey>(key, prefix.size()), value);
+    };
+    SHEAF_RETURN_IF_ERROR(store.Scan(prefix, Behind(prefix), take_row));
+    SHEAF_RETURN_IF_ERROR(pieces.End());
+  }
+  return {};
+}
+
+}  // namespace sheaf

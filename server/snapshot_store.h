@@ -1,0 +1,40 @@
+// What lies in a shard's store of snapshots, and how it is written and read. Numbers in keys are big-endian.
+//
+//   "round"                              pb::SnapshotRound: the last complete round
+//   "config"                             pb::ConfigRecord: in force when the last image was made
+//   "image" partition(4)                 u64: the index of the log as of which its image is
+//   "state" partition(4) piece(4)        a piece of the state of its image (server/partition_image.h)
+//   "w" partition(4) table(4) key(8)     a row: weights and optimizer's state, floats
+//
+// All that changes of one partition is one batch. So an image is of one moment, also if the process ends in a round:
+// then some partitions have images of it, the others of the one before (server/recovery.h).
+// Thread-safety: functions on a store that is lent. Errors: the store's; kDataLoss: what is in it cannot be.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "common/storage/kv_store.h"
+#include "server/partition_snapshot.h"
+
+namespace sheaf {
+
+Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot);
+// Completes a round: only these partitions' images stay. Not flushed.
+Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vector<uint32_t>& partitions);
+// Nothing is left.
+Status ClearSnapshots(KvStore& store);
+
+struct StoredRound {
+  std::optional<pb::SnapshotRound> round;
+  std::map<uint32_t, uint64_t> images;  // by partition: records before this index are in
+};
+Result<StoredRound> ReadRound(KvStore& store);
+Result<std::optional<pb::ConfigRecord>> ReadLatestConfig(KvStore& store);
+// Hands over the pieces of a partition's image.
+Status ReadImage(KvStore& store, uint32_t partition, const std::function<Status(const Buffer& piece)>& take);
+
+}  // namespace sheaf
