@@ -61,7 +61,9 @@ std::string ShardServer::AddressOf(uint32_t shard) const {
 Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
   ShardThread::Durable durable;
   if (folder_ == nullptr) return durable;
-  SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder_->LogOf(shard), {}));
+  // It is cut by whole segments.
+  const size_t segment_bytes = std::clamp<size_t>(options_.snapshots.min_log_bytes / 2, 64 << 10, 64 << 20);
+  SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder_->LogOf(shard), {.segment_bytes = segment_bytes}));
   if (log->torn_bytes() > 0) {
     LOG(INFO) << "shard " << shard << ": the last " << log->torn_bytes()
               << " bytes of its log were torn and are cut off: they were not acknowledged";

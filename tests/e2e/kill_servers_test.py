@@ -15,13 +15,14 @@ ROWS = 32561
 
 
 class KillServers(harness.SheafTest):
-    def run_with_kills(self, *arguments, settings, kills, seed, all_at_once=False):
+    def run_with_kills(self, *arguments, settings, kills, seed, all_at_once=False, environment=None):
         """Kills a random server, or all, now and then; returns report and how many times that was."""
         chance = random.Random(seed)
         report = self.folder / f"killed-{len(self.started)}.json"
         options = [word for setting in settings for word in ("--set", setting)]
         process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs",
-                             "--store_dir", self.folder / f"store-{len(self.started)}", *options, *arguments)
+                             "--store_dir", self.folder / f"store-{len(self.started)}", *options, *arguments,
+                             environment=environment)
         killed = self.kill_now_and_then(process, "sheaf-server", kills, (0.2, 0.6), chance, all_at_once)
         outcome = self.finish(process, timeout=600)
         self.assertEqual(outcome.code, 0, outcome)
@@ -45,6 +46,21 @@ class KillServers(harness.SheafTest):
                                              seed=2, all_at_once=True)
         self.assertGreaterEqual(killed, 4)
         self.assertEqual(report["examples_total"], ROWS * 16)
+        self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
+        self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
+
+    def test_snapshots_are_made_under_kills_and_what_comes_back_from_them_is_the_same_to_the_byte(self):
+        settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
+        killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
+        report, killed = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=8,
+                                             seed=3, environment={"SHEAF_SNAPSHOT_AFTER_MB": "0"})
+        self.assertGreaterEqual(killed, 4)
+        self.assertEqual(report["examples_total"], ROWS * 16)
+        said = "".join(path.read_text() for path in (self.folder / "logs").glob("server-*.log"))
+        recovered = [line for line in said.splitlines() if "recovered" in line and "recovered 0 B of snap" not in line]
+        self.assertGreaterEqual(len(recovered), 3, said)
+        logs = [segment.stat().st_size for segment in self.folder.glob("store-*/server-*/shard-*/log/*")]
+        self.assertLess(sum(logs), 2_000_000, "the logs are cut")
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
@@ -94,6 +110,18 @@ class DataFolder(harness.SheafTest):
         segment = next((self.folder / "store" / "shard-0" / "log").iterdir())
         segment.write_bytes(b"x" * 100)
         self.expect_failure(self.finish(self.server(self.folder / "store")), 1, segment, "damaged")
+
+
+    def test_says_which_snapshots_are_damaged(self):
+        store = self.folder / "store"
+        self.sheaf("run", ADULT, "--servers", 1, "--store_dir", store, "--set", "train.epochs=5", "--set",
+                   "train.batch_size=16", environment={"SHEAF_SNAPSHOT_AFTER_MB": "0"})
+        folder = store / "server-0"
+        rows = folder / "shard-0" / "rows"
+        manifest = next(rows.glob("MANIFEST-*"))
+        manifest.write_bytes(b"x" * 100 + manifest.read_bytes()[100:])
+        self.assertGreater(int(min((folder / "shard-0" / "log").iterdir()).stem), 1, "the log is cut")
+        self.expect_failure(self.finish(self.server(folder)), 1, rows, "damaged", "its log does not have all")
 
 
 class FullDisk(harness.SheafTest):

@@ -111,6 +111,17 @@ TEST_P(KvStoreContract, TakesTheChangesOfABatchInOrder) {
   EXPECT_EQ(ReadAll(*store_), (Map{{"a2", "new"}, {"b", "old"}}));
 }
 
+TEST_P(KvStoreContract, TakesRangesAndLongKeysThatBeginAlikeInManyBatches) {
+  for (int round = 0; round < 50; ++round) {
+    KvBatch batch;
+    batch.DeleteRange("a long beginning, and", "a long beginning, and~");
+    for (int i = 0; i < 100; ++i) batch.Put("a long beginning, and " + std::to_string(i), std::to_string(round));
+    ASSERT_TRUE(store_->Write(batch));
+  }
+  EXPECT_EQ(ReadAll(*store_).size(), 100U);
+  EXPECT_EQ(Get("a long beginning, and 7"), "49");
+}
+
 TEST_P(KvStoreContract, ScansARangeAndStopsWhereItIsToldTo) {
   for (const char* key : {"a", "b", "c", "d"}) Put(key, "x");
   EXPECT_EQ(ReadAll(*store_, "b", "d"), (Map{{"b", "x"}, {"c", "x"}}));
