@@ -7,6 +7,7 @@
 
 #include "bench/kv/core_suite.h"
 #include "bench/kv/kv_suite.h"
+#include "bench/snapshots/snapshot_suite.h"
 #include "bench/train/train_suite.h"
 #include "common/runtime/exit_codes.h"
 
@@ -34,8 +35,10 @@ int Run(const std::string& name) {
     status = RunTrain({.seconds = FLAGS_seconds}, suite);
   } else if (name == "scale") {
     status = RunScale(suite);
+  } else if (name == "snapshots") {
+    status = RunSnapshots({.rows = FLAGS_rows});
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train and scale\n", name.c_str());
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale and snapshots\n", name.c_str());
     return kExitUsage;
   }
   if (!FLAGS_json.empty()) {
@@ -62,10 +65,10 @@ int Run(const std::string& name) {
 int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale [--json FILE] [--only TEXT]");
+  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|snapshots [--json FILE] [--only TEXT]");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale [--json FILE] [--only TEXT]\n");
+    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|snapshots [--json FILE] [--only TEXT]\n");
     return sheaf::kExitUsage;
   }
   return sheaf::bench::Run(argv[1]);

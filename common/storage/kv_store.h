@@ -2,8 +2,8 @@
 //
 // An interface: RocksStore keeps them in RocksDB; the simulator's loses what was not flushed. All pass
 // tests/contract/kv_store.
-// What survives: after Flush, all that was written before it, also the loss of power. Of what was written since, some of
-// the batches, from the first on and without a gap. There is no log beneath: whoever writes has one of his own.
+// What survives: after Flush, all that was written before it, also the loss of power. Of what was written since, some
+// of the batches, from the first on and without a gap. There is no log beneath: whoever writes has one of his own.
 // Thread-safety: none, but it may be handed from thread to thread; every call may wait for the disk.
 // Errors: kResourceExhausted: the disk is full; kDataLoss: something in it is damaged; kIo. After an error of Write or
 // Flush all later ones fail, too: the store is to be opened anew, and has what survives.
