@@ -43,18 +43,25 @@ class TableRows::Addressing {
 
 TableRows::TableRows(const RowLayout* layout, uint32_t partition_count)
     : layout_(layout), partition_count_(partition_count), stores_(partition_count), views_(partition_count),
-      marks_(partition_count) {}
+      marks_(partition_count) {
+  for (uint32_t p = 0; p < partition_count; ++p) marks_[p].last_key = PartitionLastKey(PartitionId(p), partition_count);
+}
 
 void TableRows::Put(uint32_t partition, std::unique_ptr<RowStore> store) {
   stores_[partition] = std::move(store);
   views_[partition] = stores_[partition] == nullptr ? RowStore::View() : stores_[partition]->view();
-  marks_[partition] = stores_[partition] == nullptr ? nullptr : stores_[partition]->marks();
+  marks_[partition].words = stores_[partition] == nullptr ? nullptr : stores_[partition]->marks();
 }
 
 void TableRows::Mark(std::span<const HashedKey> keys, const uint32_t* slots) {
-  uint64_t* const* const marks = marks_.data();
-  for (size_t i = 0; i < keys.size(); ++i) {
-    marks[PartitionOf(keys[i])][slots[i] / 64] |= uint64_t{1} << (slots[i] % 64);
+  for (size_t i = 0; i < keys.size();) {
+    const Marks& marks = marks_[PartitionOf(keys[i])];
+    uint64_t* const words = marks.words;
+    const HashedKey last = marks.last_key;
+    do {
+      words[slots[i] / 64] |= uint64_t{1} << (slots[i] % 64);
+      ++i;
+    } while (i < keys.size() && keys[i] <= last);
   }
 }
 
@@ -107,7 +114,7 @@ void TableRows::MakeAbsent(std::span<const HashedKey> keys, float** rows, uint32
       store->MakeAbsent(keys.subspan(begin, end - begin), absent, rows + begin,
                         slots == nullptr ? nullptr : slots + begin);
       views_[partition] = store->view();
-      marks_[partition] = store->marks();
+      marks_[partition].words = store->marks();
     }
     begin = end;
   }

@@ -46,6 +46,10 @@ class TableRows {
 
  private:
   class Addressing;
+  struct Marks {
+    HashedKey last_key = 0;  // of the partition
+    uint64_t* words = nullptr;
+  };
   size_t PartitionOf(HashedKey key) const {
     return static_cast<size_t>((static_cast<unsigned __int128>(key) * partition_count_) >> 64);
   }
@@ -59,7 +63,7 @@ class TableRows {
   const uint64_t partition_count_;
   std::vector<std::unique_ptr<RowStore>> stores_;  // by partition
   std::vector<RowStore::View> views_;              // of each of stores_, side by side
-  std::vector<uint64_t*> marks_;                   // likewise
+  std::vector<Marks> marks_;                       // likewise
 };
 
 // Takes keys in pieces that one lookup takes: work(first, count).
