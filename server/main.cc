@@ -23,7 +23,7 @@ DEFINE_string(ipc_dir, "", "listen on unix sockets in this folder instead of TCP
 DEFINE_string(data_dir, "",
               "folder for what outlives this process: a server that is started again with it has every acknowledged "
               "push; empty: parameters are in memory only");
-DEFINE_uint64(snapshot_after_mb, 64,
+DEFINE_uint64(snapshot_after_mb, 256,
               "with --data_dir: rows that have changed go to a store of snapshots, and the log is cut, when it "
               "has grown by so many MiB and by half of what rows take; 0: early and often, for tests");
 DEFINE_bool(local_sockets, true, "let processes of this host connect over unix sockets; else over TCP, like all");

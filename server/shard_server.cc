@@ -209,7 +209,8 @@ Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
   loop_.Run(*this);
   for (const auto& shard : shards_) shard->Stop();
   if (outcome_) {
-    for (const auto& shard : shards_) shard->SaveBeforeEnd();
+    std::vector<Thread> threads;
+    for (const auto& shard : shards_) threads.emplace_back("save", [&shard] { shard->SaveBeforeEnd(); });
   }
   return outcome_;
 }

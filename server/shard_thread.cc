@@ -5,13 +5,14 @@
 #include <algorithm>
 
 #include "common/base/random.h"
+#include "common/base/strings.h"
 
 namespace sheaf {
 namespace {
 
 constexpr Duration kTickEvery = Milliseconds(100);  // also how often statistics are published
-constexpr uint64_t kWorthSaving = uint64_t{4} << 20;      // of log, which would have to be done again
-constexpr uint64_t kSavedInAMoment = uint64_t{128} << 20;
+constexpr uint64_t kWorthSaving = uint64_t{8} << 20;      // of log, which would have to be done again
+constexpr uint64_t kSavedInAMoment = uint64_t{32} << 20;  // of rows, with their index
 
 ZmqTransportOptions TransportOptions() {
   ZmqTransportOptions options;
@@ -67,7 +68,7 @@ void ShardThread::Start() {
     if (rows_ != nullptr) {
       rows_->Start();
       loop_.Watch(rows_->done_fd(), [this] {
-        while (const auto done = rows_->TakeDone()) snapshotter_->OnDone(*done, loop_.Now());
+        while (const auto done = rows_->TakeDone()) OnSnapshotDone(*done);
       });
     }
     loop_.Run(*this);
@@ -120,6 +121,15 @@ void ShardThread::Serve(PeerId from, const Message& message) {
 void ShardThread::OnTurnEnd(TimePoint now) {
   if (log_ != nullptr) Flush();
   if (snapshotter_ && !held_ && failure_.empty()) StepSnapshots(now);
+}
+
+void ShardThread::OnSnapshotDone(const Status& done) {
+  const SnapshotStats before = snapshotter_->stats();
+  snapshotter_->OnDone(done, loop_.Now());
+  const SnapshotStats& now = snapshotter_->stats();
+  if (now.rounds == before.rounds) return;
+  LOG(INFO) << "shard " << index_ << ": round of snapshots " << now.rounds << ": " << FormatBytes(now.last_bytes)
+            << " of rows in " << FormatSeconds(now.last) << "; its log has " << FormatBytes(log_->bytes());
 }
 
 // All that was taken is committed.

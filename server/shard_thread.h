@@ -67,6 +67,7 @@ class ShardThread final : private EventLoop::Handler {
   void OnCommitFailed(const Error& error);
   void Serve(PeerId from, const Message& message);
   void StepSnapshots(TimePoint now);
+  void OnSnapshotDone(const Status& done);
   // Serves the message and turns that into a span.
   void Traced(PeerId from, const Message& message);
 

@@ -38,6 +38,11 @@ Status SnapshotWriter::CarryOutNext(const SnapshotWork& work) {
   if (failure_ && work.round == failed_round_) return Failure{*failure_};
   Status done;
   if (store_ == nullptr) done = Open(OpenAs::kFound);
+  if (!done && done.error().code == ErrorCode::kDataLoss) {
+    // All is in memory, and after a round that failed all is written again.
+    LOG(ERROR) << "shard " << shard_ << ": its snapshots are put aside and written anew: " << done.error().message;
+    done = Open(OpenAs::kAfresh);
+  }
   if (done) done = CarryOut(*store_, work);
   if (done) return done;
   LOG(ERROR) << "shard " << shard_ << ": a round of snapshots ends, the log goes on: " << done.error().message;

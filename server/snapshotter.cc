@@ -8,6 +8,12 @@
 
 namespace sheaf {
 
+namespace {
+
+constexpr Duration kLookAgain = Milliseconds(100);  // at what rows take: it has to be counted
+
+}  // namespace
+
 Status CarryOut(KvStore& store, const SnapshotWork& work) {
   if (work.partition) return WriteSnapshot(store, *work.partition);
   SHEAF_RETURN_IF_ERROR(WriteRound(store, work.end, work.kept_partitions));
@@ -24,7 +30,10 @@ void Snapshotter::Begin(TimePoint now) {
   if (!requested_) {
     const uint64_t grown = log_since_round();
     if (now < not_before_ || grown < options_.min_log_bytes || core_.generation() == 0) return;
-    if (grown < core_.stats().memory_bytes / 2) return;
+    if (grown < core_.stats().memory_bytes / 2) {
+      not_before_ = now + kLookAgain;
+      return;
+    }
   }
   auto begun = core_.BeginRound();
   if (!begun) return;
@@ -34,6 +43,7 @@ void Snapshotter::Begin(TimePoint now) {
   begun_at_ = now;
   ++round_;
   config_written_ = 0;
+  bytes_of_round_ = 0;
   next_ = 0;
   current_ = {};
   phase_ = Phase::kCopying;
@@ -55,6 +65,7 @@ void Snapshotter::Copy() {
     config_written_ = done.config.config().generation();
   }
   stats_.bytes += done.bytes;
+  bytes_of_round_ += done.bytes;
   ready_.push_back({round_, std::move(done), {}, {}});
   ++under_way_;
 }
@@ -97,6 +108,7 @@ void Snapshotter::OnDone(const Status& status, TimePoint now) {
   phase_ = Phase::kIdle;
   ++stats_.rounds;
   stats_.last = now - begun_at_;
+  stats_.last_bytes = bytes_of_round_;
   // What cannot be removed now can be after the next round.
   (void)log_.TrimTo(begin_.index);
 }

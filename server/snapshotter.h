@@ -29,7 +29,7 @@
 namespace sheaf {
 
 struct SnapshotterOptions {
-  uint64_t min_log_bytes = uint64_t{64} << 20;  // no round before so many, nor before half of what rows take
+  uint64_t min_log_bytes = uint64_t{256} << 20;  // no round before so many, nor before half of what rows take
   size_t rows_a_step = 2048;
   Duration retry_after = std::chrono::seconds(10);
 };
@@ -48,6 +48,7 @@ struct SnapshotStats {
   uint64_t rounds = 0;   // completed
   uint64_t failures = 0;
   uint64_t bytes = 0;    // of rows, written
+  uint64_t last_bytes = 0;
   Duration last{};       // how long the last took
 };
 
@@ -93,6 +94,7 @@ class Snapshotter {
   RoundBegin begin_;
   size_t next_ = 0;              // of begin_.partitions
   uint64_t config_written_ = 0;  // its generation
+  uint64_t bytes_of_round_ = 0;
   PartitionSnapshot current_;    // which is being copied
   std::deque<SnapshotWork> ready_;
   size_t under_way_ = 0;         // taken, or ready to be
