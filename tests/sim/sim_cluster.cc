@@ -32,7 +32,7 @@ SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.
   for (uint32_t s = 0; s < options_.servers; ++s) {
     for (uint32_t i = 0; i < options_.shards; ++i) {
       disks_[s].emplace_back(random_.Next());
-      stores_[s].emplace_back(random_.Next());
+      stores_[s].emplace_back(MixPair(options_.seed, s * options_.shards + i));
     }
     StartServer(s);
   }

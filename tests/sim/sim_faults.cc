@@ -261,7 +261,7 @@ void SimCluster::MisfortuneOfServers() {
       if (server->end == ServerNode::End::kNone) CrashServer(number);
     }
   }
-  if (random_.Chance(options_.full_disks * ToSeconds(kTick))) {
+  if (options_.full_disks > 0 && random_.Chance(options_.full_disks * ToSeconds(kTick))) {
     Note(Fault::kDiskFull);
     SimStore& store = stores_[random_.Below(options_.servers)][random_.Below(options_.shards)];
     store.SetFull(true);
