@@ -217,6 +217,7 @@ void ShardCore::Impl::RedoConfig(const pb::ConfigRecord& record) {
   const bool was_redoing = std::exchange(redoing, true);
   Outbox nobody;
   last_config = record;
+  if (record.base()) configured = false;  // as after a start: it may be of another cluster, with other partitions
   // What of it could not be used then cannot be used now.
   (void)TakeConfig(record.config(), PeerId(record.self()), nobody);
   redoing = was_redoing;

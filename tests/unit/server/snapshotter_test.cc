@@ -373,6 +373,27 @@ TEST_F(Snapshots, LaterThanWhatThePowerLeftOfTheLogStand) {
   }
 }
 
+TEST_F(Snapshots, OfAnotherClusterGoWithItsPartitions) {
+  InstallAndCommit();
+  AskAndCommit(MakePush(Some(0, 5), 0));
+  Round();
+  ASSERT_TRUE(Restart());
+  config.set_partition_count(8);  // another cluster, which has a table already
+  for (int p = 4; p < 8; ++p) {
+    *config.add_partition() = config.partition(0);
+  }
+  InstallAndCommit();
+  EXPECT_EQ(core->stats().rows, 0U);
+  EXPECT_FALSE(core->Export(7, 1).empty());
+  RestartAndInstall();
+  EXPECT_FALSE(core->Export(7, 1).empty());
+  EXPECT_EQ(core->stats().rows, 0U);
+  Round();
+  EXPECT_EQ(StoredRows(), 0U);
+  RestartAndInstall();
+  EXPECT_EQ(recovered_.partitions, 8U);
+}
+
 TEST_F(Snapshots, ThatAreMissingAreSaidToBe) {
   InstallAndCommit();
   for (uint64_t seq = 0; seq < 10; ++seq) AskAndCommit(MakePush(Some(seq, 3), seq));
