@@ -38,8 +38,9 @@ const pb::EvalCounts* FindCounts(const pb::WorkerReport& report, uint64_t lease)
 
 }  // namespace
 
-Job::Job(JobId id, pb::JobSpec spec, JobOptions options, TimePoint now)
-    : id_(id), spec_(std::move(spec)), options_(options), submitted_(now) {
+Job::Job(JobId id, pb::SubmitJob submission, JobOptions options, TimePoint now)
+    : id_(id), spec_(std::move(*submission.mutable_spec())), submission_token_(submission.token()), options_(options),
+      submitted_(now) {
   brief_.set_job(id_.value);
   *brief_.mutable_spec() = spec_;
   detail_ = "waits for its turn";
@@ -120,6 +121,7 @@ void Job::TakePlan(const pb::DataPlan& plan, TimePoint now) {
   }
   MakeTables();
   phase_ = pb::RUNNING;
+  unsaved_plan_ = plan;
   StartPass(now);
 }
 
@@ -129,6 +131,11 @@ Status Job::UsePlan(const pb::DataPlan& plan) {
     split_rows_[split] = splits[split].rows;
     split_ranges_[split] = std::move(splits[split].ranges);
   }
+  MakePasses();
+  return {};
+}
+
+void Job::MakePasses() {
   if (StatisticsDim(spec_.data()) > 0) passes_.push_back({pb::STATISTICS, 0});
   for (uint32_t epoch = 1; epoch <= spec_.train().epochs(); ++epoch) {
     passes_.push_back({pb::TRAIN, epoch});
@@ -136,7 +143,6 @@ Status Job::UsePlan(const pb::DataPlan& plan) {
   }
   if (split_rows_[kTestSplit] > 0) passes_.push_back({pb::TEST, 0});
   brief_.set_train_rows(split_rows_[kTrainSplit]);
-  return {};
 }
 
 void Job::MakeTables() {
@@ -187,6 +193,7 @@ void Job::StartPass(TimePoint now) {
   MarkUrgent();
   lanes_made_ = false;
   lanes_shared_.reset();
+  for (const auto& [worker, lane] : lane_of_) lanes_changed_.insert(lane);
   roster_.Clear();
   lane_of_.clear();
   lanes_wanted_.clear();
@@ -326,6 +333,7 @@ const pb::Lane& Job::JoinLane(NodeId worker) {
   if (known != lane_of_.end()) return roster_.lane(LaneIndex(known->second));
   const LaneId lane(next_lane_++);
   lane_of_[worker] = lane;
+  lanes_changed_.insert(lane);
   pb::Lane* entry = roster_.add_lane();
   entry->set_lane(lane.value);
   // Ahead of the others, so that nobody waits for a newcomer to catch up.
@@ -356,7 +364,7 @@ void Job::MakeLanes(const Membership& members) {
 
 // BSP: gives lanes that nobody holds to workers, when workers have come or gone.
 void Job::ShareLanes(const Membership& members) {
-  if (!IsBsp() || pass().kind != pb::TRAIN || lanes_shared_ == members.version()) return;
+  if (!may_grant_ || !IsBsp() || pass().kind != pb::TRAIN || lanes_shared_ == members.version()) return;
   lanes_shared_ = members.version();
   std::vector<NodeId> workers;
   for (const Node* worker : members.Alive(pb::WORKER)) {
@@ -369,6 +377,7 @@ void Job::LeaveLane(NodeId worker) {
   const auto known = lane_of_.find(worker);
   if (known == lane_of_.end()) return;
   roster_.mutable_lane()->DeleteSubrange(LaneIndex(known->second), 1);
+  lanes_changed_.insert(known->second);
   lane_of_.erase(known);
   config_dirty_ = true;
 }
@@ -423,10 +432,25 @@ void Job::OnWorkerGone(NodeId worker, bool died) {
   if (!Planted(Bug::kDeadKeepsLane)) LeaveLane(worker);
 }
 
+void Job::TakeUp(const Node& worker, const pb::WorkerReport& report) {
+  if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
+  if (OwnLanes() && !lane_of_.contains(worker.id)) return;
+  for (const pb::LeaseState& lease : report.lease()) {
+    if (lease.job() == id_.value && lease.pass() == pass_index_) book_->TakeUp(worker.id, lease);
+  }
+}
+
+void Job::AllowGrants(bool allowed) {
+  if (may_grant_ == allowed) return;
+  may_grant_ = allowed;
+  lanes_shared_.reset();
+  ++work_version_;
+}
+
 bool Job::HasWorkFor(const Node& worker) const {
   if (ended()) return false;
   if (phase_ == pb::PLANNING) return worker.id == planner_ && !plan_asked_;
-  return phase_ == pb::RUNNING && step_ == Step::kWork && book_->Held(worker.id).empty() &&
+  return may_grant_ && phase_ == pb::RUNNING && step_ == Step::kWork && book_->Held(worker.id).empty() &&
          !book_->NothingFor(worker.id);
 }
 
@@ -447,8 +471,8 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
   const pb::WorkerReport& report = worker.worker_report;
   const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
-  const bool own_lane = !is_static && Updates(pass().kind);
-  if (own_lane && !may_join && !report.leaving() && !lane_of_.contains(worker.id) && !book_->NothingFor(worker.id)) {
+  const bool own_lane = OwnLanes();
+  if (own_lane && !(may_join && may_grant_) && !report.leaving() && !lane_of_.contains(worker.id) && !book_->NothingFor(worker.id)) {
     lanes_wanted_.insert(worker.id);
     return;
   }
@@ -456,7 +480,8 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
   const uint32_t short_ones = 1 + (options_.batches_ahead + range_batches - 1) / range_batches;
   // Static: of each lane.
   const uint32_t ahead = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
-  if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease);
+  const bool may_have_more = may_grant_ && !report.leaving();
+  if (may_have_more || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
   const pb::Lane no_lane;
@@ -508,6 +533,7 @@ void Job::End(pb::JobPhase phase, std::string detail, TimePoint now) {
   ended_at_ = now;
   for (auto& ranges : split_ranges_) std::vector<PlannedRange>().swap(ranges);
   for (auto& holders : split_holders_) std::vector<NodeId>().swap(holders);
+  for (const auto& [worker, lane] : lane_of_) lanes_changed_.insert(lane);
   lane_of_.clear();
   lanes_wanted_.clear();
   eval_counts_.Clear();

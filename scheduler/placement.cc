@@ -5,11 +5,25 @@
 
 namespace sheaf {
 
+void Placement::Restore(const std::vector<pb::PartitionConfig>& saved) {
+  for (size_t p = 0; p < homes_.size() && p < saved.size(); ++p) {
+    homes_[p] = {NodeId(saved[p].primary()), Epoch(saved[p].epoch())};
+  }
+}
+
+pb::PartitionConfig Placement::Describe(const Home& home) {
+  pb::PartitionConfig partition;
+  partition.set_epoch(home.epoch.value);
+  partition.set_primary(home.primary.value);
+  return partition;
+}
+
 bool Placement::Balance(const std::vector<NodeId>& servers) {
   bool moved = false;
   const auto move = [&](Home& home, NodeId to) {
     home.primary = to;
     home.epoch = Epoch(home.epoch.value + 1);
+    NoteChange(home);
     moved = true;
   };
   if (servers.empty()) {
@@ -63,7 +77,9 @@ bool Placement::Balance(const std::vector<NodeId>& servers) {
 
 void Placement::Renew(NodeId server) {
   for (Home& home : homes_) {
-    if (home.primary == server) home.epoch = Epoch(home.epoch.value + 1);
+    if (home.primary != server) continue;
+    home.epoch = Epoch(home.epoch.value + 1);
+    NoteChange(home);
   }
 }
 

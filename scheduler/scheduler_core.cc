@@ -46,9 +46,12 @@ Status CheckJob(const pb::JobSpec& spec) {
   return {};
 }
 
-SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now)
-    : options_(std::move(options)), started_(now), placement_(options_.partition_count),
-      configs_(FirstConfig(options_.partition_count)) {}
+SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now, SavedState saved)
+    : options_(std::move(options)), started_(now), cluster_id_(saved.cluster_id), epoch_(saved.epoch),
+      recovering_(!saved.nodes.empty()), placement_(options_.partition_count),
+      configs_(FirstConfig(options_.partition_count)), saved_behind_(now) {
+  Restore(std::move(saved));
+}
 
 void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   switch (message.header.body_case()) {
@@ -72,6 +75,7 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
 }
 
 void SchedulerCore::OnTick(TimePoint now, Outbox& out) {
+  recovering_ = recovering_ && Recovering(now);
   for (NodeId id : members_.Expire(now, options_.worker_dead_after, options_.server_dead_after)) {
     NodeGone(*members_.Find(id), /*died=*/true, now);
   }
@@ -103,7 +107,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   if (registration.store() != 0 && registration.role() != pb::SERVER) {
     return Refuse(from, message.header.request(), pb::Refusal::INVALID, "only a server has a store", out);
   }
-  if (members_.IsSuperseded(from)) {
+  if (members_.IsSuperseded(from, registration)) {
     const Node* const now_it = members_.FindStore(registration.store());
     return Refuse(from, message.header.request(), pb::Refusal::INVALID,
                   "another process has taken over this server's store" +
@@ -128,6 +132,11 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   registered.set_name(node.name);
   registered.set_cluster(options_.cluster);
   registered.set_scheduler(options_.incarnation);
+  registered.set_cluster_id(cluster_id_);
+  registered.set_scheduler_epoch(epoch_);
+  if (options_.back_within > Duration::zero()) {
+    registered.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
+  }
   registered.set_report_every_ms(static_cast<uint32_t>(options_.report_every / Milliseconds(1)));
   registered.set_dead_after_ms(static_cast<uint32_t>(
       (node.role == pb::SERVER ? options_.server_dead_after : options_.worker_dead_after) / Milliseconds(1)));
@@ -138,6 +147,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   Node* node = members_.FindAlive(from);
   Message reply = Reply(message.header.request());
   pb::ServerOrders& orders = *reply.header.mutable_server_orders();
+  orders.set_scheduler_epoch(epoch_);
   if (node == nullptr || node->role != pb::SERVER) {
     orders.set_unknown(true);
     out.Send(from, std::move(reply));
@@ -177,6 +187,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     Message reply = Reply(message.header.request());
     reply.header.mutable_worker_orders()->set_sequence(report.sequence());
     reply.header.mutable_worker_orders()->set_unknown(true);
+    reply.header.mutable_worker_orders()->set_scheduler_epoch(epoch_);
     out.Send(from, std::move(reply));
     return;
   }
@@ -190,6 +201,9 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   node->worker_report.clear_eval();
   node->worker_report.clear_trace();
   Job* job = Current();
+  if (job != nullptr && node->returning) job->TakeUp(*node, report);
+  if (report.scheduler_epoch() == epoch_) node->returning = false;
+  if (recovering_) recovering_ = Recovering(now);
   if (job != nullptr) {
     job->OnWorkerReport(*node, report, now);
     // What that changed must be in the configuration before anything is granted under it.
@@ -199,6 +213,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   Message reply = Reply(message.header.request());
   pb::WorkerOrders& orders = *reply.header.mutable_worker_orders();
   orders.set_sequence(report.sequence());
+  orders.set_scheduler_epoch(epoch_);
   orders.set_plan_received(report.has_plan());
   if (job != nullptr) {
     job->FillOrders(*node, orders, MayPublish(now), next_lease_);
@@ -230,7 +245,7 @@ void SchedulerCore::OnSubmit(PeerId from, const Message& message, TimePoint now,
       return Refuse(from, message.header.request(), pb::Refusal::INVALID, ok.error().message, out);
     }
     const JobId id(next_job_++);
-    jobs_[id] = std::make_unique<Job>(id, submit.spec(), options_.job, now);
+    jobs_[id] = std::make_unique<Job>(id, submit, options_.job, now);
     open_.push_back(id);
     known = tokens_.emplace(submit.token(), id).first;
   }
@@ -246,6 +261,7 @@ void SchedulerCore::OnCancel(PeerId from, const Message& message, TimePoint now,
                   "no job " + std::to_string(message.header.cancel().job()), out);
   }
   it->second->Cancel(message.header.cancel().reason(), now);
+  touched_.insert(it->first);
   Message reply = Reply(message.header.request());
   reply.header.mutable_accepted()->set_job(it->first.value);
   out.Send(from, std::move(reply));
@@ -329,6 +345,7 @@ void SchedulerCore::FailJobsOf(const Node& server, bool all, const std::string& 
                   " partitions of the model: look at its log, then run the job again",
               now);
     job->DropTables();
+    touched_.insert(id);
     tables_changed_ = true;
   }
 }
@@ -340,6 +357,7 @@ bool SchedulerCore::MayPublish(TimePoint now) const {
 void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   Job* job = Current();
   if (job != nullptr) {
+    job->AllowGrants(!recovering_);
     job->Begin();
     job->Advance(members_, now);
   }
@@ -372,6 +390,7 @@ void SchedulerCore::TidyJobs() {
     }
     NoteJob(*it);
     noted_.erase(*it);
+    touched_.insert(*it);
     it = open_.erase(it);
     any = true;
   }
@@ -380,11 +399,15 @@ void SchedulerCore::TidyJobs() {
   // Finished jobs' tables stay for a while; the oldest go first.
   uint32_t finished = 0;
   for (auto it = jobs_.rbegin(); it != jobs_.rend(); ++it) {
-    if (it->second->ended() && it->second->holds_tables() && ++finished > options_.kept_jobs) it->second->DropTables();
+    if (!it->second->ended() || !it->second->holds_tables() || ++finished <= options_.kept_jobs) continue;
+    it->second->DropTables();
+    touched_.insert(it->first);
   }
   while (jobs_.size() > kRememberedJobs && jobs_.begin()->second->ended() && !jobs_.begin()->second->holds_tables()) {
     const JobId oldest = jobs_.begin()->first;
     std::erase_if(tokens_, [&](const auto& token) { return token.second == oldest; });
+    touched_.erase(oldest);
+    unsaved_keys_.insert(unsaved_keys_.end(), {SubmissionKey(oldest), JobStateKey(oldest)});
     jobs_.erase(jobs_.begin());
   }
 }
@@ -434,15 +457,24 @@ void SchedulerCore::Publish(TimePoint now, Outbox& out) {
   published_at_ = now;
   if (servers_changed_ || tables_changed_) BalancePlacement();  // the last table may have held it back
   servers_changed_ = tables_changed_ = false;
-  const uint64_t generation = config().generation() + 1;
+  configs_.Add(MakeConfig(config().generation() + 1));
+  // From what each was sent last: should that have been lost, it asks.
+  for (Node* server : members_.Alive(pb::SERVER)) {
+    Message message;
+    pb::ServerOrders& orders = *message.header.mutable_server_orders();
+    orders.set_scheduler_epoch(epoch_);
+    orders.set_config_update(UpdateToSend(*server, server->sent_generation, now));
+    out.Send(server->peer, std::move(message));
+  }
+}
+
+pb::ClusterConfig SchedulerCore::MakeConfig(uint64_t generation) {
   pb::ClusterConfig next;
   next.set_generation(generation);
   next.set_partition_count(options_.partition_count);
   std::map<NodeId, uint32_t> partitions;
   for (const Placement::Home& home : placement_.homes()) {
-    pb::PartitionConfig& partition = *next.add_partition();
-    partition.set_epoch(home.epoch.value);
-    partition.set_primary(home.primary.value);
+    *next.add_partition() = Placement::Describe(home);
     ++partitions[home.primary];
   }
   for (Node* server : members_.Alive(pb::SERVER)) {
@@ -455,13 +487,7 @@ void SchedulerCore::Publish(TimePoint now, Outbox& out) {
   for (const Node* server : members_.Awaited()) members_.Find(server->id)->partitions = partitions[server->id];
   for (auto& [id, job] : jobs_) job->AddToConfig(next);
   for (auto& [id, job] : jobs_) job->OnConfigPublished(generation);
-  configs_.Add(std::move(next));
-  // From what each was sent last: should that have been lost, it asks.
-  for (Node* server : members_.Alive(pb::SERVER)) {
-    Message message;
-    message.header.mutable_server_orders()->set_config_update(UpdateToSend(*server, server->sent_generation, now));
-    out.Send(server->peer, std::move(message));
-  }
+  return next;
 }
 
 const std::string& SchedulerCore::UpdateToSend(Node& server, uint64_t since, TimePoint now) {
@@ -489,6 +515,7 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
   status.set_generation(config().generation());
   status.set_partition_count(options_.partition_count);
   status.set_uptime_seconds(ToSeconds(now - started_));
+  status.set_scheduler_epoch(epoch_);
   status.set_build(std::string(BuildVersion()));
   for (const auto& [id, node] : members_.nodes()) {
     pb::NodeStatus& out = *status.add_node();

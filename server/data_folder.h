@@ -26,16 +26,20 @@ class DataFolder {
 
   // The same for as long as there is the folder; never 0.
   uint64_t store() const { return store_; }
+  // How often a server was started with the folder, this time included.
+  uint64_t starts() const { return starts_; }
   std::string LogOf(uint32_t shard) const;
 
  private:
   DataFolder(std::string path, int lock) : path_(std::move(path)), lock_(lock) {}
   Status OpenStore(uint32_t shards);
-  Status MakeShards(const std::string& path, pb::StoreFile file);
+  Status MakeShards(const std::string& path, pb::StoreFile& file);
+  Status CountStart(const std::string& path, pb::StoreFile& file);
 
   const std::string path_;
   const int lock_;
   uint64_t store_ = 0;
+  uint64_t starts_ = 0;
 };
 
 }  // namespace sheaf

@@ -38,6 +38,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
     state.set_pass(lease.grant.pass());
     state.set_range(lease.grant.range());
     state.set_lease(number);
+    state.set_first_batch(lease.grant.first_batch());
     state.set_finished(lease.finished);
     // An evaluated range counts as a whole or not at all: its counts travel once.
     const bool whole = !Updates(lease.grant);
@@ -63,6 +64,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_waiting_for(WaitingFor(now));
   report.set_leaving(leaving_);
   report.set_examples_per_second(examples_per_second_);
+  report.set_scheduler_epoch(link_.scheduler_epoch());
   if (failure_) *report.mutable_failure() = *failure_;
   failure_told_ = failure_.has_value();
   if (pb::TraceSpans spans; options_.trace != nullptr && options_.trace->Drain(spans)) {
@@ -77,7 +79,9 @@ void WorkerCore::OnMessage(PeerId from, const Message& message, TimePoint now, O
     Pump(now, out);
     return;
   }
+  if (!link_.Heeds(message)) return;
   report_now_ |= link_.OnMessage(message, now);
+  for (std::string& line : link_.TakeEvents()) events_.push_back(std::move(line));
   if (message.header.has_report_now()) report_now_ = true;
   // Only the answer to the latest report: an older one was made without knowing what that report said.
   if (message.header.has_worker_orders() && message.header.worker_orders().sequence() == sequence_) {

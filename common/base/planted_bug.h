@@ -71,6 +71,15 @@ enum class Bug {
   kDeadKeepsLane,          // a dead worker's lane stays on the roster
   kGrantsUnpublished,      // leases name a lane that no configuration has yet
   kLeaverKept,             // a worker that wants to leave is given more
+  // Scheduler: what it is to find again when it is started anew.
+  kSentBeforeSaved,        // what depends on its state is sent before that is in the store
+  kLeasesNumberedAnew,     // leases are numbered from 1 again
+  kGenerationGoesBack,     // configurations are numbered from 1 again
+  kLanesNumberedAnew,      // a pass's lanes are numbered from 0 again
+  kSavedRangesForgotten,   // saved ranges are leased again although their examples are counted
+  kTakesUpAnywhere,        // a lease goes on although what is known of its range begins elsewhere
+  kBaseUnsaved,            // a range is leased again from where it is before that is in the store
+  kPlacementUnsaved,       // partitions get new epochs that the next scheduler does not know
 };
 
 #ifdef SHEAF_PLANTED_BUGS

@@ -43,6 +43,8 @@ void DrawFaults(Random& random, SimOptions& options) {
     if (random.Chance(0.3)) options.server_dead_after = Milliseconds(700);
   }
   if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
+  options.scheduler_crashes = random.Chance(0.6) ? 0.5 : 0;
+  options.store_full = random.Chance(0.3) ? 0.3 : 0;
 }
 
 SimOptions Undisturbed(SimOptions options) {
@@ -51,7 +53,7 @@ SimOptions Undisturbed(SimOptions options) {
   options.crashes = options.leaves = options.joins = options.pauses = options.server_pauses = 0;
   options.cuts = options.flaps = options.slow = 0;
   options.clock_skew = options.tool = options.stores = false;
-  options.server_crashes = 0;
+  options.server_crashes = options.scheduler_crashes = options.store_full = 0;
   options.cancel_after = {};
   return options;
 }
@@ -91,7 +93,7 @@ SimOptions RoughOptions(uint64_t seed) {
   return options;
 }
 
-void RoughCounts::Add(const SimCluster& cluster) {
+void RoughCounts::Add(SimCluster& cluster) {
   for (size_t fault = 0; fault < faults.size(); ++fault) faults[fault] += cluster.faults()[fault];
   const NetworkCounts& sent = cluster.network();
   network.delivered += sent.delivered;

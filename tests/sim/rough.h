@@ -21,7 +21,7 @@ struct RoughCounts {
   uint64_t bsp_runs = 0;    // compared bit by bit with an undisturbed one
   uint64_t duplicates = 0;  // pushes that servers recognised
 
-  void Add(const SimCluster& cluster);
+  void Add(SimCluster& cluster);
   // Every kind of fault, and of what only faults bring about.
   std::vector<std::pair<const char*, uint64_t>> Faults() const;
 };

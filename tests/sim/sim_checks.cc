@@ -44,6 +44,7 @@ void SimCluster::NotePush(PeerId to, const pb::PushRequest& push) {
 
 // Called after every event of the scheduler, before what it says leaves.
 void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
+  if (!CommitScheduler()) return;
   const pb::ClusterConfig& config = scheduler_->core.config();
   generation_before_event_ = lanes_of_generation_;
   if (config.generation() > lanes_of_generation_) {
@@ -53,11 +54,30 @@ void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
         lanes_[{config.generation(), roster.job(), roster.pass(), lane.lane()}] = lane.start_clock();
     }
   }
+  CheckNumbers();
   for (const auto& item : scheduler_->out.items()) {
     const pb::Header& header = item.message.header;
     if (header.has_worker_orders() && item.to == from) CheckGrants(header.worker_orders(), seen_generation);
   }
   scheduler_->Flush();
+}
+
+void SimCluster::CheckNumbers() {
+  for (const auto& item : scheduler_->out.items()) {
+    const pb::Header& header = item.message.header;
+    if (header.worker_orders().has_config_update() || header.server_orders().has_config_update()) {
+      const pb::ClusterConfig& config = scheduler_->core.config();
+      const auto [sent, is_new] = configs_sent_.try_emplace(config.generation());
+      if (is_new) sent->second = config.SerializeAsString();
+      if (!is_new && sent->second != config.SerializeAsString())
+        Violation("numbers", "there are two configurations " + std::to_string(config.generation()));
+    }
+    for (const pb::LeaseGrant& grant : header.worker_orders().lease()) {
+      const LeaseName name{item.to, grant.job(), grant.pass(), grant.range()};
+      if (leases_sent_.try_emplace(grant.lease(), name).first->second != name)
+        Violation("numbers", "there are two leases " + std::to_string(grant.lease()));
+    }
+  }
 }
 
 void SimCluster::CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation) {
@@ -194,12 +214,10 @@ void SimCluster::CheckEnd() {
                                   std::to_string(options_.job.valid_rows) + " are there");
     }
   }
-  if (options_.stores) {
-    // A server may just be starting again.
-    faults_on_ = false;
-    network_.HealAll();
-    network_.RunFor(std::chrono::seconds(3));
-  }
+  // A server, or the scheduler, may just be starting again.
+  faults_on_ = false;
+  network_.HealAll();
+  if (options_.stores || options_.scheduler_crashes > 0) network_.RunFor(std::chrono::seconds(6));
   CheckRows();
   if (options_.job.statistics) CheckStatisticsRows();
   if (tool_ != nullptr) CheckToolRows();

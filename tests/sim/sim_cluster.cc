@@ -10,20 +10,7 @@ namespace sheaf::sim {
 
 SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.seed), network_(clock_, random_) {
   network_.SetFaults(options_.network);
-  SchedulerOptions scheduler_options;
-  scheduler_options.partition_count = options_.partitions;
-  scheduler_options.report_every = Milliseconds(50);
-  scheduler_options.worker_dead_after = Milliseconds(500);
-  scheduler_options.server_dead_after = options_.server_dead_after;
-  scheduler_options.job.min_servers = options_.servers;
-  scheduler_options.job.settle_limit = std::chrono::seconds(20);
-  scheduler_ = std::make_unique<SchedulerNode>(*this, scheduler_options);
-  scheduler_->transport = network_.Start(kSchedulerPeer, kSchedulerAddress, [this](PeerId from, Message message) {
-    scheduler_->Do([this, from, message = std::move(message)] {
-      scheduler_->core.OnMessage(from, message, scheduler_->Now(), scheduler_->out);
-      AfterScheduler(from, message.header.worker_report().seen_generation());
-    });
-  });
+  StartScheduler();
   servers_.resize(options_.servers);
   incarnations_.resize(options_.servers);
   disks_.resize(options_.servers);
@@ -36,6 +23,68 @@ SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.
   if (options_.tool) StartTool();
 }
 
+void SimCluster::StartScheduler() {
+  SchedulerOptions scheduler_options;
+  scheduler_options.partition_count = options_.partitions;
+  scheduler_options.report_every = Milliseconds(50);
+  scheduler_options.worker_dead_after = Milliseconds(500);
+  scheduler_options.server_dead_after = options_.server_dead_after;
+  scheduler_options.job.min_servers = options_.servers;
+  scheduler_options.job.settle_limit = std::chrono::seconds(20);
+  scheduler_options.save_behind = Milliseconds(200);
+  meta_.SetTrouble(MemoryMetaStore::Trouble::kNone);
+  auto saved = TakeOver(meta_, options_.partitions, /*new_cluster_id=*/7);
+  SHEAF_CHECK(saved.has_value(), saved.error().message);
+  scheduler_ = std::make_unique<SchedulerNode>(*this, scheduler_options, std::move(*saved));
+  SHEAF_CHECK(scheduler_->keeper.Commit(scheduler_->core, scheduler_->Now()).has_value());
+  SchedulerNode* const node = scheduler_.get();
+  node->transport = network_.Start(kSchedulerPeer, kSchedulerAddress, [this, node](PeerId from, Message message) {
+    node->Do([this, node, from, message = std::move(message)] {
+      if (node->ended || node->stalled) return;
+      node->core.OnMessage(from, message, node->Now(), node->out);
+      AfterScheduler(from, message.header.worker_report().seen_generation());
+    });
+  });
+}
+
+void SimCluster::CrashScheduler() {
+  Note(Fault::kSchedulerCrash);
+  scheduler_.reset();
+  const Duration down = Within({}, random_.Chance(0.2) ? Milliseconds(5000) : Milliseconds(1000));
+  for (auto& worker : workers_) {
+    worker->hindered_until = std::max(worker->hindered_until, clock_.Now() + down + Milliseconds(1000));
+  }
+  network_.Schedule(down, [this] { StartScheduler(); });
+}
+
+bool SimCluster::CommitScheduler() {
+  SchedulerNode& scheduler = *scheduler_;
+  using End = SchedulerNode::End;
+  const uint64_t before = meta_.txns();
+  if (scheduler.end == End::kBeforeSave) meta_.SetTrouble(MemoryMetaStore::Trouble::kNotDone);
+  const Status saved = scheduler.keeper.Commit(scheduler.core, scheduler.Now());
+  if (!saved && scheduler.end == End::kNone) {
+    SHEAF_CHECK(saved.error().code == ErrorCode::kResourceExhausted, saved.error().message);
+    scheduler.stalled = true;
+    return false;
+  }
+  scheduler.stalled = false;
+  if (scheduler.end == End::kNone || (saved && meta_.txns() == before)) return true;
+  Note(saved ? Fault::kSchedulerCrashUnsent : Fault::kSchedulerCrashUnsaved);
+  scheduler.ended = true;
+  network_.Schedule({}, [this] { CrashScheduler(); });
+  return false;
+}
+
+void SimCluster::TickScheduler() {
+  SchedulerNode* const node = scheduler_.get();
+  if (node == nullptr || node->ended || node->stopped()) return;
+  node->Resume();
+  if (node->ended) return;
+  if (!node->stalled) node->core.OnTick(node->Now(), node->out);
+  AfterScheduler({}, 0);
+}
+
 void SimCluster::StartServer(uint32_t number) {
   servers_[number] = std::make_unique<ServerNode>(*this, number, incarnations_[number]);
   ServerNode* const node = servers_[number].get();
@@ -43,6 +92,7 @@ void SimCluster::StartServer(uint32_t number) {
   control.role = pb::SERVER;
   control.self = ServerPeer(number, node->incarnation);
   if (options_.stores) control.store = 1 + number;
+  control.store_start = 1 + node->incarnation;
   node->shards.resize(options_.shards);
   for (uint32_t i = 0; i < options_.shards; ++i) {
     ServeShard(*node, i);
@@ -183,11 +233,7 @@ bool SimCluster::KeepLeaver(WorkerNode& worker) {
 }
 
 void SimCluster::Tick() {
-  if (!scheduler_->stopped()) {
-    scheduler_->Resume();
-    scheduler_->core.OnTick(scheduler_->Now(), scheduler_->out);
-    AfterScheduler({}, 0);
-  }
+  TickScheduler();
   TickServers();
   TickWorkers();
   if (tool_ != nullptr && !tool_->stopped()) {
@@ -242,9 +288,11 @@ void SimCluster::TickWorkers() {
   }
 }
 
-pb::JobStatus SimCluster::JobStatusNow() const {
+const pb::JobStatus& SimCluster::JobStatusNow() {
+  if (scheduler_ == nullptr || scheduler_->ended) return job_status_;
   const Job* job = scheduler_->core.FindJob(JobId(job_));
-  return job == nullptr ? pb::JobStatus() : job->Describe(scheduler_->core.members(), scheduler_->Now(), true);
+  if (job != nullptr) job_status_ = job->Describe(scheduler_->core.members(), scheduler_->Now(), true);
+  return job_status_;
 }
 
 void SimCluster::Submit(uint64_t token) {
@@ -253,23 +301,30 @@ void SimCluster::Submit(uint64_t token) {
   submit.set_token(token);
   *submit.mutable_spec() = MakeSimJob(options_.job, options_.mode, options_.staleness, options_.workers);
   scheduler_->core.OnMessage(PeerId(5), message, scheduler_->Now(), scheduler_->out);
+  SHEAF_CHECK(scheduler_->keeper.Commit(scheduler_->core, scheduler_->Now()).has_value());
   scheduler_->out.clear();
 }
 
+// As a person does: again if there is no scheduler to take it.
 void SimCluster::Cancel(uint64_t job) {
+  if (scheduler_ == nullptr || scheduler_->ended || scheduler_->stopped() || scheduler_->stalled) {
+    network_.Schedule(Milliseconds(50), [this, job] { Cancel(job); });
+    return;
+  }
   const Job* found = scheduler_->core.FindJob(JobId(job));
   if (found != nullptr && std::get<0>(found->state()) == pb::RUNNING) Note(Fault::kCancel);
   Message message;
   message.header.mutable_cancel()->set_job(job);
   scheduler_->core.OnMessage(PeerId(5), message, scheduler_->Now(), scheduler_->out);
   AfterScheduler({}, 0);
+  if (scheduler_->ended) network_.Schedule(Milliseconds(50), [this, job] { Cancel(job); });
 }
 
 std::string SimCluster::Run() {
   Submit(1);
   if (options_.cancel_after > Duration::zero()) {
     Submit(2);
-    network_.Schedule(options_.cancel_after, [this] { scheduler_->Do([this] { Cancel(1); }); });
+    network_.Schedule(options_.cancel_after, [this] { Cancel(1); });
   }
   if (options_.deaf_for > Duration::zero()) {
     network_.Schedule(Milliseconds(500), [this] {
@@ -298,6 +353,9 @@ std::string SimCluster::Run() {
       if (tool_ != nullptr) text << "\n  tool: " << tool_->tool.WaitingFor(tool_->Now());
       for (const auto& server : servers_) {
         if (server == nullptr) continue;
+        const SchedulerLink& link = server->control->link();
+        if (link.fatal()) text << "\n  " << link.name() << ": " << link.fatal()->message;
+        if (!link.registered()) text << "\n  server " << server->number << " is no member";
         for (const std::string& line : server->Stats().waiting) text << "\n  " << line;
       }
       Violation("liveness", text.str());

@@ -5,6 +5,7 @@
 //   acknowledgement  when a shard answers a push: it is applied there, once (SSP, ASP)
 //   staleness        when a shard answers a pull: all that its clock entitles it to see is applied
 //   grant            when the scheduler grants a lease: its lane is in the configuration the worker will have
+//   numbers          when the scheduler sends: no configuration's and no lease's number ever meant something else
 //   leaving          a worker that leaves is let go
 //   liveness         after the faults the job comes to its end
 //   exactly-once     at the end: each batch once in each partition, and nothing else
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/storage/memory_meta_store.h"
 #include "scheduler/scheduler_core.h"
 #include "server/control_client.h"
 #include "server/shard_core.h"
@@ -63,6 +65,8 @@ struct SimOptions {
   bool stores = false;
   double server_crashes = 0;
   Duration server_dead_after = std::chrono::seconds(30);
+  // Per second: the scheduler ends and is started again from its store; the store's disk is full for a while.
+  double scheduler_crashes = 0, store_full = 0;
   // Per simulated second, of one of each worker's links and of two of all others: cut for up to two seconds, one way or
   // both; cut and healed again and again; slowed one way to 50-500 ms.
   double cuts = 0, flaps = 0, slow = 0;
@@ -86,6 +90,7 @@ struct SimOptions {
 enum class Fault {
   kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
   kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss,
+  kSchedulerCrash, kSchedulerCrashUnsaved, kSchedulerCrashUnsent, kStoreFull,
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
   kCutServerSchedulerOneWay, kCutServerScheduler, kCutToolOneWay, kCutTool,
   kFlap, kSlow, kSkew, kCancel,
@@ -112,7 +117,8 @@ class SimCluster {
   const NetworkCounts& network() const { return network_.counts(); }
   // Every row of the job's weights that its batches made, for comparing two runs.
   std::map<HashedKey, Row> Rows();
-  pb::JobStatus JobStatusNow() const;
+  // While there is no scheduler: what the last one said.
+  const pb::JobStatus& JobStatusNow();
 
  private:
   struct Process;
@@ -128,6 +134,12 @@ class SimCluster {
 
   using RequestName = std::tuple<PeerId, PeerId, uint64_t>;  // shard, client, request
 
+  void StartScheduler();
+  // Its process is gone, and another one is started in a while.
+  void CrashScheduler();
+  // Does with the store what its owner does. False: nothing may be sent now.
+  bool CommitScheduler();
+  void TickScheduler();
   void Submit(uint64_t token);
   void Cancel(uint64_t job);
   void StartServer(uint32_t number);
@@ -143,6 +155,7 @@ class SimCluster {
   void TickWorkers();
   void Misfortune();
   void MisfortuneOfServers();
+  void MisfortuneOfScheduler();
   // Worker or not, it is told nothing and does nothing for up to so long.
   void Stop(Process& process, Duration at_most);
   Duration Within(Duration at_least, Duration at_most);
@@ -166,6 +179,7 @@ class SimCluster {
   // `front`: of the answer; the batch may count as read at the clock before it.
   void CheckPull(ServerNode& server, size_t shard, const pb::PullRequest& request, uint64_t front);
   void CheckPushed(ServerNode& server, size_t shard, const pb::PushRequest& request);
+  void CheckNumbers();
   void CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation);
   void CheckStatistics(const pb::LeaseGrant& grant, const pb::JobSpec& spec, const Floats& statistics);
   void CheckEnd();
@@ -189,7 +203,9 @@ class SimCluster {
   Random random_;
   ManualClock clock_;
   SimNetwork network_;
-  std::unique_ptr<SchedulerNode> scheduler_;
+  MemoryMetaStore meta_;                      // of all schedulers
+  std::unique_ptr<SchedulerNode> scheduler_;  // nullptr: it has ended and is to be started again
+  pb::JobStatus job_status_;
   std::vector<std::vector<SimDisk>> disks_;  // by server and shard
   std::vector<uint64_t> incarnations_;       // by server
   std::vector<std::unique_ptr<ServerNode>> servers_;  // nullptr: it has ended and is to be started again
@@ -212,6 +228,9 @@ class SimCluster {
   // The lanes of each configuration: (generation, job, pass, lane) -> start.
   std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
   uint64_t lanes_of_generation_ = 0, generation_before_event_ = 0;
+  std::map<uint64_t, std::string> configs_sent_;  // by generation
+  using LeaseName = std::tuple<PeerId, uint64_t, uint32_t, uint32_t>;  // worker, job, pass, range
+  std::map<uint64_t, LeaseName> leases_sent_;
 };
 
 }  // namespace sheaf::sim

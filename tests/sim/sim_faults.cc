@@ -27,6 +27,14 @@ const char* FaultName(Fault fault) {
       return "servers crashed before they answered what they had written down";
     case Fault::kPowerLoss:
       return "servers that lost their power";
+    case Fault::kSchedulerCrash:
+      return "schedulers crashed and started again from their store";
+    case Fault::kSchedulerCrashUnsaved:
+      return "schedulers crashed before they saved what they had taken";
+    case Fault::kSchedulerCrashUnsent:
+      return "schedulers crashed before they sent what they had saved";
+    case Fault::kStoreFull:
+      return "schedulers whose store was full for a while";
     case Fault::kCutWorkerSchedulerOneWay:
       return "links of worker and scheduler cut one way";
     case Fault::kCutWorkerScheduler:
@@ -86,8 +94,7 @@ Duration SimCluster::Within(Duration at_least, Duration at_most) {
 void SimCluster::ReplaceWorker() {
   // Without replacement the others take over what it held; a job that has not begun waits for as many workers as it
   // asks for.
-  const Job* const job = scheduler_->core.FindJob(JobId(job_));
-  const bool begun = job != nullptr && JobStatusNow().phase() >= pb::RUNNING;
+  const bool begun = JobStatusNow().phase() >= pb::RUNNING;
   if (!options_.replace && begun && !workers_.empty()) return;
   network_.Schedule(Within({}, Milliseconds(1500)), [this] {
     Note(Fault::kJoin);
@@ -226,6 +233,27 @@ void SimCluster::Misfortune() {
     Stop(*tool_, Milliseconds(1000));
   }
   MisfortuneOfServers();
+  MisfortuneOfScheduler();
+}
+
+void SimCluster::MisfortuneOfScheduler() {
+  const double per_tick = ToSeconds(kTick);
+  SchedulerNode* const node = scheduler_.get();
+  const bool crashes = random_.Chance(options_.scheduler_crashes * per_tick);
+  const bool fills = random_.Chance(options_.store_full * per_tick);
+  if (node == nullptr || node->ended) return;
+  if (crashes) {
+    const SchedulerNode::End ends[] = {SchedulerNode::End::kNone, SchedulerNode::End::kBeforeSave,
+                                       SchedulerNode::End::kBeforeSend};
+    node->end = ends[random_.Below(3)];
+    if (node->end == SchedulerNode::End::kNone) return CrashScheduler();
+  }
+  if (!fills || node->end != SchedulerNode::End::kNone) return;
+  Note(Fault::kStoreFull);
+  const Duration length = Within({}, Milliseconds(800));
+  meta_.SetTrouble(random_.Chance(0.5) ? MemoryMetaStore::Trouble::kNotDone : MemoryMetaStore::Trouble::kDone);
+  for (auto& worker : workers_) worker->hindered_until = std::max(worker->hindered_until, clock_.Now() + length);
+  network_.Schedule(length, [this] { meta_.SetTrouble(MemoryMetaStore::Trouble::kNone); });
 }
 
 void SimCluster::MisfortuneOfServers() {
@@ -245,6 +273,7 @@ void SimCluster::MisfortuneOfServers() {
     if (servers_[which] != nullptr) Stop(*servers_[which], Milliseconds(1500));
     return;
   }
+  if (scheduler_ == nullptr) return;
   Stop(*scheduler_, Milliseconds(400));
   for (auto& worker : workers_) worker->hindered_until = std::max(worker->hindered_until, scheduler_->stopped_until);
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "scheduler/state_keeper.h"
 #include "server/control_client.h"
 #include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_tool.h"
@@ -59,15 +60,22 @@ struct SimCluster::Process {
 };
 
 struct SimCluster::SchedulerNode : Process {
-  SchedulerNode(SimCluster& cluster, SchedulerOptions options) : Process(cluster), core(std::move(options), Now()) {}
+  SchedulerNode(SimCluster& cluster, SchedulerOptions options, SavedState saved)
+      : Process(cluster), keeper(cluster.meta_, saved.epoch), core(std::move(options), Now(), std::move(saved)) {}
+  // Where its process is to end when it next has something to save; kNone: it goes on.
+  enum class End { kNone, kBeforeSave, kBeforeSend };
 
   void Flush() {
     for (auto& item : out.items()) (void)transport->Send(item.to, std::move(item.message));
     out.clear();
   }
 
+  StateKeeper keeper;
   SchedulerCore core;
   Outbox out;
+  End end = End::kNone;
+  bool ended = false;    // it does nothing more; the cluster takes it away
+  bool stalled = false;  // its store is full
   std::unique_ptr<SimTransport> transport;
 };
 

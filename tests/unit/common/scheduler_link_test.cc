@@ -20,9 +20,10 @@ class SchedulerLinkTest : public ::testing::Test {
     }
     return sent;
   }
-  bool Registered(uint64_t scheduler) {
+  bool Registered(uint64_t cluster, uint64_t epoch = 1) {
     Message answer;
-    answer.header.mutable_registered()->set_scheduler(scheduler);
+    answer.header.mutable_registered()->set_cluster_id(cluster);
+    answer.header.mutable_registered()->set_scheduler_epoch(epoch);
     answer.header.mutable_registered()->set_name("worker-3");
     answer.header.mutable_registered()->set_report_every_ms(50);
     return link_.OnMessage(answer, now_);

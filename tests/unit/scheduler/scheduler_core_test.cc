@@ -203,6 +203,7 @@ class ServerStoreTest : public SchedulerCoreTest {
     header.mutable_register_node()->set_wire_version(kWireVersion);
     header.mutable_register_node()->set_host("host");
     header.mutable_register_node()->set_store(kStore);
+    header.mutable_register_node()->set_store_start(peer.value);
     header.mutable_register_node()->add_shard()->set_peer(peer.value + 1000);
     return Ask(peer, header);
   }
