@@ -472,7 +472,8 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
   const pb::WorkerReport& report = worker.worker_report;
   const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
   const bool own_lane = OwnLanes();
-  if (own_lane && !(may_join && may_grant_) && !report.leaving() && !lane_of_.contains(worker.id) && !book_->NothingFor(worker.id)) {
+  if (own_lane && !(may_join && may_grant_) && !report.leaving() && !lane_of_.contains(worker.id) &&
+      !book_->NothingFor(worker.id)) {
     lanes_wanted_.insert(worker.id);
     return;
   }

@@ -71,8 +71,7 @@ void Job::Save(TimePoint now, bool behind, MetaTxn& txn) {
   }
   if (ended() && std::exchange(plan_saved_, false)) txn.deletes.push_back(PlanKey(id_));
   SaveLanes(txn);
-  const bool progress = book_ != nullptr && (behind || book_->must_save());
-  if (progress || saved_pass_ != pass_index_ || ended()) SaveProgress(txn);
+  if (behind || saved_pass_ != pass_index_ || ended()) SaveProgress(txn);
   if (MarkNow() == saved_ && !(behind && working())) return;
   saved_ = MarkNow();
   Put(txn, JobStateKey(id_), DescribeState(now));
@@ -182,7 +181,8 @@ Status Job::RestorePass(const SavedJob& saved, TimePoint now) {
   if (pass_index_ > passes_.size()) return sheaf::Fail(ErrorCode::kDataLoss, "there is no pass ", pass_index_);
   MakeTables();
   StartPass(now);
-  next_lane_ = Planted(Bug::kLanesNumberedAnew) ? 0 : saved.state.next_lane();
+  next_lane_ = saved.state.next_lane();
+  if (Planted(Bug::kLanesNumberedAnew)) next_lane_ = saved.lanes.empty() ? 0 : saved.lanes.rbegin()->first.value + 1;
   if (pass_index_ == passes_.size()) return {};
   if (saved.state.working()) {
     step_ = Step::kWork;

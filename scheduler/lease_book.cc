@@ -111,10 +111,7 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
 
 void LeaseBook::Free(uint32_t index) {
   Range& range = ranges_[index];
-  if (range.batches_done > range.first_batch) {
-    unsaved_.insert(index / kBlock);
-    must_save_ = !Planted(Bug::kBaseUnsaved);
-  }
+  if (range.batches_done > range.first_batch) unsaved_.insert(index / kBlock);
   range.lease = 0;
   range.holder = NodeId();
   range.base_examples += range.examples;
@@ -251,11 +248,6 @@ bool LeaseBook::TakeUp(NodeId worker, const pb::LeaseState& state) {
   return true;
 }
 
-std::set<uint32_t> LeaseBook::TakeUnsaved() {
-  must_save_ = false;
-  return std::exchange(unsaved_, {});
-}
-
 pb::RangesRecord LeaseBook::DescribeBlock(uint32_t block) const {
   pb::RangesRecord record;
   const size_t end = std::min<size_t>(ranges_.size(), size_t{block + 1} * kBlock);
@@ -290,6 +282,7 @@ bool LeaseBook::RestoreBlock(const pb::RangesRecord& block) {
     examples_ += range.base_examples;
     bad_rows_ += range.base_bad_rows;
     running_loss_ += range.base_loss;
+    if (Planted(Bug::kSavedRangesForgotten)) range.batches_done = range.first_batch = 0;
     if (!block.done(i) || Planted(Bug::kSavedRangesForgotten)) continue;
     range.done = true;
     ++done_count_;

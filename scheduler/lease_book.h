@@ -56,8 +56,8 @@ class LeaseBook {
 
   // Takes a worker's word about a lease. Returns true if the range was finished by it just now.
   bool Update(NodeId worker, const pb::LeaseState& state);
-  // What an earlier scheduler granted to a worker is its again, if the range is free and the lease begins where the next
-  // one would: so whatever the worker reports of it adds to what is known.
+  // What an earlier scheduler granted to a worker is its again, if the range is free and the lease begins where the
+  // next one would: so whatever the worker reports of it adds to what is known.
   bool TakeUp(NodeId worker, const pb::LeaseState& state);
   // Gives back what a worker held.
   void Release(NodeId worker);
@@ -87,10 +87,9 @@ class LeaseBook {
 
   // Ranges are saved by blocks of so many.
   static constexpr uint32_t kBlock = 64;
-  // Something that the next grant builds upon is not saved: it must be before that leaves. What else is not saved would
-  // only be computed again.
-  bool must_save() const { return must_save_; }
-  std::set<uint32_t> TakeUnsaved();
+  // Those that have changed. What is lost before it is saved is only computed again: the next scheduler leases from
+  // where it knows, and takes up no lease that begins elsewhere.
+  std::set<uint32_t> TakeUnsaved() { return std::exchange(unsaved_, {}); }
   // Done ranges, and what the next lease of others starts from; what is done of running leases is not in it.
   pb::RangesRecord DescribeBlock(uint32_t block) const;
   // Into a new book. False: it is not of these ranges.
@@ -125,7 +124,6 @@ class LeaseBook {
   uint64_t examples_ = 0, bad_rows_ = 0;
   double running_loss_ = 0;
   std::set<uint32_t> unsaved_;        // blocks
-  bool must_save_ = false;
   std::vector<NodeId> last_holder_;
   std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> held_;  // (order, range) by worker
 

@@ -27,7 +27,7 @@ std::optional<uint64_t> NumberOf(std::string_view text) {
 }
 
 Failure Unreadable(const std::string& key) {
-  return Fail(ErrorCode::kDataLoss, "the record ", key, " of the scheduler's store cannot be read: the store is damaged");
+  return Fail(ErrorCode::kDataLoss, "the record ", key, " of the scheduler's store cannot be read: it is damaged");
 }
 
 template <typename Record>

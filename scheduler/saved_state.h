@@ -1,8 +1,8 @@
 // What of the scheduler outlives its process: which key of the MetaStore holds what, and all of it, read.
 //
 //   cluster                 ClusterRecord   who the cluster is; never changes
-//   epoch                   decimal text    how often a scheduler was started; each transaction compares it, so that one
-//                                           whose place another has taken can write nothing
+//   epoch                   decimal text    how often a scheduler was started; each transaction compares it, so that
+//                                           one whose place another has taken can write nothing
 //   counters                CountersRecord  numbers that are given once
 //   node/ID                 NodeRecord      members, and servers that can come back
 //   partition/P             PartitionConfig where partition P lies, and its epoch

@@ -134,9 +134,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   registered.set_scheduler(options_.incarnation);
   registered.set_cluster_id(cluster_id_);
   registered.set_scheduler_epoch(epoch_);
-  if (options_.back_within > Duration::zero()) {
-    registered.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
-  }
+  registered.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
   registered.set_report_every_ms(static_cast<uint32_t>(options_.report_every / Milliseconds(1)));
   registered.set_dead_after_ms(static_cast<uint32_t>(
       (node.role == pb::SERVER ? options_.server_dead_after : options_.worker_dead_after) / Milliseconds(1)));
@@ -516,6 +514,7 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
   status.set_partition_count(options_.partition_count);
   status.set_uptime_seconds(ToSeconds(now - started_));
   status.set_scheduler_epoch(epoch_);
+  status.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
   status.set_build(std::string(BuildVersion()));
   for (const auto& [id, node] : members_.nodes()) {
     pb::NodeStatus& out = *status.add_node();

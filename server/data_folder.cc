@@ -1,12 +1,9 @@
 #include "server/data_folder.h"
 
-#include <fcntl.h>
 #include <google/protobuf/text_format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <filesystem>
+#include <utility>
 
 #include "common/base/random.h"
 #include "common/storage/files.h"
@@ -36,19 +33,11 @@ Status WriteStore(const std::string& path, const pb::StoreFile& file) {
 
 Result<std::unique_ptr<DataFolder>> DataFolder::Open(const std::string& path, uint32_t shards) {
   SHEAF_RETURN_IF_ERROR(MakeFolders(path));
-  const std::string lock_path = path + "/LOCK";
-  const int lock = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock < 0) return FileError("cannot write", lock_path);
-  std::unique_ptr<DataFolder> folder(new DataFolder(path, lock));
-  if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return FileError("cannot lock", lock_path);
-    return Fail(ErrorCode::kAlreadyExists, path, " is in use by another server: give each its own --data_dir");
-  }
+  SHEAF_ASSIGN_OR_RETURN(auto lock, FolderLock::Take(path, "server"));
+  std::unique_ptr<DataFolder> folder(new DataFolder(path, std::move(lock)));
   SHEAF_RETURN_IF_ERROR(folder->OpenStore(shards));
   return folder;
 }
-
-DataFolder::~DataFolder() { close(lock_); }
 
 Status DataFolder::OpenStore(uint32_t shards) {
   const std::string path = path_ + "/STORE";

@@ -75,10 +75,9 @@ enum class Bug {
   kSentBeforeSaved,        // what depends on its state is sent before that is in the store
   kLeasesNumberedAnew,     // leases are numbered from 1 again
   kGenerationGoesBack,     // configurations are numbered from 1 again
-  kLanesNumberedAnew,      // a pass's lanes are numbered from 0 again
+  kLanesNumberedAnew,      // a lane has the number of one that has left
   kSavedRangesForgotten,   // saved ranges are leased again although their examples are counted
   kTakesUpAnywhere,        // a lease goes on although what is known of its range begins elsewhere
-  kBaseUnsaved,            // a range is leased again from where it is before that is in the store
   kPlacementUnsaved,       // partitions get new epochs that the next scheduler does not know
 };
 

@@ -29,7 +29,6 @@ Failure ErrorOf(const char* act, const std::string& folder, const rocksdb::Statu
 // tracking of WALs in the manifest.
 rocksdb::Options MetaOptions() {
   rocksdb::Options options;
-  options.create_if_missing = true;
   options.paranoid_checks = true;
   // A last record that is torn was never acknowledged; a bad one before it is damage. The default would silently end at
   // the first bad one.
@@ -53,20 +52,23 @@ struct RocksMetaStore::Impl {
   std::string folder;
   std::unique_ptr<rocksdb::DB> db;  // nullptr: a transaction has failed
 
-  Status Open() {
+  Status Open(Mode mode = Mode::kMustExist) {
     if (db != nullptr) return {};
+    rocksdb::Options options = MetaOptions();
+    options.create_if_missing = mode == Mode::kCreate;
     rocksdb::DB* opened = nullptr;
-    const rocksdb::Status status = rocksdb::DB::Open(MetaOptions(), folder, &opened);
+    const rocksdb::Status status = rocksdb::DB::Open(options, folder, &opened);
+    if (status.IsInvalidArgument()) return Fail(ErrorCode::kDataLoss, "the store ", folder, " is lost, or parts of it");
     if (!status.ok()) return ErrorOf("cannot open the store", folder, status);
     db.reset(opened);
     return {};
   }
 };
 
-Result<std::unique_ptr<RocksMetaStore>> RocksMetaStore::Open(const std::string& folder) {
+Result<std::unique_ptr<RocksMetaStore>> RocksMetaStore::Open(const std::string& folder, Mode mode) {
   auto impl = std::make_unique<Impl>();
   impl->folder = folder;
-  SHEAF_RETURN_IF_ERROR(impl->Open());
+  SHEAF_RETURN_IF_ERROR(impl->Open(mode));
   return std::unique_ptr<RocksMetaStore>(new RocksMetaStore(std::move(impl)));
 }
 

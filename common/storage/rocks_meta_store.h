@@ -15,8 +15,12 @@ namespace sheaf {
 
 class RocksMetaStore final : public MetaStore {
  public:
-  // Makes it if there is none. The caller sees to it that one process at a time has it.
-  static Result<std::unique_ptr<RocksMetaStore>> Open(const std::string& folder);
+  enum class Mode {
+    kCreate,     // make it if there is none
+    kMustExist,  // that there is none is kDataLoss
+  };
+  // The caller sees to it that one process at a time has it.
+  static Result<std::unique_ptr<RocksMetaStore>> Open(const std::string& folder, Mode mode);
   ~RocksMetaStore() override;
 
   Result<std::optional<std::string>> Get(const std::string& key) override;

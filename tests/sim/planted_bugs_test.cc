@@ -41,8 +41,7 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(FinishedTwice), SHEAF_BUG(EvalCountedAgain),
     SHEAF_BUG(DeadKeepsLane), SHEAF_BUG(GrantsUnpublished), SHEAF_BUG(LeaverKept),
     SHEAF_BUG(SentBeforeSaved), SHEAF_BUG(LeasesNumberedAnew), SHEAF_BUG(GenerationGoesBack),
-    SHEAF_BUG(LanesNumberedAnew), SHEAF_BUG(SavedRangesForgotten), SHEAF_BUG(TakesUpAnywhere), SHEAF_BUG(BaseUnsaved),
-    SHEAF_BUG(PlacementUnsaved),
+    SHEAF_BUG(LanesNumberedAnew), SHEAF_BUG(SavedRangesForgotten), SHEAF_BUG(TakesUpAnywhere), SHEAF_BUG(PlacementUnsaved),
 };
 #undef SHEAF_BUG
 

@@ -49,7 +49,7 @@ class RocksHome final : public Home {
  public:
   MetaStore& Open() override {
     store_.reset();
-    auto store = RocksMetaStore::Open(folder_.path() + "/meta");
+    auto store = RocksMetaStore::Open(folder_.path() + "/meta", RocksMetaStore::Mode::kCreate);
     SHEAF_CHECK(store.has_value(), store.error().message);
     store_ = std::move(*store);
     return *store_;
@@ -189,7 +189,7 @@ std::filesystem::path WalOf(const std::string& folder) {
 TEST(RocksMetaStore, GoesOnAfterATornEnd) {
   const TempFolder folder;
   {
-    const auto store = RocksMetaStore::Open(folder.path());
+    const auto store = RocksMetaStore::Open(folder.path(), RocksMetaStore::Mode::kCreate);
     for (int i = 0; i < 10; ++i) ASSERT_TRUE((*store)->Txn({.puts = {{"k" + std::to_string(i), "v"}}}).has_value());
     // As a process leaves it that is killed: copied while it is open.
     std::filesystem::copy(folder.path(), folder.path() + "-torn");
@@ -197,7 +197,7 @@ TEST(RocksMetaStore, GoesOnAfterATornEnd) {
   const std::filesystem::path wal = WalOf(folder.path() + "-torn");
   std::filesystem::resize_file(wal, std::filesystem::file_size(wal) - 3);
   {
-    const auto store = RocksMetaStore::Open(folder.path() + "-torn");
+    const auto store = RocksMetaStore::Open(folder.path() + "-torn", RocksMetaStore::Mode::kMustExist);
     ASSERT_TRUE(store.has_value()) << store.error().message;
     EXPECT_EQ((*store)->List("k")->size(), 9u);
   }
@@ -208,7 +208,7 @@ TEST(RocksMetaStore, RefusesDamageInTheMiddleAndNamesTheFolder) {
   const TempFolder folder;
   const std::string copy = folder.path() + "-damaged";
   {
-    const auto store = RocksMetaStore::Open(folder.path());
+    const auto store = RocksMetaStore::Open(folder.path(), RocksMetaStore::Mode::kCreate);
     for (int i = 0; i < 10; ++i) {
       ASSERT_TRUE((*store)->Txn({.puts = {{"k" + std::to_string(i), std::string(1000, 'v')}}}).has_value());
     }
@@ -219,11 +219,20 @@ TEST(RocksMetaStore, RefusesDamageInTheMiddleAndNamesTheFolder) {
     wal.seekp(3000);
     wal.put('!');
   }
-  const auto store = RocksMetaStore::Open(copy);
+  const auto store = RocksMetaStore::Open(copy, RocksMetaStore::Mode::kMustExist);
   ASSERT_FALSE(store.has_value());
   EXPECT_EQ(store.error().code, ErrorCode::kDataLoss);
   EXPECT_NE(store.error().message.find(copy), std::string::npos) << store.error().message;
   std::filesystem::remove_all(copy);
+}
+
+TEST(RocksMetaStore, IsNotMadeAnewWhenItMustBeThere) {
+  const TempFolder folder;
+  ASSERT_TRUE(RocksMetaStore::Open(folder.path(), RocksMetaStore::Mode::kCreate).has_value());
+  std::filesystem::remove(folder.path() + "/CURRENT");
+  const auto store = RocksMetaStore::Open(folder.path(), RocksMetaStore::Mode::kMustExist);
+  ASSERT_FALSE(store.has_value());
+  EXPECT_EQ(store.error().code, ErrorCode::kDataLoss);
 }
 
 }  // namespace
