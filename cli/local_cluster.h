@@ -1,7 +1,7 @@
 // A whole cluster on this machine, for as long as one command runs: scheduler, servers and workers as processes.
 //
 // The processes listen on loopback only and die with this one, however it dies. Workers that die are started again, as
-// they may at any time, and so are servers and the scheduler if they keep a store; else their end is the end of the run.
+// they may at any time, and so are servers and the scheduler if they keep a store; else their end ends the run.
 // Thread-safety: none; use it on the main thread (the system ties the children to the thread that started them).
 #pragma once
 

@@ -38,8 +38,8 @@ class BlockingClient {
                                                          BlockingClientOptions options = {});
   ~BlockingClient();
 
-  // The scheduler's answer. The request is repeated under one number until then: it must be one that may be. A scheduler
-  // that has said that it comes back (GetStatus) is waited for as long as it has said, if that is longer.
+  // The scheduler's answer. The request is repeated under one number until then: it must be one that may be. A
+  // scheduler that has said that it comes back (GetStatus) is waited for as long as it has said, if that is longer.
   // A refusal is answered as the error it stands for.
   Result<Message> Ask(Message request, Duration deadline);
 

@@ -460,6 +460,19 @@ size_t Job::most_idle_wanted() const {
   return any_may ? std::numeric_limits<size_t>::max() : book_->free_count() + book_->spare_count();
 }
 
+uint32_t Job::LeasesFor(const Node& worker) const {
+  const bool is_static = !OwnLanes() && pass().kind == pb::TRAIN;
+  const uint32_t range_batches = std::max(spec_.train().range_batches(), 1U);
+  const uint32_t short_ones = 1 + (options_.batches_ahead + range_batches - 1) / range_batches;
+  const uint32_t least = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
+  const double rows = ToSeconds(options_.work_ahead) * static_cast<double>(worker.worker_report.examples_per_second());
+  const double ranges = rows / (static_cast<double>(range_batches) * std::max(spec_.train().batch_size(), 1U));
+  const auto by_time = static_cast<uint32_t>(std::min<double>(ranges, options_.most_leases_ahead));
+  if (is_static) return std::max<uint32_t>(least, by_time / std::max<uint32_t>(1, book_->CountLanes(worker.id)));
+  const size_t share = book_->Held(worker.id).size() + book_->free_count() / 2 / std::max<size_t>(1, book_->holders());
+  return std::max(least, std::min(by_time, static_cast<uint32_t>(share)));
+}
+
 void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint64_t& next_lease) {
   if (ended()) return;
   if (phase_ == pb::PLANNING && worker.id == planner_) {
@@ -477,19 +490,21 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
     lanes_wanted_.insert(worker.id);
     return;
   }
-  const uint32_t range_batches = std::max(spec_.train().range_batches(), 1U);
-  const uint32_t short_ones = 1 + (options_.batches_ahead + range_batches - 1) / range_batches;
-  // Static: of each lane.
-  const uint32_t ahead = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
   const bool may_have_more = may_grant_ && !report.leaving();
-  if (may_have_more || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease);
+  if (may_have_more || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, LeasesFor(worker), next_lease);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
   const pb::Lane no_lane;
   const pb::Lane& own = own_lane ? JoinLane(worker.id) : no_lane;
+  std::set<uint64_t> has;
+  for (const pb::LeaseState& lease : report.lease()) has.insert(lease.lease());
   for (RangeId id : held) {
     const LeaseBook::Range& range = book_->range(id);
     pb::LeaseGrant& grant = *orders.add_lease();
+    if (has.contains(range.lease)) {
+      grant.set_lease(range.lease);
+      continue;
+    }
     grant.set_job(id_.value);
     grant.set_pass(pass_index_);
     grant.set_range(id.value);

@@ -35,6 +35,10 @@ struct JobOptions {
   // batches: a lease, its rows and its first pull each take a turn to come, and a worker has one turn a batch.
   uint32_t leases_ahead = 2;
   uint32_t batches_ahead = 8;
+  // And so much work at the rate that it has reported, so that it goes on while there is no scheduler, but no more
+  // leases than this, nor more than its share of one half of the free ranges: the pass's end is for all.
+  Duration work_ahead = std::chrono::seconds(60);
+  uint32_t most_leases_ahead = 128;
 };
 
 class Job {
@@ -144,6 +148,8 @@ class Job {
   bool Updates(pb::PassKind kind) const { return kind == pb::TRAIN || kind == pb::STATISTICS; }
   bool IsBsp() const { return spec_.consistency().mode() == pb::ConsistencySpec::BSP; }
   std::vector<uint32_t> RangeOrder(uint32_t split) const;
+  // How many leases a worker is to hold; static: of each of its lanes.
+  uint32_t LeasesFor(const Node& worker) const;
 
   const JobId id_;
   const pb::JobSpec spec_;

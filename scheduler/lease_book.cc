@@ -302,6 +302,11 @@ std::vector<RangeId> LeaseBook::Held(NodeId worker) const {
   return held;
 }
 
+uint32_t LeaseBook::CountLanes(NodeId worker) const {
+  const auto lanes = lanes_of_.find(worker);
+  return lanes == lanes_of_.end() ? 0 : static_cast<uint32_t>(lanes->second.size());
+}
+
 void LeaseBook::GiveLane(uint32_t lane, NodeId worker) {
   NodeId& holder = lane_holder_[lane];
   const auto from = lanes_of_.find(holder);

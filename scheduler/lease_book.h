@@ -64,6 +64,8 @@ class LeaseBook {
   // Leases more ranges to a worker until it holds `ahead` of them (static: of each of its lanes, as a lane without a
   // lease would hold all others back); returns whether it got any.
   bool Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease);
+  size_t holders() const { return held_.size(); }  // workers that hold something, or did
+  uint32_t CountLanes(NodeId worker) const;         // static
   // The ranges a worker should be holding now, in the order it should work on them.
   std::vector<RangeId> Held(NodeId worker) const;
   // Static: assigns lanes nobody holds to workers that hold fewest. Returns whether anything changed. For when workers

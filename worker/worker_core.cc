@@ -13,6 +13,10 @@ namespace sheaf {
 namespace {
 
 constexpr uint32_t kMostDeadlines = 3;
+// Of a lane, with those that are worked on: enough that rows are there when a worker comes to them.
+constexpr uint32_t kLoadedLeases = 3;
+constexpr uint64_t kLoadedBatches = 12;
+constexpr int kLeasesAtEase = 16;
 
 }  // namespace
 
@@ -50,7 +54,37 @@ void WorkerCore::AddLease(const pb::LeaseGrant& grant) {
   lease.grant = grant;
   lease.done = lease.next = grant.first_batch();
   lease.sequence = next_lease_sequence_++;
-  loader_.Load(grant, job->second.brief);
+  leases_changed_ = true;
+}
+
+void WorkerCore::LoadAhead() {
+  if (!std::exchange(leases_changed_, false)) return;
+  std::vector<Lease*> waiting;
+  std::map<LaneKey, std::pair<uint32_t, uint64_t>> ahead;  // of each lane, leases and batches whose rows come or are in
+  const auto batches_of = [this](const Lease& lease) {
+    const uint32_t rows = lease.grant.rows().row_count();
+    const uint32_t batch = std::max(1U, jobs_.at(lease.grant.job()).brief.spec().train().batch_size());
+    return rows / batch + (rows % batch != 0) - std::min(lease.done, rows / batch);
+  };
+  for (auto& [number, lease] : leases_) {
+    if (lease.finished) continue;
+    if (!lease.asked_for) {
+      waiting.push_back(&lease);
+      continue;
+    }
+    auto& [count, batches] = ahead[LaneOf(lease)];
+    ++count;
+    batches += batches_of(lease);
+  }
+  std::ranges::sort(waiting, [this](const Lease* a, const Lease* b) { return Before(*a, 0, *b, 0); });
+  for (Lease* const lease : waiting) {
+    auto& [count, batches] = ahead[LaneOf(*lease)];
+    if (count >= kLoadedLeases && batches >= kLoadedBatches) continue;
+    ++count;
+    batches += batches_of(*lease);
+    lease->asked_for = true;
+    loader_.Load(lease->grant, jobs_.at(lease->grant.job()).brief);
+  }
 }
 
 void WorkerCore::DropLease(uint64_t number) {
@@ -75,8 +109,9 @@ void WorkerCore::DropLease(uint64_t number) {
     pushing_ -= state.stage == Stage::kPushing;
   }
   const Lease dropped = std::move(it->second);
-  loader_.Forget(number);
+  if (dropped.asked_for) loader_.Forget(number);
   leases_.erase(it);
+  leases_changed_ = true;
   if (counts_on) ReturnLaterClocks(dropped);
 }
 
@@ -91,6 +126,7 @@ void WorkerCore::OnRangeReady(uint64_t number, LoadedBatches batches, uint64_t b
   if (lease.done >= lease.batches.size()) {
     lease.done = lease.next = static_cast<uint32_t>(lease.batches.size());
     lease.finished = true;
+    leases_changed_ = true;
     report_now_ = true;
   }
   Pump(now, out);
@@ -317,7 +353,10 @@ void WorkerCore::BatchDone(Lease& lease, uint32_t batch) {
     lease.batches.clear();  // the loader may keep them
     lease.states.clear();
     lease.next = 0;
-    report_now_ = true;
+    leases_changed_ = true;
+    // With many leases left there is no hurry to say so.
+    const auto left = std::ranges::count_if(leases_, [](const auto& entry) { return !entry.second.finished; });
+    report_now_ |= left < kLeasesAtEase;
   }
 }
 
@@ -403,6 +442,7 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
 }
 
 void WorkerCore::Pump(TimePoint now, Outbox& out) {
+  LoadAhead();
   for (;;) {
     auto completions = client_.TakeCompletions();
     for (Completion& completion : completions) Complete(std::move(completion), now);
@@ -410,6 +450,7 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     while (StartNext(now, out)) started = true;
     if (completions.empty() && !started) break;
   }
+  LoadAhead();
   // One report at a time: a newer one would make the answer under way worthless.
   if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every()))
     SendReport(now, out);

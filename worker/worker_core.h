@@ -100,6 +100,7 @@ class WorkerCore {
   };
   struct Lease {
     pb::LeaseGrant grant;
+    bool asked_for = false;                  // its rows; else there are enough leases before it
     bool ready = false;
     LoadedBatches batches;
     std::vector<BatchState> states;          // one a batch
@@ -142,6 +143,8 @@ class WorkerCore {
   void TakeConfig(const std::string& update);
   void TakeBrief(const pb::JobBrief& brief);
   void AddLease(const pb::LeaseGrant& grant);
+  // Leases may be held for a minute's work; rows are asked for of the next few only.
+  void LoadAhead();
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);
   // Starts what can be started, takes in what has ended, reports if something is worth it.
@@ -194,6 +197,7 @@ class WorkerCore {
 
   std::map<uint64_t, Lease> leases_;         // by lease number
   uint64_t next_lease_sequence_ = 0;
+  bool leases_changed_ = false;              // since LoadAhead()
   std::map<uint64_t, JobState> jobs_;
   std::map<LaneKey, LaneClock> clocks_;
   std::map<OperationId, OperationOf> operations_;

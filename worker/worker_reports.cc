@@ -112,7 +112,8 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   std::set<uint64_t> wanted;
   for (const pb::LeaseGrant& grant : orders.lease()) {
     wanted.insert(grant.lease());
-    if (!leaving_ && !leases_.contains(grant.lease()) && leases_.size() < kMostLeases) AddLease(grant);
+    if (!leaving_ && grant.has_job() && !leases_.contains(grant.lease()) && leases_.size() < kMostLeases)
+      AddLease(grant);
   }
   for (auto it = leases_.begin(); it != leases_.end();) {
     const uint64_t number = (it++)->first;

@@ -41,7 +41,8 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(FinishedTwice), SHEAF_BUG(EvalCountedAgain),
     SHEAF_BUG(DeadKeepsLane), SHEAF_BUG(GrantsUnpublished), SHEAF_BUG(LeaverKept),
     SHEAF_BUG(SentBeforeSaved), SHEAF_BUG(LeasesNumberedAnew), SHEAF_BUG(GenerationGoesBack),
-    SHEAF_BUG(LanesNumberedAnew), SHEAF_BUG(SavedRangesForgotten), SHEAF_BUG(TakesUpAnywhere), SHEAF_BUG(PlacementUnsaved),
+    SHEAF_BUG(LanesNumberedAnew), SHEAF_BUG(SavedRangesForgotten), SHEAF_BUG(TakesUpAnywhere),
+    SHEAF_BUG(PlacementUnsaved),
 };
 #undef SHEAF_BUG
 

@@ -88,5 +88,36 @@ TEST_F(SchedulerLinkTest, DoesNotTakeItsOwnPauseForTheSchedulersSilence) {
   EXPECT_FALSE(link_.fatal());
 }
 
+TEST_F(SchedulerLinkTest, GoesOnWithASchedulerThatWasStartedAgainAndSaysSo) {
+  Registered(11, /*epoch=*/1);
+  Message orders;
+  orders.header.mutable_worker_orders()->set_scheduler_epoch(2);
+  EXPECT_TRUE(link_.Heeds(orders));
+  link_.OnMessage(orders, now_);
+  EXPECT_TRUE(link_.registered());
+  EXPECT_FALSE(link_.fatal());
+  EXPECT_EQ(link_.scheduler_epoch(), 2u);
+  EXPECT_THAT(link_.TakeEvents(), ::testing::ElementsAre(HasSubstr("was started again (epoch 2)")));
+}
+
+TEST_F(SchedulerLinkTest, HeedsNoEarlierScheduler) {
+  Registered(11, /*epoch=*/3);
+  Message orders;
+  orders.header.mutable_worker_orders()->set_scheduler_epoch(2);
+  EXPECT_FALSE(link_.Heeds(orders));
+  orders.header.mutable_worker_orders()->set_unknown(true);  // perhaps one of another cluster, which registering tells
+  EXPECT_TRUE(link_.Heeds(orders));
+}
+
+TEST_F(SchedulerLinkTest, WaitsAsLongAsTheSchedulerHasAsked) {
+  Message answer;
+  answer.header.mutable_registered()->set_silence_ms(120'000);
+  link_.OnMessage(answer, now_);
+  Pass(std::chrono::seconds(100));
+  EXPECT_FALSE(link_.fatal());
+  Pass(std::chrono::seconds(30));
+  EXPECT_TRUE(link_.fatal());
+}
+
 }  // namespace
 }  // namespace sheaf
