@@ -438,6 +438,15 @@ void Job::TakeUp(const Node& worker, const pb::WorkerReport& report) {
   for (const pb::LeaseState& lease : report.lease()) {
     if (lease.job() == id_.value && lease.pass() == pass_index_) book_->TakeUp(worker.id, lease);
   }
+  for (const pb::UntouchedLeases& leases : report.untouched()) {
+    if (leases.job() != id_.value || leases.pass() != pass_index_) continue;
+    for (int i = 0; i < leases.lease_size() && i < leases.range_size(); ++i) {
+      pb::LeaseState lease;
+      lease.set_lease(leases.lease(i));
+      lease.set_range(leases.range(i));
+      book_->TakeUp(worker.id, lease);
+    }
+  }
 }
 
 void Job::AllowGrants(bool allowed) {
@@ -467,9 +476,11 @@ uint32_t Job::LeasesFor(const Node& worker) const {
   const uint32_t least = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
   const double rows = ToSeconds(options_.work_ahead) * static_cast<double>(worker.worker_report.examples_per_second());
   const double ranges = rows / (static_cast<double>(range_batches) * std::max(spec_.train().batch_size(), 1U));
-  const auto by_time = static_cast<uint32_t>(std::min<double>(ranges, options_.most_leases_ahead));
+  const auto workers = static_cast<uint32_t>(std::max<size_t>(1, book_->holders()));
+  const uint32_t most = std::min(options_.most_leases_ahead, options_.leases_ahead_of_all / workers);
+  const auto by_time = static_cast<uint32_t>(std::min<double>(ranges, most));
   if (is_static) return std::max<uint32_t>(least, by_time / std::max<uint32_t>(1, book_->CountLanes(worker.id)));
-  const size_t share = book_->Held(worker.id).size() + book_->free_count() / 2 / std::max<size_t>(1, book_->holders());
+  const size_t share = book_->CountHeld(worker.id) + book_->free_count() / 2 / workers;
   return std::max(least, std::min(by_time, static_cast<uint32_t>(share)));
 }
 
@@ -496,10 +507,17 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
   if (held.empty()) return;
   const pb::Lane no_lane;
   const pb::Lane& own = own_lane ? JoinLane(worker.id) : no_lane;
-  std::set<uint64_t> has;
+  std::set<uint64_t> has, untouched;
   for (const pb::LeaseState& lease : report.lease()) has.insert(lease.lease());
+  for (const pb::UntouchedLeases& leases : report.untouched()) {
+    untouched.insert(leases.lease().begin(), leases.lease().end());
+  }
   for (RangeId id : held) {
     const LeaseBook::Range& range = book_->range(id);
+    if (untouched.contains(range.lease)) {
+      orders.add_keep(range.lease);
+      continue;
+    }
     pb::LeaseGrant& grant = *orders.add_lease();
     if (has.contains(range.lease)) {
       grant.set_lease(range.lease);
@@ -518,8 +536,9 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
     grant.set_order(range.order);
   }
   // Whoever has a lease of the job when it reports has this already: workers forget a job with its last lease.
-  const auto known = std::any_of(report.lease().begin(), report.lease().end(),
-                                 [this](const pb::LeaseState& lease) { return lease.job() == id_.value; });
+  const auto is_of_job = [this](const auto& lease) { return lease.job() == id_.value; };
+  const bool known = std::any_of(report.lease().begin(), report.lease().end(), is_of_job) ||
+                     std::any_of(report.untouched().begin(), report.untouched().end(), is_of_job);
   if (!known) *orders.add_job() = brief_;
 }
 

@@ -35,10 +35,11 @@ struct JobOptions {
   // batches: a lease, its rows and its first pull each take a turn to come, and a worker has one turn a batch.
   uint32_t leases_ahead = 2;
   uint32_t batches_ahead = 8;
-  // And so much work at the rate that it has reported, so that it goes on while there is no scheduler, but no more
-  // leases than this, nor more than its share of one half of the free ranges: the pass's end is for all.
+  // And so much work at the rate that it has reported, so that it goes on while there is no scheduler, but no more than
+  // its share of one half of the free ranges (the pass's end is for all), nor more leases than it can report at little
+  // cost, or the scheduler hear of from all workers together.
   Duration work_ahead = std::chrono::seconds(60);
-  uint32_t most_leases_ahead = 128;
+  uint32_t most_leases_ahead = 8192, leases_ahead_of_all = 1 << 17;
 };
 
 class Job {

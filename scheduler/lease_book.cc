@@ -302,6 +302,11 @@ std::vector<RangeId> LeaseBook::Held(NodeId worker) const {
   return held;
 }
 
+size_t LeaseBook::CountHeld(NodeId worker) const {
+  const auto held = held_.find(worker);
+  return held == held_.end() ? 0 : held->second.size();
+}
+
 uint32_t LeaseBook::CountLanes(NodeId worker) const {
   const auto lanes = lanes_of_.find(worker);
   return lanes == lanes_of_.end() ? 0 : static_cast<uint32_t>(lanes->second.size());

@@ -65,6 +65,7 @@ class LeaseBook {
   // lease would hold all others back); returns whether it got any.
   bool Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease);
   size_t holders() const { return held_.size(); }  // workers that hold something, or did
+  size_t CountHeld(NodeId worker) const;
   uint32_t CountLanes(NodeId worker) const;         // static
   // The ranges a worker should be holding now, in the order it should work on them.
   std::vector<RangeId> Held(NodeId worker) const;

@@ -533,7 +533,9 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
     } else {
       out.set_waiting_for(node.worker_report.waiting_for());
       out.set_examples_per_second(node.worker_report.examples_per_second());
-      out.set_leases(static_cast<uint32_t>(node.worker_report.lease_size()));
+      int leases = node.worker_report.lease_size();
+      for (const pb::UntouchedLeases& untouched : node.worker_report.untouched()) leases += untouched.lease_size();
+      out.set_leases(static_cast<uint32_t>(leases));
     }
   }
   for (const auto& [id, job] : jobs_) *status.add_job() = job->Describe(members_, now, /*whole=*/false);

@@ -16,7 +16,7 @@ constexpr uint32_t kMostDeadlines = 3;
 // Of a lane, with those that are worked on: enough that rows are there when a worker comes to them.
 constexpr uint32_t kLoadedLeases = 3;
 constexpr uint64_t kLoadedBatches = 12;
-constexpr int kLeasesAtEase = 16;
+constexpr size_t kLeasesAtEase = 16;
 
 }  // namespace
 
@@ -30,10 +30,12 @@ bool WorkerCore::Updates(const pb::LeaseGrant& grant) {
   return grant.kind() == pb::TRAIN || grant.kind() == pb::STATISTICS;
 }
 
-bool WorkerCore::IsStatic(const Lease& lease) const {
-  return lease.grant.kind() == pb::TRAIN &&
-         jobs_.at(lease.grant.job()).brief.spec().consistency().mode() == pb::ConsistencySpec::BSP;
+bool WorkerCore::IsStatic(const pb::LeaseGrant& grant) const {
+  return grant.kind() == pb::TRAIN &&
+         jobs_.at(grant.job()).brief.spec().consistency().mode() == pb::ConsistencySpec::BSP;
 }
+
+bool WorkerCore::IsStatic(const Lease& lease) const { return IsStatic(lease.grant); }
 
 // Once a job: how its leases are worked on must not change under them. Checked as the scheduler has checked it, as
 // nothing that comes over the wire is taken for granted.
@@ -50,41 +52,55 @@ void WorkerCore::TakeBrief(const pb::JobBrief& brief) {
 void WorkerCore::AddLease(const pb::LeaseGrant& grant) {
   const auto job = jobs_.find(grant.job());
   if (job == jobs_.end() || job->second.step == nullptr) return;
+  waiting_leases_[grant.lease()] = grant;
+  leases_changed_ = true;
+}
+
+void WorkerCore::Begin(const pb::LeaseGrant& grant) {
   Lease& lease = leases_[grant.lease()];
   lease.grant = grant;
   lease.done = lease.next = grant.first_batch();
   lease.sequence = next_lease_sequence_++;
-  leases_changed_ = true;
+  loader_.Load(grant, jobs_.at(grant.job()).brief);
 }
 
 void WorkerCore::LoadAhead() {
-  if (!std::exchange(leases_changed_, false)) return;
-  std::vector<Lease*> waiting;
-  std::map<LaneKey, std::pair<uint32_t, uint64_t>> ahead;  // of each lane, leases and batches whose rows come or are in
-  const auto batches_of = [this](const Lease& lease) {
-    const uint32_t rows = lease.grant.rows().row_count();
-    const uint32_t batch = std::max(1U, jobs_.at(lease.grant.job()).brief.spec().train().batch_size());
-    return rows / batch + (rows % batch != 0) - std::min(lease.done, rows / batch);
+  if (!std::exchange(leases_changed_, false) || waiting_leases_.empty()) return;
+  struct Ahead {
+    uint32_t leases = 0;
+    uint64_t batches = 0;
+    uint64_t last_clock = 0;  // BSP: the first of its last lease
   };
-  for (auto& [number, lease] : leases_) {
-    if (lease.finished) continue;
-    if (!lease.asked_for) {
-      waiting.push_back(&lease);
+  std::map<LaneKey, Ahead> ahead;
+  const auto add = [&](const pb::LeaseGrant& grant, uint32_t done) {
+    Ahead& lane = ahead[LaneOf(grant)];
+    const uint32_t rows = grant.rows().row_count();
+    const uint32_t batch = std::max(1U, jobs_.at(grant.job()).brief.spec().train().batch_size());
+    ++lane.leases;
+    lane.batches += rows / batch + (rows % batch != 0 ? 1 : 0) - std::min(done, rows / batch);
+    lane.last_clock = std::max(lane.last_clock, grant.first_clock());
+  };
+  for (const auto& [number, lease] : leases_) {
+    if (!lease.finished) add(lease.grant, lease.done);
+  }
+  // In the order of the grants; BSP: of the clocks. A range that comes back to its lane is not to wait behind later
+  // clocks, which wait for its own.
+  std::vector<const pb::LeaseGrant*> waiting;
+  for (const auto& [number, grant] : waiting_leases_) waiting.push_back(&grant);
+  if (IsStatic(*waiting.front())) std::ranges::stable_sort(waiting, {}, &pb::LeaseGrant::first_clock);
+  std::vector<uint64_t> begun;
+  for (const pb::LeaseGrant* const grant : waiting) {
+    const Ahead& lane = ahead[LaneOf(*grant)];
+    const bool enough = lane.leases >= kLoadedLeases && lane.batches >= kLoadedBatches;
+    if (enough && !(IsStatic(*grant) && grant->first_clock() < lane.last_clock)) {
+      if (!IsStatic(*grant)) break;
       continue;
     }
-    auto& [count, batches] = ahead[LaneOf(lease)];
-    ++count;
-    batches += batches_of(lease);
+    add(*grant, grant->first_batch());
+    Begin(*grant);
+    begun.push_back(grant->lease());
   }
-  std::ranges::sort(waiting, [this](const Lease* a, const Lease* b) { return Before(*a, 0, *b, 0); });
-  for (Lease* const lease : waiting) {
-    auto& [count, batches] = ahead[LaneOf(*lease)];
-    if (count >= kLoadedLeases && batches >= kLoadedBatches) continue;
-    ++count;
-    batches += batches_of(*lease);
-    lease->asked_for = true;
-    loader_.Load(lease->grant, jobs_.at(lease->grant.job()).brief);
-  }
+  for (const uint64_t number : begun) waiting_leases_.erase(number);
 }
 
 void WorkerCore::DropLease(uint64_t number) {
@@ -109,7 +125,7 @@ void WorkerCore::DropLease(uint64_t number) {
     pushing_ -= state.stage == Stage::kPushing;
   }
   const Lease dropped = std::move(it->second);
-  if (dropped.asked_for) loader_.Forget(number);
+  loader_.Forget(number);
   leases_.erase(it);
   leases_changed_ = true;
   if (counts_on) ReturnLaterClocks(dropped);
@@ -355,8 +371,7 @@ void WorkerCore::BatchDone(Lease& lease, uint32_t batch) {
     lease.next = 0;
     leases_changed_ = true;
     // With many leases left there is no hurry to say so.
-    const auto left = std::ranges::count_if(leases_, [](const auto& entry) { return !entry.second.finished; });
-    report_now_ |= left < kLeasesAtEase;
+    report_now_ |= waiting_leases_.size() < kLeasesAtEase;
   }
 }
 
@@ -372,6 +387,7 @@ void WorkerCore::DropLane(const LaneKey& lane) {
     if (LaneOf(lease) == lane) numbers.push_back(number);
   }
   for (const uint64_t number : numbers) DropLease(number);
+  std::erase_if(waiting_leases_, [&](const auto& waiting) { return LaneOf(waiting.second) == lane; });
 }
 
 void WorkerCore::Complete(Completion completion, TimePoint now) {

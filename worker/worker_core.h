@@ -100,7 +100,6 @@ class WorkerCore {
   };
   struct Lease {
     pb::LeaseGrant grant;
-    bool asked_for = false;                  // its rows; else there are enough leases before it
     bool ready = false;
     LoadedBatches batches;
     std::vector<BatchState> states;          // one a batch
@@ -134,8 +133,8 @@ class WorkerCore {
     TimePoint last;                          // several operations that end at one deadline are one
   };
   static constexpr uint32_t kStatistics = ~0U;
-  // Two for each of the most lanes a job may have; more orders than that are no work but a mistake.
-  static constexpr size_t kMostLeases = 2 * 4096;
+  // Four for each of the most lanes a job may have; more orders than that are no work but a mistake.
+  static constexpr size_t kMostLeases = 4 * 4096;
   using LaneKey = std::tuple<uint64_t, uint32_t, uint32_t>;  // job, pass, lane
 
   void SendReport(TimePoint now, Outbox& out);
@@ -143,8 +142,9 @@ class WorkerCore {
   void TakeConfig(const std::string& update);
   void TakeBrief(const pb::JobBrief& brief);
   void AddLease(const pb::LeaseGrant& grant);
-  // Leases may be held for a minute's work; rows are asked for of the next few only.
+  // Begins with the next few leases, as far as the loader is to be ahead.
   void LoadAhead();
+  void Begin(const pb::LeaseGrant& grant);
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);
   // Starts what can be started, takes in what has ended, reports if something is worth it.
@@ -158,7 +158,9 @@ class WorkerCore {
   void DropLane(const LaneKey& lane);
   void BatchDone(Lease& lease, uint32_t batch);
   bool IsStatic(const Lease& lease) const;
-  static LaneKey LaneOf(const Lease& lease) { return {lease.grant.job(), lease.grant.pass(), lease.grant.lane()}; }
+  bool IsStatic(const pb::LeaseGrant& grant) const;
+  static LaneKey LaneOf(const pb::LeaseGrant& grant) { return {grant.job(), grant.pass(), grant.lane()}; }
+  static LaneKey LaneOf(const Lease& lease) { return LaneOf(lease.grant); }
   // BSP: this batch is the first of its lane that is not acknowledged everywhere.
   bool IsLanesTurn(const Lease& lease, uint32_t batch) const;
   static bool Updates(const pb::LeaseGrant& grant);
@@ -195,7 +197,9 @@ class WorkerCore {
   std::vector<pb::ShardEndpoint> to_connect_;
   std::vector<PeerId> to_disconnect_;
 
-  std::map<uint64_t, Lease> leases_;         // by lease number
+  // By lease number. A worker holds leases for a minute's work: those that come later wait.
+  std::map<uint64_t, Lease> leases_;
+  std::map<uint64_t, pb::LeaseGrant> waiting_leases_;
   uint64_t next_lease_sequence_ = 0;
   bool leases_changed_ = false;              // since LoadAhead()
   std::map<uint64_t, JobState> jobs_;

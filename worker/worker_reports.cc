@@ -54,6 +54,26 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
       *eval.mutable_counts() = lease.eval;
     }
   }
+  for (const auto& [number, grant] : waiting_leases_) {
+    if (grant.first_batch() > 0) {
+      pb::LeaseState& state = *report.add_lease();
+      state.set_job(grant.job());
+      state.set_pass(grant.pass());
+      state.set_range(grant.range());
+      state.set_lease(number);
+      state.set_first_batch(grant.first_batch());
+      state.set_batches_done(grant.first_batch());
+      continue;
+    }
+    const int last = report.untouched_size() - 1;
+    const bool same = last >= 0 && report.untouched(last).job() == grant.job() &&
+                      report.untouched(last).pass() == grant.pass();
+    pb::UntouchedLeases& leases = same ? *report.mutable_untouched(last) : *report.add_untouched();
+    leases.set_job(grant.job());
+    leases.set_pass(grant.pass());
+    leases.add_lease(number);
+    leases.add_range(grant.range());
+  }
   for (const auto& [key, clock] : clocks_) {
     pb::LaneState& lane = *report.add_lane();
     lane.set_job(std::get<0>(key));
@@ -99,6 +119,7 @@ void WorkerCore::OnMessage(PeerId from, const Message& message, TimePoint now, O
 void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out) {
   if (orders.unknown()) {
     // Declared dead (paused too long?): what we held is somebody else's. Come back as a new member.
+    waiting_leases_.clear();
     while (!leases_.empty()) DropLease(leases_.begin()->first);
     may_leave_ = leaving_;
     if (!leaving_) link_.OnUnknown(now, out);
@@ -109,27 +130,31 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   if (failure_told_) failure_.reset();  // not one that came up after the report was sent
   if (orders.plan_received()) plan_.reset();
   for (const pb::JobBrief& brief : orders.job()) TakeBrief(brief);
-  std::set<uint64_t> wanted;
+  std::set<uint64_t> wanted(orders.keep().begin(), orders.keep().end());
   for (const pb::LeaseGrant& grant : orders.lease()) {
     wanted.insert(grant.lease());
-    if (!leaving_ && grant.has_job() && !leases_.contains(grant.lease()) && leases_.size() < kMostLeases)
-      AddLease(grant);
+    const bool has = leases_.contains(grant.lease()) || waiting_leases_.contains(grant.lease());
+    const bool may_have_more = leases_.size() + waiting_leases_.size() < kMostLeases;
+    if (!leaving_ && grant.has_job() && !has && may_have_more) AddLease(grant);
   }
+  std::erase_if(waiting_leases_, [&](const auto& waiting) { return !wanted.contains(waiting.first); });
   for (auto it = leases_.begin(); it != leases_.end();) {
     const uint64_t number = (it++)->first;
     if (!wanted.contains(number)) DropLease(number);
   }
   // Clocks of ended passes and jobs without leases are history.
+  std::set<std::pair<uint64_t, uint32_t>> passes;
+  std::set<uint64_t> jobs;
+  const auto note = [&](const pb::LeaseGrant& grant) {
+    passes.insert({grant.job(), grant.pass()});
+    jobs.insert(grant.job());
+  };
+  for (const auto& [number, lease] : leases_) note(lease.grant);
+  for (const auto& [number, grant] : waiting_leases_) note(grant);
   std::erase_if(clocks_, [&](const auto& entry) {
-    return std::none_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
-      return lease.second.grant.job() == std::get<0>(entry.first) &&
-             lease.second.grant.pass() == std::get<1>(entry.first);
-    });
+    return !passes.contains({std::get<0>(entry.first), std::get<1>(entry.first)});
   });
-  std::erase_if(jobs_, [&](const auto& job) {
-    return std::none_of(leases_.begin(), leases_.end(),
-                        [&](const auto& lease) { return lease.second.grant.job() == job.first; });
-  });
+  std::erase_if(jobs_, [&](const auto& job) { return !jobs.contains(job.first); });
   if (orders.has_plan() && planning_job_ != orders.plan().job() && !plan_) {
     planning_job_ = orders.plan().job();
     planning_seen_ = "data: to be looked at";
@@ -164,6 +189,7 @@ std::vector<PeerId> WorkerCore::TakeDisconnections() { return std::exchange(to_d
 void WorkerCore::Leave(TimePoint now, Outbox& out) {
   leaving_ = true;
   if (link_.registered()) SendReport(now, out);  // with the leases: what is done of them counts
+  waiting_leases_.clear();
   while (!leases_.empty()) DropLease(leases_.begin()->first);
   may_leave_ = !link_.registered();
 }

@@ -183,6 +183,22 @@ TEST_F(RestartTest, WorkersKeepTheLeasesThatTheyTellOf) {
   EXPECT_EQ(JobNow().examples_total(), 3u * 256);
 }
 
+TEST_F(RestartTest, WorkersKeepTheLeasesThatTheyHaveNotTouched) {
+  const pb::WorkerOrders granted = StartJob();
+  Restart();
+  pb::WorkerReport report;
+  *report.add_lease() = StateOf(granted.lease(0), 3);
+  pb::UntouchedLeases& untouched = *report.add_untouched();
+  untouched.set_job(1);
+  untouched.set_pass(granted.lease(1).pass());
+  untouched.add_lease(granted.lease(1).lease());
+  untouched.add_range(granted.lease(1).range());
+  const pb::WorkerOrders orders = Report(kWorker, report);
+  EXPECT_EQ(orders.lease_size(), 1);
+  ASSERT_EQ(orders.keep_size(), 1);
+  EXPECT_EQ(orders.keep(0), granted.lease(1).lease());
+}
+
 TEST_F(RestartTest, NoLeaseIsNumberedTwice) {
   const pb::WorkerOrders granted = StartJob();
   Restart();
