@@ -34,7 +34,7 @@ struct SchedulerOptions {
   Duration server_dead_after = std::chrono::seconds(10);
   Duration server_back_within = std::chrono::minutes(10);  // one with a store; then its jobs fail
   Duration back_within{};              // how long members wait for this scheduler to be started again; 0: they do not
-  Duration save_behind = std::chrono::seconds(1);  // progress that may be made again is saved so often
+  Duration save_behind = Milliseconds(200);  // progress that may be made again is saved so often
   uint32_t kept_jobs = 4;              // finished jobs whose tables stay on the servers
   JobOptions job;
 };

@@ -64,8 +64,25 @@ void WorkerCore::Begin(const pb::LeaseGrant& grant) {
   loader_.Load(grant, jobs_.at(grant.job()).brief);
 }
 
+void WorkerCore::PutFinishedAside() {
+  for (auto it = leases_.begin(); it != leases_.end();) {
+    auto& [number, lease] = *it;
+    if (!lease.finished) {
+      ++it;
+      continue;
+    }
+    FinishedLease& finished = finished_leases_[number];
+    finished.state = StateOf(number, lease);
+    if (!Updates(lease.grant)) finished.eval = std::move(lease.eval);
+    loader_.Forget(number);
+    it = leases_.erase(it);
+  }
+}
+
 void WorkerCore::LoadAhead() {
-  if (!std::exchange(leases_changed_, false) || waiting_leases_.empty()) return;
+  if (!std::exchange(leases_changed_, false)) return;
+  PutFinishedAside();
+  if (waiting_leases_.empty()) return;
   struct Ahead {
     uint32_t leases = 0;
     uint64_t batches = 0;
@@ -80,27 +97,34 @@ void WorkerCore::LoadAhead() {
     lane.batches += rows / batch + (rows % batch != 0 ? 1 : 0) - std::min(done, rows / batch);
     lane.last_clock = std::max(lane.last_clock, grant.first_clock());
   };
-  for (const auto& [number, lease] : leases_) {
-    if (!lease.finished) add(lease.grant, lease.done);
-  }
-  // In the order of the grants; BSP: of the clocks. A range that comes back to its lane is not to wait behind later
-  // clocks, which wait for its own.
-  std::vector<const pb::LeaseGrant*> waiting;
-  for (const auto& [number, grant] : waiting_leases_) waiting.push_back(&grant);
-  if (IsStatic(*waiting.front())) std::ranges::stable_sort(waiting, {}, &pb::LeaseGrant::first_clock);
-  std::vector<uint64_t> begun;
-  for (const pb::LeaseGrant* const grant : waiting) {
-    const Ahead& lane = ahead[LaneOf(*grant)];
-    const bool enough = lane.leases >= kLoadedLeases && lane.batches >= kLoadedBatches;
-    if (enough && !(IsStatic(*grant) && grant->first_clock() < lane.last_clock)) {
-      if (!IsStatic(*grant)) break;
-      continue;
+  for (const auto& [number, lease] : leases_) add(lease.grant, lease.done);
+  std::vector<pb::LeaseGrant> next;
+  const auto enough = [&](const pb::LeaseGrant& grant) {
+    const Ahead& lane = ahead[LaneOf(grant)];
+    return lane.leases >= kLoadedLeases && lane.batches >= kLoadedBatches;
+  };
+  const auto take = [&](const pb::LeaseGrant& grant) {
+    add(grant, grant.first_batch());
+    next.push_back(grant);
+  };
+  if (!IsStatic(waiting_leases_.begin()->second)) {
+    for (const auto& [number, grant] : waiting_leases_) {
+      if (enough(grant)) break;
+      take(grant);
     }
-    add(*grant, grant->first_batch());
-    Begin(*grant);
-    begun.push_back(grant->lease());
+  } else {
+    // By their clocks. A range that comes back to its lane is not to wait behind later clocks, which wait for its own.
+    std::vector<const pb::LeaseGrant*> waiting;
+    for (const auto& [number, grant] : waiting_leases_) waiting.push_back(&grant);
+    std::ranges::stable_sort(waiting, {}, &pb::LeaseGrant::first_clock);
+    for (const pb::LeaseGrant* const grant : waiting) {
+      if (!enough(*grant) || grant->first_clock() < ahead[LaneOf(*grant)].last_clock) take(*grant);
+    }
   }
-  for (const uint64_t number : begun) waiting_leases_.erase(number);
+  for (const pb::LeaseGrant& grant : next) {
+    waiting_leases_.erase(grant.lease());
+    Begin(grant);
+  }
 }
 
 void WorkerCore::DropLease(uint64_t number) {

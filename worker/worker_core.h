@@ -145,6 +145,9 @@ class WorkerCore {
   // Begins with the next few leases, as far as the loader is to be ahead.
   void LoadAhead();
   void Begin(const pb::LeaseGrant& grant);
+  void PutFinishedAside();
+  // As it is reported.
+  static pb::LeaseState StateOf(uint64_t number, const Lease& lease);
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);
   // Starts what can be started, takes in what has ended, reports if something is worth it.
@@ -200,6 +203,12 @@ class WorkerCore {
   // By lease number. A worker holds leases for a minute's work: those that come later wait.
   std::map<uint64_t, Lease> leases_;
   std::map<uint64_t, pb::LeaseGrant> waiting_leases_;
+  // Done, and not yet let go by the scheduler: thousands, if there was none for a while.
+  struct FinishedLease {
+    pb::LeaseState state;
+    std::optional<pb::EvalCounts> eval;
+  };
+  std::map<uint64_t, FinishedLease> finished_leases_;
   uint64_t next_lease_sequence_ = 0;
   bool leases_changed_ = false;              // since LoadAhead()
   std::map<uint64_t, JobState> jobs_;

@@ -13,6 +13,24 @@ constexpr Duration kWaitWorthSaying = Milliseconds(100);
 
 }  // namespace
 
+pb::LeaseState WorkerCore::StateOf(uint64_t number, const Lease& lease) {
+  pb::LeaseState state;
+  state.set_job(lease.grant.job());
+  state.set_pass(lease.grant.pass());
+  state.set_range(lease.grant.range());
+  state.set_lease(number);
+  state.set_first_batch(lease.grant.first_batch());
+  state.set_finished(lease.finished);
+  // An evaluated range counts as a whole or not at all: its counts travel with its end.
+  const bool tell = Updates(lease.grant) || lease.finished;
+  const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
+  state.set_batches_done(tell ? done : lease.grant.first_batch());
+  state.set_examples(tell ? lease.examples : 0);
+  state.set_loss_sum(tell ? lease.loss_sum : 0);
+  state.set_bad_rows(lease.finished ? lease.bad_rows : 0);
+  return state;
+}
+
 void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report_now_ = false;
   awaiting_orders_ = true;
@@ -32,27 +50,14 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_sequence(sequence_);
   report.set_seen_generation(client_.config().generation());
   if (plan_) *report.mutable_plan() = *plan_;
-  for (const auto& [number, lease] : leases_) {
-    pb::LeaseState& state = *report.add_lease();
-    state.set_job(lease.grant.job());
-    state.set_pass(lease.grant.pass());
-    state.set_range(lease.grant.range());
-    state.set_lease(number);
-    state.set_first_batch(lease.grant.first_batch());
-    state.set_finished(lease.finished);
-    // An evaluated range counts as a whole or not at all: its counts travel once.
-    const bool whole = !Updates(lease.grant);
-    const bool tell = !whole || lease.finished;
-    const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
-    state.set_batches_done(tell ? done : lease.grant.first_batch());
-    state.set_examples(tell ? lease.examples : 0);
-    state.set_loss_sum(tell ? lease.loss_sum : 0);
-    state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
-    if (whole && lease.finished) {
-      pb::LeaseEval& eval = *report.add_eval();
-      eval.set_lease(number);
-      *eval.mutable_counts() = lease.eval;
-    }
+  PutFinishedAside();
+  for (const auto& [number, lease] : leases_) *report.add_lease() = StateOf(number, lease);
+  for (const auto& [number, finished] : finished_leases_) {
+    *report.add_lease() = finished.state;
+    if (!finished.eval) continue;
+    pb::LeaseEval& eval = *report.add_eval();
+    eval.set_lease(number);
+    *eval.mutable_counts() = *finished.eval;
   }
   for (const auto& [number, grant] : waiting_leases_) {
     if (grant.first_batch() > 0) {
@@ -120,6 +125,7 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   if (orders.unknown()) {
     // Declared dead (paused too long?): what we held is somebody else's. Come back as a new member.
     waiting_leases_.clear();
+    finished_leases_.clear();
     while (!leases_.empty()) DropLease(leases_.begin()->first);
     may_leave_ = leaving_;
     if (!leaving_) link_.OnUnknown(now, out);
@@ -133,11 +139,14 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   std::set<uint64_t> wanted(orders.keep().begin(), orders.keep().end());
   for (const pb::LeaseGrant& grant : orders.lease()) {
     wanted.insert(grant.lease());
-    const bool has = leases_.contains(grant.lease()) || waiting_leases_.contains(grant.lease());
+    const bool has = leases_.contains(grant.lease()) || waiting_leases_.contains(grant.lease()) ||
+                     finished_leases_.contains(grant.lease());
     const bool may_have_more = leases_.size() + waiting_leases_.size() < kMostLeases;
     if (!leaving_ && grant.has_job() && !has && may_have_more) AddLease(grant);
   }
-  std::erase_if(waiting_leases_, [&](const auto& waiting) { return !wanted.contains(waiting.first); });
+  const auto unwanted = [&](const auto& entry) { return !wanted.contains(entry.first); };
+  std::erase_if(waiting_leases_, unwanted);
+  std::erase_if(finished_leases_, unwanted);
   for (auto it = leases_.begin(); it != leases_.end();) {
     const uint64_t number = (it++)->first;
     if (!wanted.contains(number)) DropLease(number);
@@ -145,12 +154,13 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   // Clocks of ended passes and jobs without leases are history.
   std::set<std::pair<uint64_t, uint32_t>> passes;
   std::set<uint64_t> jobs;
-  const auto note = [&](const pb::LeaseGrant& grant) {
-    passes.insert({grant.job(), grant.pass()});
-    jobs.insert(grant.job());
+  const auto note = [&](const auto& lease) {
+    passes.insert({lease.job(), lease.pass()});
+    jobs.insert(lease.job());
   };
   for (const auto& [number, lease] : leases_) note(lease.grant);
   for (const auto& [number, grant] : waiting_leases_) note(grant);
+  for (const auto& [number, finished] : finished_leases_) note(finished.state);
   std::erase_if(clocks_, [&](const auto& entry) {
     return !passes.contains({std::get<0>(entry.first), std::get<1>(entry.first)});
   });
@@ -190,6 +200,7 @@ void WorkerCore::Leave(TimePoint now, Outbox& out) {
   leaving_ = true;
   if (link_.registered()) SendReport(now, out);  // with the leases: what is done of them counts
   waiting_leases_.clear();
+  finished_leases_.clear();
   while (!leases_.empty()) DropLease(leases_.begin()->first);
   may_leave_ = !link_.registered();
 }
