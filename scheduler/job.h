@@ -39,7 +39,7 @@ struct JobOptions {
   // its share of one half of the free ranges (the pass's end is for all), nor more leases than it can report at little
   // cost, or the scheduler hear of from all workers together.
   Duration work_ahead = std::chrono::seconds(60);
-  uint32_t most_leases_ahead = 8192, leases_ahead_of_all = 1 << 17;
+  uint32_t most_leases_ahead = 8192, leases_ahead_of_all = 1 << 15;
 };
 
 class Job {

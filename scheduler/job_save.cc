@@ -1,5 +1,6 @@
 // What of a job is in the store, and a job made of that again. Which key holds what: saved_state.h.
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "common/base/planted_bug.h"
@@ -78,6 +79,9 @@ void Job::Save(TimePoint now, bool behind, MetaTxn& txn) {
 }
 
 void Job::SaveLanes(MetaTxn& txn) {
+  if (lanes_changed_.empty()) return;
+  std::map<LaneId, NodeId> holders;
+  for (const auto& [worker, lane] : lane_of_) holders[lane] = worker;
   for (const LaneId lane : std::exchange(lanes_changed_, {})) {
     const int index = LaneIndex(lane);
     const bool is_there = index < roster_.lane_size() && roster_.lane(index).lane() == lane.value;
@@ -86,9 +90,7 @@ void Job::SaveLanes(MetaTxn& txn) {
       continue;
     }
     pb::LaneRecord record;
-    for (const auto& [worker, its_lane] : lane_of_) {
-      if (its_lane == lane) record.set_node(worker.value);
-    }
+    record.set_node(holders.at(lane).value);
     record.set_start_clock(roster_.lane(index).start_clock());
     Put(txn, LaneKeyOf(id_, lane), record);
   }
