@@ -89,6 +89,7 @@ class Run {
     LocalClusterOptions options;
     options.servers = static_cast<uint32_t>(args_.Integer("servers"));
     options.workers = static_cast<uint32_t>(args_.Integer("workers"));
+    options.replicas = static_cast<uint32_t>(args_.Integer("replicas"));
     options.data_dir = DataFolder(args_, args_.operands()[0]);
     options.store_dir = args_.Text("store_dir");
     options.log_dir = args_.Text("log_dir");
@@ -136,6 +137,7 @@ class Run {
       facts.workers = static_cast<uint32_t>(args_.Integer("workers"));
       facts.workers_restarted = cluster_->worker_restarts();
       facts.servers_restarted = cluster_->server_restarts();
+      facts.schedulers_restarted = cluster_->scheduler_restarts();
     } else if (const auto status = client_->GetStatus(JobId(0))) {
       for (const pb::NodeStatus& node : status->node()) {
         facts.servers += node.role() == pb::SERVER && node.state() == "alive";
@@ -240,7 +242,15 @@ Command RunCommand() {
        .help = "logs of the processes (else a temporary folder, kept if the run fails)"},
       {.name = "store_dir",
        .value_name = "DIR",
-       .help = "servers keep what they acknowledge in DIR/server-0 and so on, and are started again if they die"},
+       .help = "servers and the scheduler keep what they acknowledge in DIR/server-0, DIR/scheduler and so on, and are "
+               "started again if they die"},
+      {.name = "replicas",
+       .kind = Option::kInteger,
+       .value_name = "N",
+       .fallback = "1",
+       .help = "copies of all rows, on as many servers; with 2 or more, servers that die are started again",
+       .least = 1,
+       .most = 8},
       {.name = "cache_mb",
        .kind = Option::kInteger,
        .value_name = "N",

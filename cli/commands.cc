@@ -133,6 +133,7 @@ Result<std::unique_ptr<BlockingClient>> ConnectTo(ZmqContext& context, const std
   options.scheduler_deadline = timeout;
   options.client.deadline = std::max<Duration>(timeout, std::chrono::seconds(10));
   options.check = watch.check;
+  options.on_news = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
   return BlockingClient::Connect(context, address, std::move(options));
 }
 

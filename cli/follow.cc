@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/progress_line.h"
@@ -37,17 +38,17 @@ class Display {
     std::fprintf(stderr, "%s\n", Printable(ProgressLine(job, waits, 0)).c_str());
   }
 
+  void Say(const std::string& line) {
+    Clear();
+    std::fprintf(stderr, "%s\n", line.c_str());
+  }
+
   void Clear() {
     if (shown_) std::fputs("\r\x1b[K", stderr);
     shown_ = false;
   }
 
  private:
-  void Say(const std::string& line) {
-    Clear();
-    std::fprintf(stderr, "%s\n", line.c_str());
-  }
-
   const FollowOptions& options_;
   bool shown_ = false;
   int phase_ = -1;  // waiting, planning, running: not epochs, of which there may be many a second
@@ -60,6 +61,7 @@ Result<pb::JobStatus> Follow(BlockingClient& client, JobId job, const Watch& wat
   const SystemClock clock;
   const TimePoint end = clock.Now() + options.time_limit;
   Display display(options);
+  uint64_t epoch = 0;  // of the scheduler
   for (;;) {
     SHEAF_ASSIGN_OR_RETURN(const pb::ClusterStatus cluster, client.GetStatus(job));
     if (options.each_poll) SHEAF_RETURN_IF_ERROR(options.each_poll());
@@ -68,6 +70,8 @@ Result<pb::JobStatus> Follow(BlockingClient& client, JobId job, const Watch& wat
       if (each.job() == job.value) status = &each;
     }
     if (status == nullptr) return Fail(ErrorCode::kNotFound, "the scheduler does not know job ", job);
+    if (epoch > 0 && cluster.scheduler_epoch() > epoch) display.Say("the scheduler was started again and goes on");
+    epoch = std::max(epoch, cluster.scheduler_epoch());
     display.Show(cluster, *status, clock.Now());
     if (IsOver(*status)) return *status;
     if (options.time_limit > Duration::zero() && clock.Now() >= end) {

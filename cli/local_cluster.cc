@@ -100,14 +100,20 @@ Status LocalCluster::StartScheduler(const std::function<Status()>& interrupted) 
   fs::remove(address_file, ignored);
   Member scheduler{.name = "scheduler", .argv = {}, .process = nullptr, .started = {}, .start_again = {}};
   scheduler.argv = {program_dir_ + "/sheaf-scheduler", "--listen=127.0.0.1", "--port=0",
-                    "--address_file=" + address_file};
+                    "--address_file=" + address_file, StrCat("--replicas=", options_.replicas)};
+  if (!options_.store_dir.empty()) scheduler.argv.push_back(StrCat("--data_dir=", options_.store_dir, "/scheduler"));
   members_.push_back(std::move(scheduler));
   if (const Status started = StartMember(members_[0]); !started) return started;
   const TimePoint end = clock_.Now() + options_.start_timeout;
   while (clock_.Now() < end) {
     // The file is renamed into place, so that it is there whole or not at all.
-    if (scheduler_address_ = ReadAddress(address_file); !scheduler_address_.empty()) return {};
-    if (const auto exit = members_[0].process->Wait(Milliseconds(10))) return OnEnd(members_[0], *exit);
+    if (scheduler_address_ = ReadAddress(address_file); !scheduler_address_.empty()) {
+      // If it is started again, then where its members look for it.
+      std::ranges::replace(members_[0].argv, "--port=0",
+                           "--port=" + scheduler_address_.substr(scheduler_address_.rfind(':') + 1));
+      return {};
+    }
+    if (const auto exit = members_[0].process->Wait(Milliseconds(10))) return EndOfRun(members_[0], *exit);
     SHEAF_RETURN_IF_ERROR(interrupted());
   }
   KeepLogs();
@@ -149,13 +155,11 @@ Status LocalCluster::Check() {
 }
 
 Status LocalCluster::OnEnd(Member& member, const ProcessExit& exit) {
-  if (IsServer(member.name) && !options_.store_dir.empty()) {
-    return StartAgain(member, exit, server_restarts_, "servers");
-  }
   if (!IsWorker(member.name)) {
-    KeepLogs();
-    return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), "): the run cannot go on without it",
-                LogTail(member.name));
+    const bool replaced = !options_.store_dir.empty() || (IsServer(member.name) && options_.replicas > 1);
+    if (!replaced) return EndOfRun(member, exit);
+    return IsServer(member.name) ? StartAgain(member, exit, server_restarts_, "servers")
+                                 : StartAgain(member, exit, scheduler_restarts_, "schedulers");
   }
   if (options_.restart_workers) return StartAgain(member, exit, worker_restarts_, "workers");
   news_.push_back(StrCat(member.name, " ended (", exit.Text(), ")"));
@@ -164,6 +168,12 @@ Status LocalCluster::OnEnd(Member& member, const ProcessExit& exit) {
   if (any) return {};
   KeepLogs();
   return Fail(ErrorCode::kUnavailable, "the last worker is gone, and --restart_workers is off", LogTail(member.name));
+}
+
+Failure LocalCluster::EndOfRun(const Member& member, const ProcessExit& exit) {
+  KeepLogs();
+  return Fail(ErrorCode::kUnavailable, member.name, " ended (", exit.Text(), "): the run cannot go on without it",
+              LogTail(member.name));
 }
 
 Status LocalCluster::StartAgain(Member& member, const ProcessExit& exit, uint32_t& restarts, const char* kind) {

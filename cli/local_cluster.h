@@ -1,8 +1,8 @@
 // A whole cluster on this machine, for as long as one command runs: scheduler, servers and workers as processes.
 //
 // The processes listen on loopback only and die with this one, however it dies. Workers that die are started again, as
-// they may at any time, and so are servers that keep a store; the end of another server or of the scheduler is the end
-// of the run.
+// they may at any time, and so are servers and the scheduler if they keep a store, and servers of whose partitions
+// others have copies; else their end ends the run.
 // Thread-safety: none; use it on the main thread (the system ties the children to the thread that started them).
 #pragma once
 
@@ -20,8 +20,9 @@ namespace sheaf::cli {
 struct LocalClusterOptions {
   uint32_t servers = 2;
   uint32_t workers = 2;
+  uint32_t replicas = 1;  // of each partition; with more than one servers that die are started again, too
   std::string data_dir;   // where workers look for relative paths
-  std::string store_dir;  // not empty: server i keeps what it acknowledges in server-i of this folder
+  std::string store_dir;  // not empty: server i keeps what it acknowledges in server-i of this folder, and so on
   std::string log_dir;    // empty: a temporary one, removed if all went well
   uint32_t cache_mb = 0;  // of each worker; 0: its default
   bool restart_workers = true;
@@ -48,6 +49,7 @@ class LocalCluster {
 
   uint32_t worker_restarts() const { return worker_restarts_; }
   uint32_t server_restarts() const { return server_restarts_; }
+  uint32_t scheduler_restarts() const { return scheduler_restarts_; }
   const std::string& log_dir() const { return options_.log_dir; }
   // Keeps a temporary log folder.
   void KeepLogs() { keep_logs_ = true; }
@@ -72,6 +74,7 @@ class LocalCluster {
   Status StartScheduler(const std::function<Status()>& interrupted);
   Status StartMember(Member& member);
   Status OnEnd(Member& member, const ProcessExit& exit);
+  Failure EndOfRun(const Member& member, const ProcessExit& exit);
   Status StartAgain(Member& member, const ProcessExit& exit, uint32_t& restarts, const char* kind);
   std::string LogPath(const std::string& name) const { return options_.log_dir + "/" + name + ".log"; }
 
@@ -82,7 +85,7 @@ class LocalCluster {
   bool own_log_dir_ = false;
   bool keep_logs_ = false;
   bool stopping_ = false;
-  uint32_t worker_restarts_ = 0, server_restarts_ = 0;
+  uint32_t worker_restarts_ = 0, server_restarts_ = 0, scheduler_restarts_ = 0;
   std::vector<Member> members_;  // [0] is the scheduler, then servers, then workers
   std::vector<std::string> news_;
 };

@@ -91,6 +91,7 @@ std::string ReportJson(const pb::JobStatus& status, const RunFacts& facts) {
   report["workers_lost"] = status.workers_lost();
   report["workers_restarted"] = facts.workers_restarted;
   report["servers_restarted"] = facts.servers_restarted;
+  report["schedulers_restarted"] = facts.schedulers_restarted;
   report["pushes_deduplicated"] = status.pushes_deduplicated();
   report["bad_rows"] = status.bad_rows();
   report["servers"] = facts.servers;

@@ -16,6 +16,7 @@ struct RunFacts {
   uint32_t workers = 0;
   uint64_t workers_restarted = 0;
   uint64_t servers_restarted = 0;
+  uint64_t schedulers_restarted = 0;
   std::string model_path{};  // empty: not exported
 };
 

@@ -12,6 +12,7 @@ namespace {
 constexpr Duration kTurn = Milliseconds(50);
 constexpr Duration kFirstRepeat = Milliseconds(250);
 constexpr Duration kLongestRepeat = std::chrono::seconds(2);
+constexpr Duration kSilenceWorthSaying = std::chrono::seconds(3);
 constexpr Duration kConfigEvery = std::chrono::seconds(1);      // while an operation is under way
 constexpr Duration kWantedConfigEvery = Milliseconds(100);      // when a server has named a newer one
 
@@ -57,8 +58,21 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
   const TimePoint started = clock_.Now();
   TimePoint send_at = started;
   Duration repeat = kFirstRepeat;
+  deadline = std::max(deadline, silence_);
+  bool said = !options_.on_news;
+  const auto say_if_back = [&] {
+    if (said && options_.on_news) {
+      options_.on_news(StrCat("the scheduler at ", scheduler_address_, " answers again, after ",
+                              FormatSeconds(clock_.Now() - started)));
+    }
+  };
   while (true) {
     const TimePoint now = clock_.Now();
+    if (!said && now - started >= kSilenceWorthSaying && deadline > kSilenceWorthSaying) {
+      said = true;
+      options_.on_news(StrCat("no answer from the scheduler at ", scheduler_address_, " for ",
+                              FormatSeconds(kSilenceWorthSaying), "; waiting for it for ", FormatSeconds(deadline)));
+    }
     if (now - started >= deadline) {
       return Fail(ErrorCode::kUnavailable, "no answer from the scheduler at ", scheduler_address_, " for ",
                   FormatSeconds(now - started), ": is it running? Start it with sheaf-scheduler, or give --scheduler",
@@ -74,6 +88,7 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
     SHEAF_RETURN_IF_ERROR(Turn(std::min(kTurn, send_at - now)));
     for (Message& answer : std::exchange(answers_, {})) {
       if (answer.header.request() != number) continue;
+      say_if_back();
       if (!answer.header.has_refusal()) return std::move(answer);
       const pb::Refusal& refusal = answer.header.refusal();
       if (refusal.reason() == pb::Refusal::OVERLOADED) {
@@ -106,6 +121,7 @@ Result<pb::ClusterStatus> BlockingClient::GetStatus(JobId job) {
     return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
                 " answered something else than its status");
   }
+  silence_ = Milliseconds(answer.header.status().silence_ms());
   return answer.header.status();
 }
 

@@ -23,6 +23,8 @@ struct BlockingClientOptions {
   ClientOptions client{};
   // Called at least ten times a second while waiting; an error ends the wait with it (Ctrl-C).
   std::function<Status()> check{};
+  // Told that the scheduler is silent, and that it is heard again.
+  std::function<void(const std::string&)> on_news{};
 };
 
 class BlockingClient {
@@ -36,7 +38,8 @@ class BlockingClient {
                                                          BlockingClientOptions options = {});
   ~BlockingClient();
 
-  // The scheduler's answer. The request is repeated under one number until then: it must be one that may be.
+  // The scheduler's answer. The request is repeated under one number until then: it must be one that may be. A
+  // scheduler that has said that it comes back (GetStatus) is waited for as long as it has said, if that is longer.
   // A refusal is answered as the error it stands for.
   Result<Message> Ask(Message request, Duration deadline);
 
@@ -68,6 +71,7 @@ class BlockingClient {
   const std::string scheduler_address_;
   const BlockingClientOptions options_;
   const uint64_t host_;
+  Duration silence_{};                      // that the scheduler has asked us to bear
   std::string last_problem_;                // of the transport: bytes that were no message, another version
   SystemClock clock_;
   ZmqTransport transport_;

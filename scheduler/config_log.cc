@@ -27,6 +27,10 @@ const std::string& ConfigLog::UpdateFor(pb::Role role, uint64_t since) {
   if (role == pb::WORKER) {
     update.clear_roster();
     update.mutable_config()->clear_roster();
+    for (pb::PartitionConfig& partition : *update.mutable_config()->mutable_partition()) {
+      partition.clear_replica();
+      partition.clear_former();
+    }
   }
   entry->second = update.SerializeAsString();
   return entry->second;

@@ -38,8 +38,9 @@ const pb::EvalCounts* FindCounts(const pb::WorkerReport& report, uint64_t lease)
 
 }  // namespace
 
-Job::Job(JobId id, pb::JobSpec spec, JobOptions options, TimePoint now)
-    : id_(id), spec_(std::move(spec)), options_(options), submitted_(now) {
+Job::Job(JobId id, pb::SubmitJob submission, JobOptions options, TimePoint now)
+    : id_(id), spec_(std::move(*submission.mutable_spec())), submission_token_(submission.token()), options_(options),
+      submitted_(now) {
   brief_.set_job(id_.value);
   *brief_.mutable_spec() = spec_;
   detail_ = "waits for its turn";
@@ -120,6 +121,7 @@ void Job::TakePlan(const pb::DataPlan& plan, TimePoint now) {
   }
   MakeTables();
   phase_ = pb::RUNNING;
+  unsaved_plan_ = plan;
   StartPass(now);
 }
 
@@ -129,6 +131,11 @@ Status Job::UsePlan(const pb::DataPlan& plan) {
     split_rows_[split] = splits[split].rows;
     split_ranges_[split] = std::move(splits[split].ranges);
   }
+  MakePasses();
+  return {};
+}
+
+void Job::MakePasses() {
   if (StatisticsDim(spec_.data()) > 0) passes_.push_back({pb::STATISTICS, 0});
   for (uint32_t epoch = 1; epoch <= spec_.train().epochs(); ++epoch) {
     passes_.push_back({pb::TRAIN, epoch});
@@ -136,7 +143,6 @@ Status Job::UsePlan(const pb::DataPlan& plan) {
   }
   if (split_rows_[kTestSplit] > 0) passes_.push_back({pb::TEST, 0});
   brief_.set_train_rows(split_rows_[kTrainSplit]);
-  return {};
 }
 
 void Job::MakeTables() {
@@ -187,6 +193,7 @@ void Job::StartPass(TimePoint now) {
   MarkUrgent();
   lanes_made_ = false;
   lanes_shared_.reset();
+  for (const auto& [worker, lane] : lane_of_) lanes_changed_.insert(lane);
   roster_.Clear();
   lane_of_.clear();
   lanes_wanted_.clear();
@@ -326,6 +333,7 @@ const pb::Lane& Job::JoinLane(NodeId worker) {
   if (known != lane_of_.end()) return roster_.lane(LaneIndex(known->second));
   const LaneId lane(next_lane_++);
   lane_of_[worker] = lane;
+  lanes_changed_.insert(lane);
   pb::Lane* entry = roster_.add_lane();
   entry->set_lane(lane.value);
   // Ahead of the others, so that nobody waits for a newcomer to catch up.
@@ -356,7 +364,7 @@ void Job::MakeLanes(const Membership& members) {
 
 // BSP: gives lanes that nobody holds to workers, when workers have come or gone.
 void Job::ShareLanes(const Membership& members) {
-  if (!IsBsp() || pass().kind != pb::TRAIN || lanes_shared_ == members.version()) return;
+  if (!may_grant_ || !IsBsp() || pass().kind != pb::TRAIN || lanes_shared_ == members.version()) return;
   lanes_shared_ = members.version();
   std::vector<NodeId> workers;
   for (const Node* worker : members.Alive(pb::WORKER)) {
@@ -369,6 +377,7 @@ void Job::LeaveLane(NodeId worker) {
   const auto known = lane_of_.find(worker);
   if (known == lane_of_.end()) return;
   roster_.mutable_lane()->DeleteSubrange(LaneIndex(known->second), 1);
+  lanes_changed_.insert(known->second);
   lane_of_.erase(known);
   config_dirty_ = true;
 }
@@ -423,10 +432,34 @@ void Job::OnWorkerGone(NodeId worker, bool died) {
   if (!Planted(Bug::kDeadKeepsLane)) LeaveLane(worker);
 }
 
+void Job::TakeUp(const Node& worker, const pb::WorkerReport& report) {
+  if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
+  if (OwnLanes() && !lane_of_.contains(worker.id)) return;
+  for (const pb::LeaseState& lease : report.lease()) {
+    if (lease.job() == id_.value && lease.pass() == pass_index_) book_->TakeUp(worker.id, lease);
+  }
+  for (const pb::UntouchedLeases& leases : report.untouched()) {
+    if (leases.job() != id_.value || leases.pass() != pass_index_) continue;
+    for (int i = 0; i < leases.lease_size() && i < leases.range_size(); ++i) {
+      pb::LeaseState lease;
+      lease.set_lease(leases.lease(i));
+      lease.set_range(leases.range(i));
+      book_->TakeUp(worker.id, lease);
+    }
+  }
+}
+
+void Job::AllowGrants(bool allowed) {
+  if (may_grant_ == allowed) return;
+  may_grant_ = allowed;
+  lanes_shared_.reset();
+  ++work_version_;
+}
+
 bool Job::HasWorkFor(const Node& worker) const {
   if (ended()) return false;
   if (phase_ == pb::PLANNING) return worker.id == planner_ && !plan_asked_;
-  return phase_ == pb::RUNNING && step_ == Step::kWork && book_->Held(worker.id).empty() &&
+  return may_grant_ && phase_ == pb::RUNNING && step_ == Step::kWork && book_->Held(worker.id).empty() &&
          !book_->NothingFor(worker.id);
 }
 
@@ -434,6 +467,21 @@ bool Job::HasWorkFor(const Node& worker) const {
 size_t Job::most_idle_wanted() const {
   const bool any_may = book_ == nullptr || (IsBsp() && pass().kind == pb::TRAIN);
   return any_may ? std::numeric_limits<size_t>::max() : book_->free_count() + book_->spare_count();
+}
+
+uint32_t Job::LeasesFor(const Node& worker) const {
+  const bool is_static = !OwnLanes() && pass().kind == pb::TRAIN;
+  const uint32_t range_batches = std::max(spec_.train().range_batches(), 1U);
+  const uint32_t short_ones = 1 + (options_.batches_ahead + range_batches - 1) / range_batches;
+  const uint32_t least = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
+  const double rows = ToSeconds(options_.work_ahead) * static_cast<double>(worker.worker_report.examples_per_second());
+  const double ranges = rows / (static_cast<double>(range_batches) * std::max(spec_.train().batch_size(), 1U));
+  const auto workers = static_cast<uint32_t>(std::max<size_t>(1, book_->holders()));
+  const uint32_t most = std::min(options_.most_leases_ahead, options_.leases_ahead_of_all / workers);
+  const auto by_time = static_cast<uint32_t>(std::min<double>(ranges, most));
+  if (is_static) return std::max<uint32_t>(least, by_time / std::max<uint32_t>(1, book_->CountLanes(worker.id)));
+  const size_t share = book_->CountHeld(worker.id) + book_->free_count() / 2 / workers;
+  return std::max(least, std::min(by_time, static_cast<uint32_t>(share)));
 }
 
 void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint64_t& next_lease) {
@@ -447,23 +495,34 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
   if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
   const pb::WorkerReport& report = worker.worker_report;
   const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
-  const bool own_lane = !is_static && Updates(pass().kind);
-  if (own_lane && !may_join && !report.leaving() && !lane_of_.contains(worker.id) && !book_->NothingFor(worker.id)) {
+  const bool own_lane = OwnLanes();
+  if (own_lane && !(may_join && may_grant_) && !report.leaving() && !lane_of_.contains(worker.id) &&
+      !book_->NothingFor(worker.id)) {
     lanes_wanted_.insert(worker.id);
     return;
   }
-  const uint32_t range_batches = std::max(spec_.train().range_batches(), 1U);
-  const uint32_t short_ones = 1 + (options_.batches_ahead + range_batches - 1) / range_batches;
-  // Static: of each lane.
-  const uint32_t ahead = is_static ? options_.leases_ahead : std::max(options_.leases_ahead, short_ones);
-  if (!report.leaving() || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, ahead, next_lease);
+  const bool may_have_more = may_grant_ && !report.leaving();
+  if (may_have_more || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, LeasesFor(worker), next_lease);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
   const pb::Lane no_lane;
   const pb::Lane& own = own_lane ? JoinLane(worker.id) : no_lane;
+  std::set<uint64_t> has, untouched;
+  for (const pb::LeaseState& lease : report.lease()) has.insert(lease.lease());
+  for (const pb::UntouchedLeases& leases : report.untouched()) {
+    untouched.insert(leases.lease().begin(), leases.lease().end());
+  }
   for (RangeId id : held) {
     const LeaseBook::Range& range = book_->range(id);
+    if (untouched.contains(range.lease)) {
+      orders.add_keep(range.lease);
+      continue;
+    }
     pb::LeaseGrant& grant = *orders.add_lease();
+    if (has.contains(range.lease)) {
+      grant.set_lease(range.lease);
+      continue;
+    }
     grant.set_job(id_.value);
     grant.set_pass(pass_index_);
     grant.set_range(id.value);
@@ -477,8 +536,9 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
     grant.set_order(range.order);
   }
   // Whoever has a lease of the job when it reports has this already: workers forget a job with its last lease.
-  const auto known = std::any_of(report.lease().begin(), report.lease().end(),
-                                 [this](const pb::LeaseState& lease) { return lease.job() == id_.value; });
+  const auto is_of_job = [this](const auto& lease) { return lease.job() == id_.value; };
+  const bool known = std::any_of(report.lease().begin(), report.lease().end(), is_of_job) ||
+                     std::any_of(report.untouched().begin(), report.untouched().end(), is_of_job);
   if (!known) *orders.add_job() = brief_;
 }
 
@@ -508,6 +568,7 @@ void Job::End(pb::JobPhase phase, std::string detail, TimePoint now) {
   ended_at_ = now;
   for (auto& ranges : split_ranges_) std::vector<PlannedRange>().swap(ranges);
   for (auto& holders : split_holders_) std::vector<NodeId>().swap(holders);
+  for (const auto& [worker, lane] : lane_of_) lanes_changed_.insert(lane);
   lane_of_.clear();
   lanes_wanted_.clear();
   eval_counts_.Clear();

@@ -24,6 +24,7 @@
 #include "proto/control.pb.h"
 #include "scheduler/lease_book.h"
 #include "scheduler/membership.h"
+#include "scheduler/saved_state.h"
 
 namespace sheaf {
 
@@ -34,11 +35,18 @@ struct JobOptions {
   // batches: a lease, its rows and its first pull each take a turn to come, and a worker has one turn a batch.
   uint32_t leases_ahead = 2;
   uint32_t batches_ahead = 8;
+  // And so much work at the rate that it has reported, so that it goes on while there is no scheduler, but no more than
+  // its share of one half of the free ranges (the pass's end is for all), nor more leases than it can report at little
+  // cost, or the scheduler hear of from all workers together.
+  Duration work_ahead = std::chrono::seconds(60);
+  uint32_t most_leases_ahead = 8192, leases_ahead_of_all = 1 << 15;
 };
 
 class Job {
  public:
-  Job(JobId id, pb::JobSpec spec, JobOptions options, TimePoint now);
+  Job(JobId id, pb::SubmitJob submission, JobOptions options, TimePoint now);
+  // As an earlier scheduler saved it. One that cannot go on from there has failed.
+  Job(JobId id, SavedJob saved, JobOptions options, TimePoint now);
 
   // Lets it hold machines; called once it is this job's turn.
   void Begin() { may_begin_ = true; }
@@ -47,6 +55,10 @@ class Job {
   // The configuration that holds its latest changes has this generation.
   void OnConfigPublished(uint64_t generation);
 
+  // Leases that an earlier scheduler granted are the worker's again, as far as they can be.
+  void TakeUp(const Node& worker, const pb::WorkerReport& report);
+  // Until `allowed` nothing is leased and no lane changes hands: workers have not all been heard of again.
+  void AllowGrants(bool allowed);
   void OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint now);
   void OnWorkerGone(NodeId worker, bool died);
   // Leases more to the worker if it asks, and adds all that it holds to its orders. Without `may_join` a worker that
@@ -61,6 +73,10 @@ class Job {
   bool HasWorkFor(const Node& worker) const;
   uint64_t work_version() const { return work_version_; }
   size_t most_idle_wanted() const;
+
+  // What has changed since the last call, into a transaction. `behind`: also progress, of which the loss would cost
+  // nothing but work done twice.
+  void Save(TimePoint now, bool behind, MetaTxn& txn);
 
   void Fail(ErrorCode code, std::string text, TimePoint now);
   void Cancel(std::string reason, TimePoint now);
@@ -93,6 +109,17 @@ class Job {
     uint32_t epoch = 0;                    // 1-based; 0: statistics, test
   };
 
+  // What is saved of it at once when it changes, told cheaply; more goes with it.
+  using Mark = std::tuple<pb::JobPhase, uint32_t, int, bool, bool, uint64_t, uint32_t>;
+  Mark MarkNow() const;
+  pb::JobRecord DescribeState(TimePoint now) const;
+  void SaveLanes(MetaTxn& txn);
+  void SaveProgress(MetaTxn& txn);
+  Status Restore(SavedJob saved, TimePoint now);
+  Status RestorePass(const SavedJob& saved, TimePoint now);
+  void MakePasses();
+  bool OwnLanes() const { return Updates(pass().kind) && !(IsBsp() && pass().kind == pb::TRAIN); }
+
   void StartPlanning(Membership& members, TimePoint now);
   void TakePlan(const pb::DataPlan& plan, TimePoint now);
   Status UsePlan(const pb::DataPlan& plan);
@@ -122,9 +149,12 @@ class Job {
   bool Updates(pb::PassKind kind) const { return kind == pb::TRAIN || kind == pb::STATISTICS; }
   bool IsBsp() const { return spec_.consistency().mode() == pb::ConsistencySpec::BSP; }
   std::vector<uint32_t> RangeOrder(uint32_t split) const;
+  // How many leases a worker is to hold; static: of each of its lanes.
+  uint32_t LeasesFor(const Node& worker) const;
 
   const JobId id_;
   const pb::JobSpec spec_;
+  const uint64_t submission_token_;
   const JobOptions options_;
   pb::JobPhase phase_ = pb::WAITING;
   std::string detail_;                     // what it waits for, or how it ended
@@ -152,6 +182,7 @@ class Job {
   pb::Roster roster_;                      // of the current pass; lanes empty for evaluation
   std::map<NodeId, LaneId> lane_of_;       // dynamic passes
   std::set<NodeId> lanes_wanted_;          // workers that wait for theirs
+  std::set<LaneId> lanes_changed_;         // since they were saved
   uint32_t next_lane_ = 0;
   bool lanes_made_ = false;
   std::optional<uint64_t> lanes_shared_;   // BSP: for this version of the membership
@@ -162,6 +193,17 @@ class Job {
   bool confirm_ = false;
   uint32_t confirm_pass_ = 0;
   uint64_t confirm_examples_ = 0;
+
+  bool may_grant_ = true;
+
+  // What the store has.
+  Mark saved_{};
+  bool submission_saved_ = false;
+  std::optional<pb::DataPlan> unsaved_plan_;
+  bool plan_saved_ = false;
+  std::set<uint32_t> saved_blocks_;        // of ranges of pass saved_pass_
+  uint32_t saved_pass_ = 0;
+  bool evaluation_saved_ = false;
 
   // For the status and the report.
   TimePoint submitted_, began_, ended_at_, pass_began_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/base/planted_bug.h"
@@ -59,6 +60,16 @@ void LeaseBook::AddFree(uint32_t index) {
   ++free_count_;
 }
 
+void LeaseBook::RemoveFree(uint32_t index) {
+  const auto from = free_.find(last_holder_[index]);
+  auto& [holder, ranges] = *from;
+  if (holder != NodeId()) free_by_count_.erase(CountOf(holder, ranges.size()));
+  ranges.erase({ranges_[index].order, index});
+  if (holder != NodeId() && !ranges.empty()) free_by_count_.insert(CountOf(holder, ranges.size()));
+  if (ranges.empty()) free_.erase(from);
+  --free_count_;
+}
+
 // The first range of that list.
 uint32_t LeaseBook::TakeFree(FreeOf from) {
   auto& [holder, ranges] = *from;
@@ -89,6 +100,7 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
     return false;
   }
   range.done = true;
+  unsaved_.insert(state.range() / kBlock);
   if (!Planted(Bug::kFinishedTwice)) range.lease = 0;
   held_[worker].erase({range.order, state.range()});
   last_holder_[state.range()] = worker;
@@ -99,6 +111,7 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
 
 void LeaseBook::Free(uint32_t index) {
   Range& range = ranges_[index];
+  if (range.batches_done > range.first_batch) unsaved_.insert(index / kBlock);
   range.lease = 0;
   range.holder = NodeId();
   range.base_examples += range.examples;
@@ -214,6 +227,70 @@ bool LeaseBook::Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease) {
   return granted;
 }
 
+bool LeaseBook::TakeUp(NodeId worker, const pb::LeaseState& state) {
+  if (state.range() >= ranges_.size() || state.lease() == 0) return false;
+  const uint32_t index = state.range();
+  Range& range = ranges_[index];
+  if (range.done || range.lease != 0) return false;
+  if (state.first_batch() != range.batches_done && !Planted(Bug::kTakesUpAnywhere)) return false;
+  if (policy_ == Policy::kStatic) {
+    const NodeId holder = lane_holder_[range.lane.value];
+    if (holder != NodeId() && holder != worker) return false;
+    if (holder == NodeId()) GiveLane(range.lane.value, worker);
+  } else {
+    RemoveFree(index);
+  }
+  range.lease = state.lease();
+  range.holder = worker;
+  range.first_batch = state.first_batch();
+  held_[worker].insert({range.order, index});
+  NoteSpare(worker);
+  return true;
+}
+
+pb::RangesRecord LeaseBook::DescribeBlock(uint32_t block) const {
+  pb::RangesRecord record;
+  const size_t end = std::min<size_t>(ranges_.size(), size_t{block + 1} * kBlock);
+  for (size_t i = size_t{block} * kBlock; i < end; ++i) {
+    const Range& range = ranges_[i];
+    const uint32_t batches = range.done || range.lease == 0 ? range.batches_done : range.first_batch;
+    if (!range.done && batches == 0) continue;
+    record.add_range(static_cast<uint32_t>(i));
+    record.add_done(range.done);
+    record.add_batches(batches);
+    record.add_examples(range.base_examples + (range.done ? range.examples : 0));
+    record.add_loss(range.base_loss + (range.done ? range.loss : 0));
+    record.add_bad_rows(range.base_bad_rows + (range.done ? range.bad_rows : 0));
+  }
+  return record;
+}
+
+bool LeaseBook::RestoreBlock(const pb::RangesRecord& block) {
+  const int count = block.range_size();
+  if (block.done_size() != count || block.batches_size() != count || block.examples_size() != count ||
+      block.loss_size() != count || block.bad_rows_size() != count) {
+    return false;
+  }
+  for (int i = 0; i < count; ++i) {
+    if (block.range(i) >= ranges_.size() || ranges_[block.range(i)].done) return false;
+    Range& range = ranges_[block.range(i)];
+    if (block.batches(i) > range.plan.batches) return false;
+    range.batches_done = range.first_batch = block.batches(i);
+    range.base_examples = block.examples(i);
+    range.base_loss = block.loss(i);
+    range.base_bad_rows = block.bad_rows(i);
+    examples_ += range.base_examples;
+    bad_rows_ += range.base_bad_rows;
+    running_loss_ += range.base_loss;
+    if (Planted(Bug::kSavedRangesForgotten)) range.batches_done = range.first_batch = 0;
+    if (!block.done(i) || Planted(Bug::kSavedRangesForgotten)) continue;
+    range.done = true;
+    ++done_count_;
+    if (policy_ == Policy::kDynamic) RemoveFree(block.range(i));
+  }
+  return true;
+}
+
 std::vector<RangeId> LeaseBook::Held(NodeId worker) const {
   std::vector<RangeId> held;
   if (const auto it = held_.find(worker); it != held_.end()) {
@@ -223,6 +300,16 @@ std::vector<RangeId> LeaseBook::Held(NodeId worker) const {
   if (policy_ == Policy::kDynamic)
     std::ranges::sort(held, {}, [this](RangeId range) { return ranges_[range.value].lease; });
   return held;
+}
+
+size_t LeaseBook::CountHeld(NodeId worker) const {
+  const auto held = held_.find(worker);
+  return held == held_.end() ? 0 : held->second.size();
+}
+
+uint32_t LeaseBook::CountLanes(NodeId worker) const {
+  const auto lanes = lanes_of_.find(worker);
+  return lanes == lanes_of_.end() ? 0 : static_cast<uint32_t>(lanes->second.size());
 }
 
 void LeaseBook::GiveLane(uint32_t lane, NodeId worker) {

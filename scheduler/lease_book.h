@@ -21,6 +21,7 @@
 
 #include "common/base/ids.h"
 #include "proto/control.pb.h"
+#include "proto/meta.pb.h"
 
 namespace sheaf {
 
@@ -55,11 +56,17 @@ class LeaseBook {
 
   // Takes a worker's word about a lease. Returns true if the range was finished by it just now.
   bool Update(NodeId worker, const pb::LeaseState& state);
+  // What an earlier scheduler granted to a worker is its again, if the range is free and the lease begins where the
+  // next one would: so whatever the worker reports of it adds to what is known.
+  bool TakeUp(NodeId worker, const pb::LeaseState& state);
   // Gives back what a worker held.
   void Release(NodeId worker);
   // Leases more ranges to a worker until it holds `ahead` of them (static: of each of its lanes, as a lane without a
   // lease would hold all others back); returns whether it got any.
   bool Grant(NodeId worker, uint32_t ahead, uint64_t& next_lease);
+  size_t holders() const { return held_.size(); }  // workers that hold something, or did
+  size_t CountHeld(NodeId worker) const;
+  uint32_t CountLanes(NodeId worker) const;         // static
   // The ranges a worker should be holding now, in the order it should work on them.
   std::vector<RangeId> Held(NodeId worker) const;
   // Static: assigns lanes nobody holds to workers that hold fewest. Returns whether anything changed. For when workers
@@ -81,6 +88,16 @@ class LeaseBook {
   // True if there is nothing left to lease out to this worker.
   bool NothingFor(NodeId worker) const;
 
+  // Ranges are saved by blocks of so many.
+  static constexpr uint32_t kBlock = 64;
+  // Those that have changed. What is lost before it is saved is only computed again: the next scheduler leases from
+  // where it knows, and takes up no lease that begins elsewhere.
+  std::set<uint32_t> TakeUnsaved() { return std::exchange(unsaved_, {}); }
+  // Done ranges, and what the next lease of others starts from; what is done of running leases is not in it.
+  pb::RangesRecord DescribeBlock(uint32_t block) const;
+  // Into a new book. False: it is not of these ranges.
+  bool RestoreBlock(const pb::RangesRecord& block);
+
   // Of all ranges, done and under way.
   uint64_t examples() const { return examples_; }
   uint64_t bad_rows() const { return bad_rows_; }
@@ -93,6 +110,7 @@ class LeaseBook {
 
   void Free(uint32_t index);
   void AddFree(uint32_t index);
+  void RemoveFree(uint32_t index);
   uint32_t TakeFree(FreeOf from);
   void Lease(NodeId worker, uint32_t index, uint64_t& next_lease);
   // The range that a worker was granted last, if it has another one to work on and nothing of it is known to be done.
@@ -108,6 +126,7 @@ class LeaseBook {
   size_t done_count_ = 0;
   uint64_t examples_ = 0, bad_rows_ = 0;
   double running_loss_ = 0;
+  std::set<uint32_t> unsaved_;        // blocks
   std::vector<NodeId> last_holder_;
   std::map<NodeId, std::set<std::pair<uint32_t, uint32_t>>> held_;  // (order, range) by worker
 

@@ -9,7 +9,7 @@ namespace {
 
 // Departed nodes are kept for `sheaf status`, the latest ones only.
 constexpr size_t kMaxDeparted = 64;
-constexpr Duration kLongPause = std::chrono::seconds(1);  // between two looks
+constexpr Duration kLongPause = Milliseconds(300);  // between two looks
 
 std::string RoleName(pb::Role role) {
   switch (role) {
@@ -21,6 +21,61 @@ std::string RoleName(pb::Role role) {
 }
 
 }  // namespace
+
+void Membership::Restore(const std::vector<pb::NodeRecord>& saved, const pb::CountersRecord& counters, TimePoint now) {
+  for (const pb::NodeRecord& record : saved) {
+    Node node;
+    node.id = NodeId(record.node());
+    node.name = record.name();
+    node.registration = record.registration();
+    node.role = node.registration.role();
+    node.peer = PeerId(record.peer());
+    node.state = !record.gone() ? NodeState::kAlive : record.left() ? NodeState::kLeft : NodeState::kDead;
+    node.last_heard = node.gone_at = now;
+    node.given_up = record.given_up();
+    node.returning = node.alive() && node.role == pb::WORKER;
+    Node& added = nodes_.emplace(node.id, std::move(node)).first->second;
+    if (added.registration.store() != 0) by_store_[added.registration.store()] = added.id;
+    if (added.alive()) {
+      by_peer_[added.peer] = &added;
+      alive_.at(added.role).push_back(&added);
+    } else {
+      departed_.push_back(added.id);
+      if (added.registration.store() != 0) gone_stores_.push_back(&added);
+    }
+  }
+  next_id_ = std::max(1U, counters.next_node());
+  next_name_[pb::SERVER] = counters.next_server();
+  next_name_[pb::WORKER] = counters.next_worker();
+  ++version_;
+}
+
+pb::NodeRecord Membership::Describe(const Node& node) {
+  pb::NodeRecord record;
+  record.set_node(node.id.value);
+  record.set_name(node.name);
+  record.set_peer(node.peer.value);
+  *record.mutable_registration() = node.registration;
+  if (!node.alive()) record.set_gone(true);
+  if (node.state == NodeState::kLeft) record.set_left(true);
+  if (node.given_up) record.set_given_up(true);
+  return record;
+}
+
+void Membership::CountersTo(pb::CountersRecord& counters) const {
+  const auto next_of = [this](pb::Role role) {
+    const auto known = next_name_.find(role);
+    return known == next_name_.end() ? 0 : known->second;
+  };
+  counters.set_next_node(next_id_);
+  counters.set_next_server(next_of(pb::SERVER));
+  counters.set_next_worker(next_of(pb::WORKER));
+}
+
+void Membership::GiveUp(NodeId awaited) {
+  nodes_.at(awaited).given_up = true;
+  changed_.insert(awaited);
+}
 
 Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePoint now) {
   if (Node* known = FindAlive(peer)) {
@@ -41,6 +96,7 @@ Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePo
   node.last_heard = now;
   node.registration = registration;
   ++version_;
+  changed_.insert(node.id);
   Node& added = nodes_.emplace(node.id, std::move(node)).first->second;
   by_peer_[peer] = &added;
   alive_.at(added.role).push_back(&added);
@@ -59,7 +115,6 @@ void Membership::Revive(Node& node, PeerId peer, const pb::Register& registratio
     alive.insert(std::ranges::upper_bound(alive, node.id, {}, &Node::id), &node);
     node.state = NodeState::kAlive;
   }
-  if (node.peer != peer) superseded_.insert(node.peer);
   node.given_up = false;
   node.peer = peer;
   node.last_heard = now;
@@ -68,6 +123,13 @@ void Membership::Revive(Node& node, PeerId peer, const pb::Register& registratio
   node.sent_generation = node.sent_since = node.taken_generation = 0;
   by_peer_[peer] = &node;
   ++version_;
+  changed_.insert(node.id);
+}
+
+bool Membership::IsSuperseded(PeerId peer, const pb::Register& registration) const {
+  const Node* const holder = registration.store() == 0 ? nullptr : FindStore(registration.store());
+  return holder != nullptr && holder->peer != peer &&
+         registration.store_start() <= holder->registration.store_start();
 }
 
 const Node* Membership::FindStore(uint64_t store) const {
@@ -96,25 +158,26 @@ const Node* Membership::Find(NodeId id) const {
   return it == nodes_.end() ? nullptr : &it->second;
 }
 
-std::vector<NodeId> Membership::Expire(TimePoint now, Duration worker_limit, Duration server_limit) {
-  if (looked_ && now - *looked_ < kLookEvery) return {};
+void Membership::Expire(TimePoint now, const std::function<Duration(const Node&)>& limit_of,
+                        const std::function<void(const Node&)>& gone) {
+  if (looked_ && now - *looked_ < kLookEvery) return;
   const Duration gap = looked_ ? std::max(now - *looked_ - kLongPause, Duration::zero()) : Duration::zero();
   looked_ = now;
   for (const Node* node : gone_stores_) nodes_.at(node->id).gone_at += gap;  // nor could those come back
+  const auto is_silent = [&](const Node& node) { return now - node.last_heard > limit_of(node); };
   std::vector<Node*> silent;
   for (const std::vector<Node*>& alive : alive_) {
     for (Node* node : alive) {
       node->last_heard = std::min(now, node->last_heard + gap);  // not of what was heard after the pause
-      if (now - node->last_heard > (node->role == pb::SERVER ? server_limit : worker_limit)) silent.push_back(node);
+      if (is_silent(*node)) silent.push_back(node);
     }
   }
   std::ranges::sort(silent, {}, &Node::id);
-  std::vector<NodeId> dead;
   for (Node* node : silent) {
+    if (!is_silent(*node)) continue;  // the last of some may be waited for longer
     Depart(*node, NodeState::kDead, now);
-    dead.push_back(node->id);
+    gone(*node);
   }
-  return dead;
 }
 
 void Membership::MarkLeft(NodeId id, TimePoint now) {
@@ -131,6 +194,7 @@ void Membership::Depart(Node& node, NodeState state, TimePoint now) {
   departed_.push_back(node.id);
   if (node.registration.store() != 0) gone_stores_.push_back(&node);
   ++version_;
+  changed_.insert(node.id);
 }
 
 void Membership::Forget() {
@@ -144,6 +208,7 @@ void Membership::Forget() {
     }
     by_store_.erase(node.registration.store());
     std::erase(gone_stores_, &node);
+    changed_.insert(oldest);
     nodes_.erase(oldest);
   }
 }

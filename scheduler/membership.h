@@ -7,16 +7,19 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
 #include "common/runtime/clock.h"
 #include "proto/control.pb.h"
+#include "proto/meta.pb.h"
 
 namespace sheaf {
 
@@ -35,6 +38,7 @@ struct Node {
   uint32_t partitions = 0;          // of a server: how many it is primary of
   TimePoint gone_at;                // when it departed
   bool given_up = false;            // it was waited for in vain
+  bool returning = false;           // a worker of an earlier scheduler, of which we have not heard yet all that it has
   uint64_t sent_generation = 0;     // of a server: the configuration it has, or was sent last
   uint64_t sent_since = 0;          // ... as what has changed since this one
   TimePoint sent_at;
@@ -49,6 +53,16 @@ struct Node {
 
 class Membership {
  public:
+  // Who was in when an earlier scheduler saved it: whoever was alive may still be, and counts as heard at `now`.
+  void Restore(const std::vector<pb::NodeRecord>& saved, const pb::CountersRecord& counters, TimePoint now);
+  static pb::NodeRecord Describe(const Node& node);
+  // Worth saving: it is a member, or can come back.
+  static bool Lasts(const Node& node) { return node.alive() || node.registration.store() != 0; }
+  // Nodes that came, went or changed since the last call; some may be no more.
+  std::set<NodeId> TakeChanged() { return std::exchange(changed_, {}); }
+  // The numbers that it gives, for the record.
+  void CountersTo(pb::CountersRecord& counters) const;
+
   // The node of this incarnation, new or as it was. A dead incarnation gets a new node, unless it has a known store.
   Node& Register(PeerId peer, const pb::Register& registration, TimePoint now);
   // The live node of an incarnation; nullptr if unknown, dead or gone.
@@ -58,14 +72,16 @@ class Membership {
   const Node* Find(NodeId id) const;
   // The server that has this store; nullptr if there was none.
   const Node* FindStore(uint64_t store) const;
-  // A process whose store another one has taken over: it must not take it back.
-  bool IsSuperseded(PeerId peer) const { return superseded_.contains(peer); }
-  void GiveUp(NodeId awaited) { nodes_.at(awaited).given_up = true; }
+  // A later process has the store that this one comes with: it must not take it back.
+  bool IsSuperseded(PeerId peer, const pb::Register& registration) const;
+  void GiveUp(NodeId awaited);
 
-  // Marks nodes that were silent for too long as dead and returns them. If we have not looked for a while (a stopped
-  // process, a machine that slept), that while is forgiven: we could not hear either. Looks at most once in kLookEvery.
+  // Marks nodes that were silent for longer than `limit_of` allows as dead, and tells `gone` of each before it asks
+  // about the next. If we have not looked for a while (a stopped process, a machine that slept), that while is
+  // forgiven: we could not hear either. Looks at most once in kLookEvery.
   static constexpr Duration kLookEvery = Milliseconds(100);
-  std::vector<NodeId> Expire(TimePoint now, Duration worker_limit, Duration server_limit);
+  void Expire(TimePoint now, const std::function<Duration(const Node&)>& limit_of,
+              const std::function<void(const Node&)>& gone);
   void MarkLeft(NodeId id, TimePoint now);
   std::vector<const Node*> Awaited() const;
 
@@ -83,13 +99,13 @@ class Membership {
   std::map<NodeId, Node> nodes_;
   std::unordered_map<PeerId, Node*> by_peer_;             // alive ones only
   std::map<uint64_t, NodeId> by_store_;
-  std::set<PeerId> superseded_;                           // one for each time that a server was started again
   uint32_t next_id_ = 1;
   std::map<pb::Role, uint32_t> next_name_;
   std::array<std::vector<Node*>, pb::Role_ARRAYSIZE> alive_;  // by role
   std::deque<NodeId> departed_;                           // in order of going
   std::vector<const Node*> gone_stores_;                  // those of them that have a store
   uint64_t version_ = 0;
+  std::set<NodeId> changed_;
   std::optional<TimePoint> looked_;                       // for the dead
 };
 

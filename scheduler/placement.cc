@@ -2,14 +2,47 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
+
+#include "common/base/planted_bug.h"
 
 namespace sheaf {
+
+void Placement::Restore(const std::vector<pb::PartitionConfig>& saved) {
+  for (size_t p = 0; p < homes_.size() && p < saved.size(); ++p) {
+    Home& home = homes_[p];
+    home.primary = NodeId(saved[p].primary());
+    home.epoch = Epoch(saved[p].epoch());
+    home.former = NodeId(saved[p].former());  // whether that is settled by now we shall hear
+    home.replicas.clear();
+    for (const pb::Replica& replica : saved[p].replica()) {
+      home.replicas.push_back({NodeId(replica.node()), replica.since(), replica.in_sync()});
+    }
+  }
+}
+
+pb::PartitionConfig Placement::Describe(const Home& home) {
+  pb::PartitionConfig partition;
+  partition.set_epoch(home.epoch.value);
+  partition.set_primary(home.primary.value);
+  for (const Replica& replica : home.replicas) {
+    pb::Replica& added = *partition.add_replica();
+    added.set_node(replica.node.value);
+    added.set_since(replica.since);
+    added.set_in_sync(replica.in_sync);
+  }
+  if (home.former != NodeId()) partition.set_former(home.former.value);
+  return partition;
+}
 
 bool Placement::Balance(const std::vector<NodeId>& servers) {
   bool moved = false;
   const auto move = [&](Home& home, NodeId to) {
     home.primary = to;
     home.epoch = Epoch(home.epoch.value + 1);
+    home.replicas.clear();
+    home.former = {};
+    NoteChange(home);
     moved = true;
   };
   if (servers.empty()) {
@@ -61,10 +94,126 @@ bool Placement::Balance(const std::vector<NodeId>& servers) {
   return moved;
 }
 
+// Copies are those of what the process before did: they begin anew.
 void Placement::Renew(NodeId server) {
   for (Home& home : homes_) {
-    if (home.primary == server) home.epoch = Epoch(home.epoch.value + 1);
+    if (home.primary != server) continue;
+    home.epoch = Epoch(home.epoch.value + 1);
+    NoteChange(home);
+    for (Replica& replica : home.replicas) replica = {.node = replica.node};
   }
+}
+
+// So that what one server did is shared by several.
+NodeId Placement::LeastLoadedBackup(const Home& home) const {
+  NodeId least;
+  for (const Replica& replica : home.replicas) {
+    if (!replica.in_sync && !Planted(Bug::kPromotedLearner)) continue;
+    if (least == NodeId() || CountOn(replica.node) < CountOn(least)) least = replica.node;
+  }
+  return least;
+}
+
+std::set<NodeId> Placement::Lose(NodeId server, bool keeps) {
+  std::set<NodeId> given_back;
+  for (Home& home : homes_) {
+    if (std::erase_if(home.replicas, [&](const Replica& replica) { return replica.node == server; }) > 0) {
+      NoteChange(home);
+    }
+    if (home.primary != server) continue;
+    NodeId next = home.former;
+    if (next != NodeId()) {
+      given_back.insert(next);
+      home.former = {};
+    } else {
+      next = LeastLoadedBackup(home);
+      if (next == NodeId()) continue;
+      if (keeps) home.former = server;
+      home.moved = 0;
+    }
+    home.primary = next;
+    home.epoch = Epoch(home.epoch.value + 1);
+    NoteChange(home);
+    std::erase_if(home.replicas, [&](const Replica& replica) { return replica.node == next; });
+    // Others may have more or less of what was not acknowledged yet than the new primary.
+    for (Replica& replica : home.replicas) replica = {.node = replica.node};
+  }
+  return given_back;
+}
+
+bool Placement::Settle(NodeId server, uint64_t generation) {
+  bool settled = false;
+  for (Home& home : homes_) {
+    if (home.primary != server || home.former == NodeId() || home.moved == 0 || home.moved > generation) continue;
+    home.former = {};
+    NoteChange(home);
+    settled = true;
+  }
+  return settled;
+}
+
+bool Placement::Replicate(const std::vector<NodeId>& servers, uint32_t copies) {
+  bool listed = false;
+  std::map<NodeId, size_t> load;  // copies of all kinds
+  for (const NodeId server : servers) load[server];
+  for (const Home& home : homes_) {
+    if (const auto found = load.find(home.primary); found != load.end()) ++found->second;
+    for (const Replica& replica : home.replicas) {
+      if (const auto found = load.find(replica.node); found != load.end()) ++found->second;
+    }
+  }
+  for (Home& home : homes_) {
+    if (home.primary == NodeId()) continue;
+    while (home.replicas.size() + 1 < copies) {
+      const NodeId* least = nullptr;
+      for (const NodeId& server : servers) {
+        if (server == home.primary || std::ranges::find(home.replicas, server, &Replica::node) != home.replicas.end()) {
+          continue;
+        }
+        if (least == nullptr || load[server] < load[*least]) least = &server;
+      }
+      if (least == nullptr) break;
+      ++load[*least];
+      home.replicas.push_back({.node = *least});
+      NoteChange(home);
+      listed = true;
+    }
+  }
+  return listed;
+}
+
+bool Placement::Note(NodeId primary, uint32_t partition, NodeId node, uint64_t since, bool lost) {
+  if (partition >= homes_.size() || homes_[partition].primary != primary) return false;
+  std::vector<Replica>& replicas = homes_[partition].replicas;
+  const auto found = std::ranges::find(replicas, node, &Replica::node);
+  if (found == replicas.end() || found->since == 0) return false;
+  if (found->since != since && !Planted(Bug::kSyncOutdated)) return false;
+  if (!lost && found->in_sync) return false;
+  NoteChange(homes_[partition]);
+  if (lost) {
+    *found = {.node = node};
+  } else {
+    found->in_sync = true;
+  }
+  return true;
+}
+
+void Placement::Stamp(uint64_t generation) {
+  for (Home& home : homes_) {
+    if (home.former != NodeId() && home.moved == 0) home.moved = generation;
+    for (Replica& replica : home.replicas) {
+      if (replica.since != 0) continue;
+      replica.since = generation;
+      NoteChange(home);
+    }
+  }
+}
+
+bool Placement::CanLose(NodeId server) const {
+  return std::ranges::all_of(homes_, [&](const Home& home) {
+    return home.primary != server ||
+           (home.former == NodeId() && std::ranges::any_of(home.replicas, &Replica::in_sync));
+  });
 }
 
 uint32_t Placement::CountOn(NodeId server) const {

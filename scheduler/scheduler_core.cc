@@ -1,6 +1,8 @@
 #include "scheduler/scheduler_core.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "common/base/build_info.h"
 #include "common/base/planted_bug.h"
@@ -46,9 +48,12 @@ Status CheckJob(const pb::JobSpec& spec) {
   return {};
 }
 
-SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now)
-    : options_(std::move(options)), started_(now), placement_(options_.partition_count),
-      configs_(FirstConfig(options_.partition_count)) {}
+SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now, SavedState saved)
+    : options_(std::move(options)), started_(now), cluster_id_(saved.cluster_id), epoch_(saved.epoch),
+      recovering_(!saved.nodes.empty()), placement_(options_.partition_count),
+      configs_(FirstConfig(options_.partition_count)), saved_behind_(now) {
+  Restore(std::move(saved));
+}
 
 void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   switch (message.header.body_case()) {
@@ -72,11 +77,19 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
 }
 
 void SchedulerCore::OnTick(TimePoint now, Outbox& out) {
-  for (NodeId id : members_.Expire(now, options_.worker_dead_after, options_.server_dead_after)) {
-    NodeGone(*members_.Find(id), /*died=*/true, now);
-  }
+  recovering_ = recovering_ && Recovering(now);
+  members_.Expire(
+      now, [this](const Node& node) { return LimitOf(node); },
+      [&](const Node& node) { NodeGone(node, /*died=*/true, now); });
   GiveUpAwaited(now);
   Settle(now, out);
+}
+
+// A server that others can stand in for at once is not waited for: who is silent because he is slow loses little by it.
+Duration SchedulerCore::LimitOf(const Node& node) const {
+  if (node.role != pb::SERVER) return options_.worker_dead_after;
+  const bool replaceable = options_.replicas > 1 && placement_.CanLose(node.id);
+  return replaceable ? std::min(options_.take_over_after, options_.server_dead_after) : options_.server_dead_after;
 }
 
 void SchedulerCore::GiveUpAwaited(TimePoint now) {
@@ -103,7 +116,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   if (registration.store() != 0 && registration.role() != pb::SERVER) {
     return Refuse(from, message.header.request(), pb::Refusal::INVALID, "only a server has a store", out);
   }
-  if (members_.IsSuperseded(from)) {
+  if (members_.IsSuperseded(from, registration)) {
     const Node* const now_it = members_.FindStore(registration.store());
     return Refuse(from, message.header.request(), pb::Refusal::INVALID,
                   "another process has taken over this server's store" +
@@ -114,7 +127,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   const bool known = members_.FindAlive(from) != nullptr;
   const Node* const before = known || registration.store() == 0 ? nullptr : members_.FindStore(registration.store());
   const bool is_back = before != nullptr;
-  if (is_back) FailJobsOf(*before, /*all=*/false, "was started again", now);
+  if (is_back) LoseServer(*before, "was started again", now);
   const Node& node = members_.Register(from, registration, now);
   if (!known) {
     servers_changed_ |= node.role == pb::SERVER;
@@ -128,9 +141,11 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   registered.set_name(node.name);
   registered.set_cluster(options_.cluster);
   registered.set_scheduler(options_.incarnation);
+  registered.set_cluster_id(cluster_id_);
+  registered.set_scheduler_epoch(epoch_);
+  registered.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
   registered.set_report_every_ms(static_cast<uint32_t>(options_.report_every / Milliseconds(1)));
-  registered.set_dead_after_ms(static_cast<uint32_t>(
-      (node.role == pb::SERVER ? options_.server_dead_after : options_.worker_dead_after) / Milliseconds(1)));
+  registered.set_dead_after_ms(static_cast<uint32_t>(LimitOf(node) / Milliseconds(1)));
   out.Send(from, std::move(reply));
 }
 
@@ -138,6 +153,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   Node* node = members_.FindAlive(from);
   Message reply = Reply(message.header.request());
   pb::ServerOrders& orders = *reply.header.mutable_server_orders();
+  orders.set_scheduler_epoch(epoch_);
   if (node == nullptr || node->role != pb::SERVER) {
     orders.set_unknown(true);
     out.Send(from, std::move(reply));
@@ -156,6 +172,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   // Counters and generations only grow: an overtaken report would take them back.
   if (report.seen_generation() >= node->server_report.seen_generation()) node->server_report = report;
   node->server_report.clear_trace();
+  TakeSynced(*node, report);
   if (report.leaving()) {
     members_.MarkLeft(node->id, now);
     NodeGone(*node, /*died=*/false, now);
@@ -177,6 +194,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     Message reply = Reply(message.header.request());
     reply.header.mutable_worker_orders()->set_sequence(report.sequence());
     reply.header.mutable_worker_orders()->set_unknown(true);
+    reply.header.mutable_worker_orders()->set_scheduler_epoch(epoch_);
     out.Send(from, std::move(reply));
     return;
   }
@@ -190,6 +208,9 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   node->worker_report.clear_eval();
   node->worker_report.clear_trace();
   Job* job = Current();
+  if (job != nullptr && node->returning) job->TakeUp(*node, report);
+  if (report.scheduler_epoch() == epoch_) node->returning = false;
+  if (recovering_) recovering_ = Recovering(now);
   if (job != nullptr) {
     job->OnWorkerReport(*node, report, now);
     // What that changed must be in the configuration before anything is granted under it.
@@ -199,6 +220,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   Message reply = Reply(message.header.request());
   pb::WorkerOrders& orders = *reply.header.mutable_worker_orders();
   orders.set_sequence(report.sequence());
+  orders.set_scheduler_epoch(epoch_);
   orders.set_plan_received(report.has_plan());
   if (job != nullptr) {
     job->FillOrders(*node, orders, MayPublish(now), next_lease_);
@@ -230,7 +252,7 @@ void SchedulerCore::OnSubmit(PeerId from, const Message& message, TimePoint now,
       return Refuse(from, message.header.request(), pb::Refusal::INVALID, ok.error().message, out);
     }
     const JobId id(next_job_++);
-    jobs_[id] = std::make_unique<Job>(id, submit.spec(), options_.job, now);
+    jobs_[id] = std::make_unique<Job>(id, submit, options_.job, now);
     open_.push_back(id);
     known = tokens_.emplace(submit.token(), id).first;
   }
@@ -246,6 +268,7 @@ void SchedulerCore::OnCancel(PeerId from, const Message& message, TimePoint now,
                   "no job " + std::to_string(message.header.cancel().job()), out);
   }
   it->second->Cancel(message.header.cancel().reason(), now);
+  touched_.insert(it->first);
   Message reply = Reply(message.header.request());
   reply.header.mutable_accepted()->set_job(it->first.value);
   out.Send(from, std::move(reply));
@@ -310,12 +333,42 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
     for (auto& [id, job] : jobs_) job->OnWorkerGone(node.id, died);
     return;
   }
-  servers_changed_ = true;
-  FailJobsOf(node, /*all=*/false,
-             died ? "has not been heard, or has taken no configuration, for " +
-                        std::to_string(static_cast<int>(ToSeconds(options_.server_dead_after))) + " s"
+  LoseServer(node,
+             died ? "has not been heard, or has taken no configuration, for " + FormatSeconds(now - node.last_heard)
                   : "was stopped",
              now);
+}
+
+void SchedulerCore::LoseServer(const Node& server, const std::string& how, TimePoint now) {
+  servers_changed_ = true;
+  const std::set<NodeId> given_back = placement_.Lose(server.id, server.registration.store() != 0);
+  const uint32_t had = server.partitions;
+  CountPartitions();
+  if (server.partitions < had) {
+    events_.push_back("node=" + server.name + " backups take over " + std::to_string(had - server.partitions) +
+                      " of its " + std::to_string(had) + " partitions");
+  }
+  FailJobsOf(server, /*all=*/false, how, now);
+  // They were dead, or are processes that have nothing but what was on the disk.
+  for (const NodeId id : given_back) {
+    if (const Node* const former = members_.Find(id)) FailJobsOf(*former, /*all=*/false, "has died", now);
+  }
+}
+
+void SchedulerCore::CountPartitions() {
+  std::map<NodeId, uint32_t> partitions;
+  for (const Placement::Home& home : placement_.homes()) ++partitions[home.primary];
+  for (const auto& [id, node] : members_.nodes()) {
+    if (node.role == pb::SERVER) members_.Find(id)->partitions = partitions[id];
+  }
+}
+
+void SchedulerCore::TakeSynced(const Node& server, const pb::ServerReport& report) {
+  for (const pb::SyncedReplica& replica : report.synced()) {
+    replicas_changed_ |= placement_.Note(server.id, replica.partition(), NodeId(replica.node()), replica.since(),
+                                         replica.lost());
+  }
+  replicas_changed_ |= placement_.Settle(server.id, report.seen_generation());
 }
 
 void SchedulerCore::FailJobsOf(const Node& server, bool all, const std::string& how, TimePoint now) {
@@ -329,6 +382,7 @@ void SchedulerCore::FailJobsOf(const Node& server, bool all, const std::string& 
                   " partitions of the model: look at its log, then run the job again",
               now);
     job->DropTables();
+    touched_.insert(id);
     tables_changed_ = true;
   }
 }
@@ -340,6 +394,7 @@ bool SchedulerCore::MayPublish(TimePoint now) const {
 void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   Job* job = Current();
   if (job != nullptr) {
+    job->AllowGrants(!recovering_);
     job->Begin();
     job->Advance(members_, now);
   }
@@ -347,7 +402,7 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   const bool spaced = MayPublish(now);
   job = Current();
   if (job != nullptr && spaced && job->wants_lanes()) job->MakeWantedLanes();
-  bool dirty = servers_changed_ || tables_changed_, urgent = false;
+  bool dirty = servers_changed_ || replicas_changed_ || tables_changed_, urgent = false;
   for (const JobId id : open_) {
     dirty |= jobs_.at(id)->config_dirty();
     urgent |= jobs_.at(id)->config_urgent();
@@ -372,6 +427,7 @@ void SchedulerCore::TidyJobs() {
     }
     NoteJob(*it);
     noted_.erase(*it);
+    touched_.insert(*it);
     it = open_.erase(it);
     any = true;
   }
@@ -380,11 +436,15 @@ void SchedulerCore::TidyJobs() {
   // Finished jobs' tables stay for a while; the oldest go first.
   uint32_t finished = 0;
   for (auto it = jobs_.rbegin(); it != jobs_.rend(); ++it) {
-    if (it->second->ended() && it->second->holds_tables() && ++finished > options_.kept_jobs) it->second->DropTables();
+    if (!it->second->ended() || !it->second->holds_tables() || ++finished <= options_.kept_jobs) continue;
+    it->second->DropTables();
+    touched_.insert(it->first);
   }
   while (jobs_.size() > kRememberedJobs && jobs_.begin()->second->ended() && !jobs_.begin()->second->holds_tables()) {
     const JobId oldest = jobs_.begin()->first;
     std::erase_if(tokens_, [&](const auto& token) { return token.second == oldest; });
+    touched_.erase(oldest);
+    unsaved_keys_.insert(unsaved_keys_.end(), {SubmissionKey(oldest), JobStateKey(oldest)});
     jobs_.erase(jobs_.begin());
   }
 }
@@ -420,48 +480,48 @@ void SchedulerCore::PokeIdle(Job& job, Outbox& out) {
 
 // Partitions cannot move while a job's rows are in them; until then they follow the servers.
 void SchedulerCore::BalancePlacement() {
-  const bool held = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->holds_tables(); });
-  if (held && std::any_of(placement_.homes().begin(), placement_.homes().end(),
-                          [](const Placement::Home& home) { return home.primary != NodeId(); })) {
-    return;
-  }
   std::vector<NodeId> servers;
   for (const Node* server : members_.Alive(pb::SERVER)) servers.push_back(server->id);
-  placement_.Balance(servers);
+  const bool held = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->holds_tables(); });
+  const bool placed = std::any_of(placement_.homes().begin(), placement_.homes().end(),
+                                  [](const Placement::Home& home) { return home.primary != NodeId(); });
+  if (!held || !placed) placement_.Balance(servers);
+  placement_.Replicate(servers, options_.replicas);
+  CountPartitions();
 }
 
 void SchedulerCore::Publish(TimePoint now, Outbox& out) {
   published_at_ = now;
   if (servers_changed_ || tables_changed_) BalancePlacement();  // the last table may have held it back
-  servers_changed_ = tables_changed_ = false;
-  const uint64_t generation = config().generation() + 1;
+  servers_changed_ = replicas_changed_ = tables_changed_ = false;
+  configs_.Add(MakeConfig(config().generation() + 1));
+  // From what each was sent last: should that have been lost, it asks.
+  for (Node* server : members_.Alive(pb::SERVER)) {
+    Message message;
+    pb::ServerOrders& orders = *message.header.mutable_server_orders();
+    orders.set_scheduler_epoch(epoch_);
+    orders.set_config_update(UpdateToSend(*server, server->sent_generation, now));
+    out.Send(server->peer, std::move(message));
+  }
+}
+
+pb::ClusterConfig SchedulerCore::MakeConfig(uint64_t generation) {
+  placement_.Stamp(generation);
   pb::ClusterConfig next;
   next.set_generation(generation);
   next.set_partition_count(options_.partition_count);
-  std::map<NodeId, uint32_t> partitions;
   for (const Placement::Home& home : placement_.homes()) {
-    pb::PartitionConfig& partition = *next.add_partition();
-    partition.set_epoch(home.epoch.value);
-    partition.set_primary(home.primary.value);
-    ++partitions[home.primary];
+    *next.add_partition() = Placement::Describe(home);
   }
   for (Node* server : members_.Alive(pb::SERVER)) {
     pb::ServerInfo& info = *next.add_server();
     info.set_node(server->id.value);
     info.set_name(server->name);
     *info.mutable_shard() = server->registration.shard();
-    server->partitions = partitions[server->id];
   }
-  for (const Node* server : members_.Awaited()) members_.Find(server->id)->partitions = partitions[server->id];
   for (auto& [id, job] : jobs_) job->AddToConfig(next);
   for (auto& [id, job] : jobs_) job->OnConfigPublished(generation);
-  configs_.Add(std::move(next));
-  // From what each was sent last: should that have been lost, it asks.
-  for (Node* server : members_.Alive(pb::SERVER)) {
-    Message message;
-    message.header.mutable_server_orders()->set_config_update(UpdateToSend(*server, server->sent_generation, now));
-    out.Send(server->peer, std::move(message));
-  }
+  return next;
 }
 
 const std::string& SchedulerCore::UpdateToSend(Node& server, uint64_t since, TimePoint now) {
@@ -489,6 +549,8 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
   status.set_generation(config().generation());
   status.set_partition_count(options_.partition_count);
   status.set_uptime_seconds(ToSeconds(now - started_));
+  status.set_scheduler_epoch(epoch_);
+  status.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
   status.set_build(std::string(BuildVersion()));
   for (const auto& [id, node] : members_.nodes()) {
     pb::NodeStatus& out = *status.add_node();
@@ -507,7 +569,9 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
     } else {
       out.set_waiting_for(node.worker_report.waiting_for());
       out.set_examples_per_second(node.worker_report.examples_per_second());
-      out.set_leases(static_cast<uint32_t>(node.worker_report.lease_size()));
+      int leases = node.worker_report.lease_size();
+      for (const pb::UntouchedLeases& untouched : node.worker_report.untouched()) leases += untouched.lease_size();
+      out.set_leases(static_cast<uint32_t>(leases));
     }
   }
   for (const auto& [id, job] : jobs_) *status.add_job() = job->Describe(members_, now, /*whole=*/false);

@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "scheduler/job.h"
 #include "scheduler/membership.h"
 #include "scheduler/placement.h"
+#include "scheduler/saved_state.h"
 #include "scheduler/trace_hub.h"
 
 namespace sheaf {
@@ -30,17 +32,25 @@ struct SchedulerOptions {
   Duration report_every = Milliseconds(200);
   Duration worker_dead_after = std::chrono::seconds(3);
   Duration server_dead_after = std::chrono::seconds(10);
+  Duration take_over_after = std::chrono::seconds(1);      // the same of one that backups can stand in for
   Duration server_back_within = std::chrono::minutes(10);  // one with a store; then its jobs fail
+  uint32_t replicas = 1;               // of each partition, where there are as many servers
+  Duration back_within{};              // how long members wait for this scheduler to be started again; 0: they do not
+  Duration save_behind = Milliseconds(200);  // progress that may be made again is saved so often
   uint32_t kept_jobs = 4;              // finished jobs whose tables stay on the servers
   JobOptions job;
 };
 
 class SchedulerCore {
  public:
-  SchedulerCore(SchedulerOptions options, TimePoint now);
+  // `saved`: what earlier schedulers of this cluster knew.
+  SchedulerCore(SchedulerOptions options, TimePoint now, SavedState saved = {});
 
   void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnTick(TimePoint now, Outbox& out);
+
+  // What the store must have before anything leaves that was put out since the last call. Adds to `txn`.
+  void Save(TimePoint now, MetaTxn& txn);
 
   // State changes since the last call, a line each: for the log.
   std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
@@ -58,9 +68,20 @@ class SchedulerCore {
   void OnCancel(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetTrace(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void Restore(SavedState saved);
+  // Not all workers that an earlier scheduler had have told what they hold, and there is time left for them.
+  bool Recovering(TimePoint now) const;
+  void SaveJobs(TimePoint now, bool behind, MetaTxn& txn);
+  void SaveCounters(MetaTxn& txn);
+  pb::ClusterConfig MakeConfig(uint64_t generation);
   void NodeGone(const Node& node, bool died, TimePoint now);
+  // What it had in memory is gone. Backups take over; `how` it went is told to jobs that lose rows by it.
+  void LoseServer(const Node& server, const std::string& how, TimePoint now);
+  void CountPartitions();
+  void TakeSynced(const Node& server, const pb::ServerReport& report);
   // Jobs whose rows went with the server and will not come back. `all`: also those whose rows are on its disk.
   void FailJobsOf(const Node& server, bool all, const std::string& how, TimePoint now);
+  Duration LimitOf(const Node& node) const;
   void GiveUpAwaited(TimePoint now);
 
   // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report. What it costs
@@ -83,6 +104,8 @@ class SchedulerCore {
 
   const SchedulerOptions options_;
   const TimePoint started_;
+  const uint64_t cluster_id_, epoch_;
+  bool recovering_;
   Membership members_;
   Placement placement_;
   std::map<JobId, std::unique_ptr<Job>> jobs_;
@@ -90,8 +113,14 @@ class SchedulerCore {
   std::map<uint64_t, JobId> tokens_;   // submissions already taken
   uint64_t next_job_ = 1;
   uint64_t next_lease_ = 1;            // of all jobs: a worker may still hold leases of the one before
+  uint64_t lease_limit_ = 0, generation_limit_ = 0;  // reserved in the store
+  std::string saved_counters_;
+  std::set<JobId> touched_;            // jobs that have changed though they are not open
+  std::vector<std::string> unsaved_keys_;  // of jobs that are forgotten
   ConfigLog configs_;
+  TimePoint saved_behind_;
   bool servers_changed_ = false;
+  bool replicas_changed_ = false;
   bool tables_changed_ = false;        // of jobs that have ended
   TimePoint published_at_;
   std::map<JobId, Job::State> noted_;  // open jobs, as last logged

@@ -6,39 +6,89 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <utility>
+
+#include "common/base/random.h"
 
 namespace sheaf {
+namespace {
 
-SchedulerShell::SchedulerShell(ZmqContext& context, const Clock& clock, SchedulerOptions options)
-    : transport_(context, kSchedulerPeer,
+constexpr Duration kFullRetry = Milliseconds(500);
+
+}  // namespace
+
+Result<std::unique_ptr<SchedulerShell>> SchedulerShell::Open(ZmqContext& context, const Clock& clock,
+                                                             SchedulerOptions options, const std::string& data_dir) {
+  std::unique_ptr<SchedulerFolder> folder;
+  auto memory = std::make_unique<MemoryMetaStore>();
+  SavedState saved;
+  if (data_dir.empty()) {
+    SHEAF_ASSIGN_OR_RETURN(saved, TakeOver(*memory, options.partition_count, EntropySeed() | 1));
+  } else {
+    SHEAF_ASSIGN_OR_RETURN(folder, SchedulerFolder::Open(data_dir, options.partition_count));
+    saved = folder->TakeSaved();
+  }
+  return std::unique_ptr<SchedulerShell>(new SchedulerShell(context, clock, std::move(options), std::move(folder),
+                                                            std::move(memory), std::move(saved)));
+}
+
+SchedulerShell::SchedulerShell(ZmqContext& context, const Clock& clock, SchedulerOptions options,
+                               std::unique_ptr<SchedulerFolder> folder, std::unique_ptr<MemoryMetaStore> memory,
+                               SavedState saved)
+    : folder_(std::move(folder)), memory_(std::move(memory)),
+      transport_(context, kSchedulerPeer,
                  [] {
                    ZmqTransportOptions transport;
                    transport.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
                    return transport;
                  }()),
-      loop_(transport_, clock), core_(std::move(options), clock.Now()) {}
+      loop_(transport_, clock),
+      keeper_(folder_ == nullptr ? static_cast<MetaStore&>(*memory_) : folder_->store(), saved.epoch),
+      core_(std::move(options), clock.Now(), std::move(saved)) {}
 
 Result<std::string> SchedulerShell::Bind(const std::string& address) { return transport_.Bind(address); }
 
-void SchedulerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
+Status SchedulerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
   loop_.Watch(stop_fd, [&] {
     take_signal();
     loop_.Stop();
   });
   loop_.Run(*this);
+  return outcome_;
 }
 
 void SchedulerShell::OnMessage(PeerId from, Message message) {
-  core_.OnMessage(from, message, loop_.Now(), out_);
-  Flush();
+  if (!try_again_) core_.OnMessage(from, message, loop_.Now(), out_);
 }
 
 void SchedulerShell::OnTick(TimePoint now) {
-  core_.OnTick(now, out_);
-  Flush();
+  if (!try_again_) core_.OnTick(now, out_);
+  Flush(now);
 }
 
-void SchedulerShell::Flush() {
+void SchedulerShell::Flush(TimePoint now) {
+  if (!outcome_ || (try_again_ && now < *try_again_) || !Commit(now)) return;
+  Send();
+}
+
+bool SchedulerShell::Commit(TimePoint now) {
+  const Status saved = keeper_.Commit(core_, now);
+  if (saved) {
+    if (try_again_) LOG(INFO) << "the store can be written again";
+    try_again_.reset();
+    return true;
+  }
+  if (saved.error().code == ErrorCode::kResourceExhausted) {
+    if (!try_again_) LOG(ERROR) << saved.error().message << ": nothing is answered until there is room";
+    try_again_ = now + kFullRetry;
+    return false;
+  }
+  outcome_ = Wrap(saved.error(), "what the scheduler knows cannot be kept");
+  loop_.Stop();
+  return false;
+}
+
+void SchedulerShell::Send() {
   for (const std::string& line : core_.TakeEvents()) LOG(INFO) << line;
   for (Outbox::Item& item : out_.items()) {
     const uint64_t request = item.message.header.request();

@@ -32,7 +32,8 @@ PROGRAMS = ("cli/", "server/main.cc", "scheduler/main.cc", "worker/main.cc") + T
 BANNED = [
     (r'#\s*include\s*[<"](zmq|zmq_addon)\.h(pp)?[>"]', ("common/net/zmq_transport.cc",) + TESTS,
      "zmq headers only in common/net/zmq_transport.cc"),
-    (r'#\s*include\s*[<"]rocksdb/', ("common/storage/rocks_",), "rocksdb headers only in common/storage/rocks_*.cc"),
+    (r'#\s*include\s*[<"]rocksdb/', ("common/storage/rocks_",) + TESTS,
+     "rocksdb headers only in common/storage/rocks_*.cc"),
     (r"\bstd::j?thread\b|\bpthread_create\b|\bstd::async\b", ("common/runtime/",) + TESTS,
      "threads are started in common/runtime only (use Thread)"),
     (r"\b(this_thread::)?sleep_(for|until)\b|(?<![\w.>:])(u|nano)?sleep\s*\(", (),

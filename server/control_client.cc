@@ -26,13 +26,16 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   report.set_pulls_answered(stats.pulls_answered);
   report.set_overloaded(stats.overloaded);
   for (const std::string& line : stats.waiting) report.add_waiting(line);
+  for (const pb::SyncedReplica& replica : stats.synced) *report.add_synced() = replica;
   report.set_leaving(leaving);
   report.set_config_generation(config_.generation());
+  report.set_scheduler_epoch(link_.scheduler_epoch());
   if (pb::TraceSpans spans; trace_ != nullptr && trace_->Drain(spans)) report.mutable_trace()->Swap(&spans);
   out.Send(kSchedulerPeer, std::move(message));
 }
 
 void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out) {
+  if (!link_.Heeds(message)) return;
   report_now_ |= link_.OnMessage(message, now);
   if (message.header.has_report_now()) report_now_ = true;
   if (!message.header.has_server_orders()) return;

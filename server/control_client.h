@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/result.h"
 #include "common/net/message.h"
@@ -31,6 +32,8 @@ class ControlClient {
   // A configuration that came since the last call, for the shards.
   std::optional<pb::ClusterConfig> TakeConfig();
   const SchedulerLink& link() const { return link_; }
+  // What people should see in the log, since the last call.
+  std::vector<std::string> TakeEvents() { return link_.TakeEvents(); }
 
  private:
   void SendReport(const ShardStats& stats, bool leaving, TimePoint now, Outbox& out);

@@ -1,12 +1,9 @@
 #include "server/data_folder.h"
 
-#include <fcntl.h>
 #include <google/protobuf/text_format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <filesystem>
+#include <utility>
 
 #include "common/base/random.h"
 #include "common/storage/files.h"
@@ -26,23 +23,21 @@ bool HasOtherFiles(const std::string& path) {
   return false;
 }
 
+Status WriteStore(const std::string& path, const pb::StoreFile& file) {
+  std::string bytes;
+  google::protobuf::TextFormat::PrintToString(file, &bytes);
+  return ReplaceFile(path, bytes);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<DataFolder>> DataFolder::Open(const std::string& path, uint32_t shards) {
   SHEAF_RETURN_IF_ERROR(MakeFolders(path));
-  const std::string lock_path = path + "/LOCK";
-  const int lock = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock < 0) return FileError("cannot write", lock_path);
-  std::unique_ptr<DataFolder> folder(new DataFolder(path, lock));
-  if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return FileError("cannot lock", lock_path);
-    return Fail(ErrorCode::kAlreadyExists, path, " is in use by another server: give each its own --data_dir");
-  }
+  SHEAF_ASSIGN_OR_RETURN(auto lock, FolderLock::Take(path, "server"));
+  std::unique_ptr<DataFolder> folder(new DataFolder(path, std::move(lock)));
   SHEAF_RETURN_IF_ERROR(folder->OpenStore(shards));
   return folder;
 }
-
-DataFolder::~DataFolder() { close(lock_); }
 
 Status DataFolder::OpenStore(uint32_t shards) {
   const std::string path = path_ + "/STORE";
@@ -58,7 +53,8 @@ Status DataFolder::OpenStore(uint32_t shards) {
     file.set_format(kFormat);
     file.set_store(store_);
     file.set_shards(shards);
-    return MakeShards(path, std::move(file));
+    SHEAF_RETURN_IF_ERROR(MakeShards(path, file));
+    return CountStart(path, file);
   }
   if (!google::protobuf::TextFormat::ParseFromString(*text, &file) || file.store() == 0) {
     return Fail(ErrorCode::kDataLoss, path, " cannot be read: it says which store this is");
@@ -71,25 +67,26 @@ Status DataFolder::OpenStore(uint32_t shards) {
                 ": partitions lie in its shards by number");
   }
   store_ = file.store();
-  if (!file.complete()) return MakeShards(path, std::move(file));
+  if (!file.complete()) SHEAF_RETURN_IF_ERROR(MakeShards(path, file));
   for (uint32_t i = 0; i < shards; ++i) {
     if (std::filesystem::is_directory(LogOf(i))) continue;
     return Fail(ErrorCode::kDataLoss, LogOf(i),
                 " is not there: the store has lost it, and with it what it acknowledged");
   }
-  return {};
+  return CountStart(path, file);
 }
 
-Status DataFolder::MakeShards(const std::string& path, pb::StoreFile file) {
-  const auto write = [&] {
-    std::string bytes;
-    google::protobuf::TextFormat::PrintToString(file, &bytes);
-    return ReplaceFile(path, bytes);
-  };
-  SHEAF_RETURN_IF_ERROR(write());
+Status DataFolder::MakeShards(const std::string& path, pb::StoreFile& file) {
+  SHEAF_RETURN_IF_ERROR(WriteStore(path, file));
   for (uint32_t i = 0; i < file.shards(); ++i) SHEAF_RETURN_IF_ERROR(MakeFolders(LogOf(i)));
   file.set_complete(true);
-  return write();
+  return WriteStore(path, file);
+}
+
+Status DataFolder::CountStart(const std::string& path, pb::StoreFile& file) {
+  starts_ = file.starts() + 1;
+  file.set_starts(starts_);
+  return WriteStore(path, file);
 }
 
 std::string DataFolder::RowsOf(uint32_t shard) const { return path_ + "/shard-" + std::to_string(shard) + "/rows"; }

@@ -45,6 +45,13 @@ struct PassState {
   Undo undo;
 };
 
+// Whose a stream of pushes is that belongs to no job.
+struct SessionId {
+  uint64_t high = 0;
+  uint64_t low = 0;
+  friend bool operator==(const SessionId&, const SessionId&) = default;
+};
+
 // What of a partition its shard's store of snapshots has, if all that was finished is written.
 struct Stored {
   bool whole = false;                                          // else: nothing of use

@@ -79,6 +79,8 @@ class RowStore {
   // True if nothing comes after.
   bool Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys, std::vector<const float*>& rows) const;
 
+  // Another layout, equal to the one so far: the rows have come to another owner.
+  void UseLayout(const RowLayout* layout) { layout_ = layout; }
   // ---- for images of the partition
   // Rows are marked that have changed since they were copied so. Which, whoever changes them says (TableRows::Mark).
   enum class Which { kAll, kMarked };

@@ -18,12 +18,28 @@ constexpr Duration kSessionSweepEvery = std::chrono::minutes(1);
 
 }  // namespace
 
+ShardCore::Impl::Impl(PeerId self_peer, ShardOptions shard_options)
+    : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
+      awaited_budget(shard_options.request_budget_bytes), key_lists(shard_options.key_list_budget_bytes),
+      staging(budget, awaited_budget),
+      log(shard_options.key_list_budget_bytes, [this](std::vector<Buffer> pieces) {
+        for (const Buffer& piece : pieces) logged_bytes += piece.size();
+        options.log->Append(std::move(pieces));
+      }) {}
+
 ShardCore::ShardCore(PeerId self, ShardOptions options) : impl_(std::make_unique<Impl>(self, options)) {}
 ShardCore::~ShardCore() = default;
 
-Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out) {
-  return impl_->OnConfig(config, now, out);
+Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out, const Adopter& adopt) {
+  if (impl_->configured && config.generation() <= impl_->generation && !Planted(Bug::kServerTakesOldConfig)) return {};
+  return impl_->TakeConfig(config, impl_->self, nullptr, adopt, now, out);
 }
+
+bool ShardCore::Has(uint32_t partition) const {
+  return partition < impl_->partitions.size() && impl_->partitions[partition] != nullptr;
+}
+
+std::optional<MovedPartition> ShardCore::Release(uint32_t partition) { return impl_->Release(partition); }
 
 void ShardCore::BeginRedo(const RedoStart& start) {
   impl_ = std::make_unique<Impl>(impl_->self, impl_->options);
@@ -89,6 +105,7 @@ void ShardCore::RedoLatestConfig(const pb::ConfigRecord& record) {
 uint64_t ShardCore::logged_bytes() const { return impl_->logged_bytes; }
 ShardStats ShardCore::stats() const { return impl_->Stats(); }
 uint64_t ShardCore::generation() const { return impl_->generation; }
+const std::vector<uint32_t>& ShardCore::owned() const { return impl_->owned; }
 
 const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
   for (const pb::Lane& known : roster.lane()) {
@@ -99,29 +116,37 @@ const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
 
 // ---- configuration
 
-Status ShardCore::Impl::OnConfig(const pb::ClusterConfig& config, TimePoint, Outbox& out) {
-  if (configured && config.generation() <= generation && !Planted(Bug::kServerTakesOldConfig)) return {};
-  return TakeConfig(config, self, out);
-}
-
-Status ShardCore::Impl::TakeConfig(const pb::ClusterConfig& config, PeerId member, Outbox& out) {
-  SHEAF_RETURN_IF_ERROR(TakePartitions(config, member));
-  if (logging()) LogConfig(config);
+Status ShardCore::Impl::TakeConfig(const pb::ClusterConfig& config, PeerId member, Holds holds, const Adopter& adopt,
+                                   TimePoint now, Outbox& out) {
+  SHEAF_RETURN_IF_ERROR(TakePartitions(config, member, holds, adopt));
+  if (recording()) LogConfig(config);
   configured = true;
   generation = config.generation();
   Status tables_taken = TakeTables(config);
+  std::vector<uint32_t> came;
+  for (MovedPartition& moved : std::exchange(adopted, {})) {
+    came.push_back(moved.state->id.value);
+    Adopt(std::move(moved), now);
+  }
   TakeRosters(config);
   TrimLedgers();
   if (!Planted(Bug::kStaleSlicesKept)) DropStaleSlices();
   for (const auto& [key, pass] : passes) {
     if (pass.bsp()) ApplyCompleteClocks(key, pass);
   }
+  // As they are now: the log has nothing of what came to them before.
+  for (const uint32_t p : came) {
+    for (RedoWriter* const writer : WritersOf(DurabilityOfTables())) {
+      if (!writer->holds) WriteImage(*writer, p);
+    }
+  }
   CheckParked(out);
   for (const auto& [key, pass] : passes) AnswerParked(key, out);
   return tables_taken;
 }
 
-Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId member) {
+Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId member, Holds holds,
+                                       const Adopter& adopt) {
   const uint32_t count = static_cast<uint32_t>(config.partition_size());
   if (count > kMaxPartitions || (count != 0 && count != config.partition_count())) {
     return Fail(ErrorCode::kInvalidArgument, "configuration ", config.generation(), " lists ", count, " partitions of ",
@@ -154,7 +179,10 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
   listed = node.has_value();
   // Of a configuration that does not list it, a shard with a log learns only that it is taken for dead: what becomes of
   // its partitions it will be told when it is back.
-  const bool keeps = !listed && options.log != nullptr && !Planted(Bug::kUnlistedDropsAll);
+  // A copy keeps what its primary has lost: it may be to become the primary itself.
+  const bool keeps =
+      options.is_copy || (!listed && options.log != nullptr && !Planted(Bug::kUnlistedDropsAll));
+  left.clear();
   if (count != 0) partitions.resize(count);
   lsns.resize(partitions.size());
   epochs.assign(partitions.size(), 0);
@@ -166,16 +194,27 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
     const bool ours =
         p < count && node && config.partition(static_cast<int>(p)).primary() == *node && p % shard_count == place;
     if (!ours) {
-      if (partitions[p] != nullptr && !keeps) DropPartition(p);
+      // Nor may it go before who has taken it over is known to have it.
+      const bool former = p < count && node && config.partition(static_cast<int>(p)).former() == *node;
+      if (partitions[p] != nullptr && !keeps && (!former || Planted(Bug::kFormerDrops))) DropPartition(p);
+      continue;
+    }
+    if (options.is_copy && std::ranges::find(*holds, p) == holds->end()) continue;
+    if (options.is_copy && partitions[p] == nullptr) {
+      left.push_back(p);
       continue;
     }
     owned.push_back(p);
     owned_epochs.push_back(epochs[p]);
     is_owned[p] = 1;
-    if (partitions[p] == nullptr) {
-      partitions[p] = std::make_unique<PartitionState>();
-      partitions[p]->id = PartitionId(p);
+    if (std::optional<MovedPartition> moved = adopt ? adopt(p) : std::nullopt) {
+      if (partitions[p] != nullptr) DropPartition(p);  // another has had it since
+      adopted.push_back(std::move(*moved));
     }
+    const bool here = partitions[p] != nullptr || (!adopted.empty() && adopted.back().state->id.value == p);
+    if (here) continue;
+    partitions[p] = std::make_unique<PartitionState>();
+    partitions[p]->id = PartitionId(p);
   }
   placement = PlacementSignature(owned, owned_epochs);
   return {};
@@ -197,6 +236,69 @@ void ShardCore::Impl::DropPartition(uint32_t partition) {
   }
   ++store_version;
   for (auto& [id, session] : sessions) session.windows[partition] = {};
+}
+
+void ShardCore::BeginCopy(uint64_t name, const pb::ClusterConfig& config, RedoWriter::Take take) {
+  const auto [copy, is_new] =
+      impl_->copies.try_emplace(name, impl_->options.key_list_budget_bytes, std::move(take));
+  SHEAF_CHECK(is_new, "copy ", name, " twice");
+  copy->second.holds.emplace();
+  impl_->WriteConfig(copy->second, config, /*base=*/true);
+}
+
+void ShardCore::GiveToCopy(uint64_t name, uint32_t partition) {
+  RedoWriter& copy = impl_->copies.at(name);
+  const auto at = std::ranges::lower_bound(*copy.holds, partition);
+  SHEAF_CHECK(Has(partition) && (at == copy.holds->end() || *at != partition), "partition ", partition);
+  impl_->WriteImage(copy, partition);
+  copy.holds->insert(at, partition);
+}
+
+void ShardCore::TakeFromCopy(uint64_t name, const std::set<uint32_t>& partitions, const pb::ClusterConfig& config) {
+  RedoWriter& copy = impl_->copies.at(name);
+  if (std::erase_if(*copy.holds, [&](uint32_t p) { return partitions.contains(p); }) == 0) return;
+  impl_->WriteConfig(copy, config, /*base=*/false);
+}
+
+void ShardCore::EndCopy(uint64_t name) { impl_->copies.erase(name); }
+
+std::optional<MovedPartition> ShardCore::Impl::Release(uint32_t partition) {
+  if (partition >= partitions.size() || partitions[partition] == nullptr) return std::nullopt;
+  MovedPartition moved;
+  moved.state = std::move(partitions[partition]);
+  moved.lsn = std::exchange(lsns[partition], {});
+  for (auto& [id, table] : tables) {
+    if (table.rows != nullptr) moved.rows[id] = table.rows->Take(partition);
+  }
+  ++store_version;
+  for (auto& [id, session] : sessions) {
+    SeqWindow window = std::exchange(session.windows[partition], {});
+    if (!window.empty()) moved.sessions.emplace_back(id, std::move(window));
+  }
+  if (std::erase(owned, partition) > 0) left.insert(std::ranges::upper_bound(left, partition), partition);
+  is_owned[partition] = 0;
+  return moved;
+}
+
+// Of tables that have ended meanwhile its rows go.
+void ShardCore::Impl::Adopt(MovedPartition moved, TimePoint now) {
+  const uint32_t p = moved.state->id.value;
+  partitions[p] = std::move(moved.state);
+  partitions[p]->stored = {};  // our store has nothing of it
+  lsns[p] = moved.lsn;
+  for (auto& [id, store] : moved.rows) {
+    if (Table* const table = FindTable(id); table != nullptr && table->rows != nullptr) {
+      if (store != nullptr) store->set_stored(false);
+      table->rows->Put(p, std::move(store));
+    }
+  }
+  ++store_version;
+  for (auto& [id, window] : moved.sessions) {
+    Session& session = sessions[id];
+    session.windows.resize(partitions.size());
+    session.windows[p] = std::move(window);
+    session.last = now;
+  }
 }
 
 Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
@@ -265,32 +367,28 @@ void ShardCore::Impl::TakeRosters(const pb::ClusterConfig& config) {
       if (partition != nullptr) partition->passes[key].clock.SetLanes(roster);
     }
   }
-  std::set<PassKey> gone;
-  const auto find_gone = [&](const auto& known) {
-    for (const auto& [key, pass] : known) {
-      if (!listed.contains(key)) gone.insert(key);
-    }
-  };
-  find_gone(passes);
-  for (const auto& partition : partitions) {  // an image may have one of which the shard has heard nothing
-    if (partition != nullptr) find_gone(partition->passes);
+  // Also passes that only the partition knows: it may have come from another shard, which was behind.
+  for (const auto& partition : partitions) {
+    if (partition != nullptr) EndPasses(*partition, listed);
   }
-  for (const PassKey& key : gone) EndPass(key);
+  for (auto at = passes.begin(); at != passes.end();) {
+    if (!listed.contains(at->first)) ended_counts[at->first] = at->second.counts;
+    at = listed.contains(at->first) ? std::next(at) : passes.erase(at);
+  }
 }
 
-void ShardCore::Impl::EndPass(const PassKey& pass) {
-  for (const auto& partition : partitions) {
-    if (partition == nullptr) continue;
-    const auto state = partition->passes.find(pass);
-    if (state == partition->passes.end()) continue;
-    partition->ended[pass] = state->second.examples;
-    const auto next = std::next(state);
-    if (Planted(Bug::kDedupAcrossPasses) && next != partition->passes.end())
-      next->second.streams = std::move(state->second.streams);
-    partition->passes.erase(state);
+void ShardCore::Impl::EndPasses(PartitionState& partition, const std::set<PassKey>& listed) {
+  for (auto at = partition.passes.begin(); at != partition.passes.end();) {
+    if (listed.contains(at->first)) {
+      ++at;
+      continue;
+    }
+    partition.ended[at->first] = at->second.examples;
+    const auto next = std::next(at);
+    if (Planted(Bug::kDedupAcrossPasses) && next != partition.passes.end())
+      next->second.streams = std::move(at->second.streams);
+    at = partition.passes.erase(at);
   }
-  ended_counts[pass] = passes[pass].counts;
-  passes.erase(pass);
 }
 
 void ShardCore::Impl::TrimLedgers() {
@@ -404,8 +502,9 @@ MaybeRefusal ShardCore::Impl::TakePlacement(const pb::Placement& named, RequestP
       return Refuse(pb::Refusal::UNKNOWN_EPOCH, "this shard has configuration ", generation,
                     ", the request is routed by ", named.generation(), "; try again shortly");
     }
-    return Refuse(pb::Refusal::INVALID, "the placement that the request names is not this shard's in configuration ",
-                  generation);
+    return Refuse(pb::Refusal::UNKNOWN_EPOCH,
+                  "the placement that the request names is not this shard's in configuration ", generation,
+                  "; try again shortly");
   }
   part.partitions = owned;
   part.epochs = owned_epochs;
@@ -442,7 +541,9 @@ MaybeRefusal ShardCore::Impl::CheckEpochs(std::span<const uint32_t> named,
     }
     if (is_owned[p] == 0) {
       if (!listed) return TakenForDead();
-      return Refuse(pb::Refusal::INVALID, "partition ", p, " is not on this shard at epoch ", epochs[p]);
+      // Whoever it was meant for had our address before us.
+      return Refuse(pb::Refusal::UNKNOWN_EPOCH, "partition ", p, " is not on this shard at epoch ", epochs[p],
+                    "; try again shortly");
     }
   }
   return {};
@@ -561,6 +662,7 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
     sum.staged_pushes += shard.staged_pushes;
     sum.request_bytes += shard.request_bytes;
     if (sum.failure.empty()) sum.failure = shard.failure;
+    sum.synced.insert(sum.synced.end(), shard.synced.begin(), shard.synced.end());
     for (const pb::PassLedger& ledger : shard.ledgers) {
       const auto [at, fresh] = ledgers.try_emplace({ledger.job(), ledger.pass()}, ledger);
       if (fresh) continue;

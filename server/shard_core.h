@@ -7,7 +7,8 @@
 // Errors: every request is answered: with its reply, or with a pb::Refusal of which nothing was applied. Anything may
 //   come from the wire; sizes are checked before memory is taken for them.
 // Durability: with a log it appends what it takes to it (configurations, pushes, clocks), and is the same again after
-//   Redo. Its owner commits before it sends: memory may be ahead of the log, answers never are.
+//   Redo. Its owner commits before it sends: memory may be ahead of the log, answers never are. Copies of partitions on
+//   other servers are told the same, and are Redo all the time.
 // Which partitions it holds, it reads from the configuration: those whose primary is the server that lists `self` among
 //   its shards, and whose number modulo that server's shard count is the shard's place in the list.
 // Algorithms: stale-synchronous parallel (Ho et al., NIPS 2013). BSP keeps the rows' values of before the last applied
@@ -19,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,8 +31,10 @@
 #include "common/storage/redo_log.h"
 #include "common/trace/trace_log.h"
 #include "proto/storage.pb.h"
+#include "server/moved_partition.h"
 #include "server/partition_image.h"
 #include "server/partition_snapshot.h"
+#include "server/redo_writer.h"
 
 namespace sheaf {
 
@@ -46,8 +50,9 @@ struct ShardOptions {
   BodyPool* bodies = nullptr;                        // of answers; outlives the shard; nullptr: new for each
   Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
   RedoLog* log = nullptr;                            // outlives the shard; nullptr: nothing is kept
+  // It is a copy of some partitions of another shard, which tells it all it does (Redo), and nobody else.
+  bool is_copy = false;
 };
-
 
 // What the shard's owner reports to the scheduler, and people see.
 struct ShardStats {
@@ -62,6 +67,7 @@ struct ShardStats {
   size_t parked_pulls = 0;
   size_t staged_pushes = 0;
   size_t request_bytes = 0;                  // used of request_budget_bytes
+  std::vector<pb::SyncedReplica> synced;     // what is to be told of copies of its partitions
   std::vector<pb::PassLedger> ledgers;       // over this shard's partitions; ascending (job, pass)
   std::string failure;                       // not empty: the shard is of no use any more, and why
   std::vector<std::string> waiting;          // "lane 0 waits for lane 1 at clock 41 of job 3", at most 8
@@ -84,7 +90,8 @@ class ShardCore {
 
   // Takes a newer configuration; an older or equal one changes nothing. Parked pulls that the change decides are
   // answered. An error names what of the configuration cannot be used; the rest is in force.
-  Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
+  // A partition that it makes ours is taken from `adopt`, if that has it; else it is what it was here, or begins empty.
+  Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out, const Adopter& adopt = {});
   // Keeps of the message only its frames, by reference: its header is the caller's to use again.
   void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   // Drops what nobody came back for. Call about once a second.
@@ -106,6 +113,18 @@ class ShardCore {
   // After the last record. What still sleeps is dropped. The shard then waits for a configuration, whatever its
   // generation.
   void EndRedo();
+
+  // From now on `take` is told what the shard does, in records for a copy's Redo: first where the configuration that it
+  // has just taken leaves it, then what comes to the partitions that it has been given. They keep their order.
+  void BeginCopy(uint64_t name, const pb::ClusterConfig& config, RedoWriter::Take take);
+  void GiveToCopy(uint64_t name, uint32_t partition);
+  // It is not told of them any more. (A configuration by itself takes from it what is no longer the shard's own.)
+  void TakeFromCopy(uint64_t name, const std::set<uint32_t>& partitions, const pb::ClusterConfig& config);
+  void EndCopy(uint64_t name);
+  // Of a copy: it has the partition.
+  bool Has(uint32_t partition) const;
+  // All there is of a partition: it has it no longer. Nothing if it has not.
+  std::optional<MovedPartition> Release(uint32_t partition);
 
   // How safe the log must be before anything is sent that was put into the Outbox since the last call: answers show
   // only what is. kMemory: nothing was appended.
@@ -140,6 +159,7 @@ class ShardCore {
 
   ShardStats stats() const;
   uint64_t generation() const;
+  const std::vector<uint32_t>& owned() const;  // the partitions that are the shard's by the configuration, ascending
 
  private:
   struct Impl;

@@ -122,8 +122,9 @@ std::optional<RoundBegin> ShardCore::Impl::BeginRound() {
   }
   pb::RedoHeader header;
   header.mutable_round();
-  Append(header, {}, {}, Durability::kLog);
-  if (!Planted(Bug::kListsNamedAcrossRounds)) logged_lists.Clear();
+  log.take(EncodeRedo(header, {}, {}));
+  commit_level = std::max(commit_level, Durability::kLog);
+  if (!Planted(Bug::kListsNamedAcrossRounds)) log.lists.Clear();
   return round;
 }
 

@@ -17,9 +17,10 @@
 #include "proto/storage.pb.h"
 #include "server/budget.h"
 #include "server/key_list_cache.h"
-#include "server/logged_lists.h"
+#include "server/moved_partition.h"
 #include "server/partition_image.h"
 #include "server/partition_state.h"
+#include "server/redo_writer.h"
 #include "server/request_check.h"
 #include "server/shard_core.h"
 #include "server/staging.h"
@@ -55,11 +56,6 @@ struct ShardCore::Impl {
   struct Session {
     std::vector<SeqWindow> windows;
     TimePoint last;
-  };
-  struct SessionId {
-    uint64_t high = 0;
-    uint64_t low = 0;
-    friend bool operator==(const SessionId&, const SessionId&) = default;
   };
   struct SessionHash {
     size_t operator()(const SessionId& id) const { return MixPair(id.high, id.low); }
@@ -98,21 +94,22 @@ struct ShardCore::Impl {
     std::map<uint32_t, std::unique_ptr<RowStore>> rows;  // by table
   };
 
-  Impl(PeerId self_peer, ShardOptions shard_options)
-      : self(self_peer), options(shard_options), budget(shard_options.request_budget_bytes),
-        awaited_budget(shard_options.request_budget_bytes),
-        key_lists(shard_options.key_list_budget_bytes), staging(budget, awaited_budget),
-        logged_lists(shard_options.key_list_budget_bytes) {}
+  Impl(PeerId self_peer, ShardOptions shard_options);
 
   // ---- configuration (shard_core.cc)
   Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
   // `member`: as whom the configuration knows this shard.
-  Status TakeConfig(const pb::ClusterConfig& config, PeerId member, Outbox& out);
-  Status TakePartitions(const pb::ClusterConfig& config, PeerId member);
+  // `holds`: of a copy, those that it has been given; nullptr: all that the configuration says.
+  using Holds = const google::protobuf::RepeatedField<uint32_t>*;
+  Status TakeConfig(const pb::ClusterConfig& config, PeerId member, Holds holds, const Adopter& adopt, TimePoint now,
+                    Outbox& out);
+  Status TakePartitions(const pb::ClusterConfig& config, PeerId member, Holds holds, const Adopter& adopt);
   void DropPartition(uint32_t partition);  // it has moved away
+  std::optional<MovedPartition> Release(uint32_t partition);
+  void Adopt(MovedPartition moved, TimePoint now);
   Status TakeTables(const pb::ClusterConfig& config);
   void TakeRosters(const pb::ClusterConfig& config);
-  void EndPass(const PassKey& pass);
+  static void EndPasses(PartitionState& partition, const std::set<PassKey>& listed);  // those that are not
   void TrimLedgers();
   void DropStaleSlices();
   void OnTick(TimePoint now, Outbox& out);
@@ -236,20 +233,30 @@ struct ShardCore::Impl {
   MaybeRefusal Scan(const pb::ScanRequest& request, Message& answer);
 
   // ---- the log (shard_redo.cc)
+  // Each is told to the log, if what it speaks of is to outlive the process, and to all copies.
   void LogConfig(const pb::ClusterConfig& config);
   void LogPush(const Push& push);
-  // `record` says who the push is.
-  void LogPart(RequestPart& part, const std::vector<uint32_t>& taking, pb::PushRecord record, Durability level);
   void LogClock(const Push& push);
+  void WritePush(RedoWriter& to, const Push& push);
+  // `record` says who the push is.
+  void WritePart(RedoWriter& to, RequestPart& part, const std::vector<uint32_t>& taking, pb::PushRecord record);
+  void WriteConfig(RedoWriter& to, const pb::ClusterConfig& config, bool base);
+  void WriteImage(RedoWriter& to, uint32_t partition);
   Durability DurabilityOf(const Push& push) const;
-  void Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values, Durability level);
+  Durability DurabilityOfTables() const;  // the greatest
+  // Who is told of what is as durable as that.
+  std::vector<RedoWriter*> WritersOf(Durability level);
+  // Of these partitions, those that it is told of.
+  std::vector<uint32_t> ToldTo(const RedoWriter& to, std::vector<uint32_t> partitions) const;
+  bool IsAll(const RedoWriter& to, const std::vector<uint32_t>& partitions) const;
   void BeginRedo(const RedoStart& start);
   std::vector<uint32_t> ImagesDue(uint64_t index) const;
   std::vector<uint32_t> ImagesMissing() const;
   Status Redo(const Buffer& record, TimePoint now);
   void RedoConfig(const pb::ConfigRecord& record);
   void EndRedo();
-  // Takes away those that sleep.
+  void TakeAsOwn(uint32_t partition);
+  // Takes away those that sleep, and those that a copy has given away.
   void KeepAwake(std::vector<uint32_t>& named) const;
   Status RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values, TimePoint now);
   // The keys of a block of a record; moves `at` behind those that the record has.
@@ -258,7 +265,8 @@ struct ShardCore::Impl {
   // The partitions that a record names, all of them ours.
   Result<std::vector<uint32_t>> PartitionsOf(const google::protobuf::RepeatedField<uint32_t>& named) const;
   Status CheckProgress(const pb::Progress& progress, std::span<const uint32_t> named) const;
-  bool logging() const { return options.log != nullptr && !redoing; }
+  // Somebody is told what the shard does.
+  bool recording() const { return (options.log != nullptr || !copies.empty()) && !redoing; }
 
   Table* FindTable(uint32_t id);
   // The slots of a block's keys, as far as they are known; nullptr if nobody remembers them.
@@ -283,6 +291,8 @@ struct ShardCore::Impl {
   std::vector<uint32_t> owned;                             // ids, ascending
   std::vector<uint64_t> owned_epochs;
   std::vector<uint8_t> is_owned;                           // by partition
+  std::vector<uint32_t> left;                              // of a copy: its primary believes that it has them
+  std::vector<MovedPartition> adopted;                     // by the configuration that is being taken
   uint64_t placement = 0;                                  // the signature of what is owned
   std::map<uint32_t, Table> tables;
   std::map<PassKey, Pass> passes;
@@ -305,7 +315,8 @@ struct ShardCore::Impl {
 
   bool redoing = false;
   Durability commit_level = Durability::kMemory;
-  LoggedLists logged_lists;
+  RedoWriter log;                                          // if there is one; its lists are also those of a reader
+  std::map<uint64_t, RedoWriter> copies;                   // by name
   pb::ConfigRecord last_config;                            // in force, as it is logged
   uint64_t logged_bytes = 0;
   bool redo_from_base = false;                             // the log's first record must be one that needs none before

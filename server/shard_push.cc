@@ -86,7 +86,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
     if (!push.pull_after) part.blocks.clear();  // of an earlier request
     ++counters.pushes_deduplicated;
     if (pass != nullptr) ++pass->counts.duplicates;
-    if (pass != nullptr && logging()) LogClock(push);
+    if (pass != nullptr && recording()) LogClock(push);
     AnswerPush(push, true, out);
     if (pass != nullptr && !Planted(Bug::kDuplicateStopsClock)) FinishClock(push, out);
     return {};
@@ -118,7 +118,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
     }
     push.parts = {push.part};
   }
-  if (logging()) LogPush(push);
+  if (recording()) LogPush(push);
   Accept(push, pass, now);
   ++counters.pushes_applied;
   AnswerPush(push, false, out);
@@ -145,9 +145,11 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
     }
     const SeqWindow* window = FindWindow(owned[i], key);
     if (window == nullptr || !window->Contains(request.seq())) {
-      return Refuse(pb::Refusal::INVALID,
+      // It may have come to the shard since the client heard of it.
+      const bool outdated = progress.generation() < generation;
+      return Refuse(outdated ? pb::Refusal::STALE_EPOCH : pb::Refusal::INVALID,
                     "a training push names every partition of the shard that does not have it: partition ", owned[i],
-                    " is left out");
+                    " is left out", outdated ? "; fetch the configuration and route again" : "");
     }
   }
   const pb::Lane& lane = *pass->FindLane(progress.lane());

@@ -16,16 +16,39 @@ Failure Unusable(const std::string& what) { return Fail(ErrorCode::kDataLoss, "t
 
 // ---- writing
 
-void ShardCore::Impl::Append(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values,
-                             Durability level) {
-  std::vector<Buffer> pieces = EncodeRedo(header, std::move(keys), std::move(values));
-  for (const Buffer& piece : pieces) logged_bytes += piece.size();
-  options.log->Append(std::move(pieces));
-  if (Planted(Bug::kSentBeforeLogged) && header.has_push()) return;
-  commit_level = std::max(commit_level, level);
+std::vector<RedoWriter*> ShardCore::Impl::WritersOf(Durability level) {
+  std::vector<RedoWriter*> writers;
+  if (options.log != nullptr && level != Durability::kMemory && !Planted(Bug::kSentBeforeLogged)) {
+    commit_level = std::max(commit_level, level);
+  }
+  if (options.log != nullptr && level != Durability::kMemory) writers.push_back(&log);
+  for (auto& [name, copy] : copies) writers.push_back(&copy);
+  return writers;
+}
+
+std::vector<uint32_t> ShardCore::Impl::ToldTo(const RedoWriter& to, std::vector<uint32_t> named) const {
+  if (!to.holds) return named;
+  std::erase_if(named, [&](uint32_t p) { return !std::ranges::binary_search(*to.holds, p); });
+  return named;
+}
+
+bool ShardCore::Impl::IsAll(const RedoWriter& to, const std::vector<uint32_t>& named) const {
+  return named == (to.holds ? *to.holds : owned);
 }
 
 void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
+  if (options.log != nullptr) {
+    if (config.table_size() == 0) options.log->BeginAnew();  // nothing is left of what was before
+    WriteConfig(log, config, /*base=*/tables.empty() || config.table_size() == 0);
+    commit_level = std::max(commit_level, Durability::kLog);
+  }
+  for (auto& [name, copy] : copies) {
+    copy.holds = ToldTo(copy, owned);
+    WriteConfig(copy, config, /*base=*/false);
+  }
+}
+
+void ShardCore::Impl::WriteConfig(RedoWriter& to, const pb::ClusterConfig& config, bool base) {
   pb::RedoHeader header;
   pb::ConfigRecord& record = *header.mutable_config();
   record.set_self(self.value);
@@ -36,11 +59,24 @@ void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
                                   [&](const pb::ShardEndpoint& shard) { return PeerId(shard.peer()) == self; });
     if (ours) *record.mutable_config()->add_server() = server;
   }
-  record.set_base(tables.empty() || config.table_size() == 0);
-  if (config.table_size() == 0) options.log->BeginAnew();  // nothing is left of what was before
-  if (record.base()) logged_lists.Clear();
-  Append(header, {}, {}, Durability::kLog);
-  last_config = std::move(record);
+  record.set_base(base);
+  if (base) to.lists.Clear();
+  if (to.holds) {
+    record.set_copy(true);
+    record.mutable_holds()->Add(to.holds->begin(), to.holds->end());
+  }
+  to.take(EncodeRedo(header, {}, {}));
+  if (!to.holds) last_config = std::move(record);
+}
+
+void ShardCore::Impl::WriteImage(RedoWriter& to, uint32_t partition) {
+  for (ImagePiece& piece : Export(partition, /*index=*/0)) to.take(std::move(piece));
+}
+
+Durability ShardCore::Impl::DurabilityOfTables() const {
+  Durability level = Durability::kMemory;
+  for (const auto& [id, table] : tables) level = std::max(level, table.durability);
+  return level;
 }
 
 Durability ShardCore::Impl::DurabilityOf(const Push& push) const {
@@ -62,12 +98,17 @@ Durability ShardCore::Impl::DurabilityOf(const Push& push) const {
 }
 
 void ShardCore::Impl::LogPush(const Push& push) {
-  const Durability level = DurabilityOf(push);
-  if (level == Durability::kMemory) return;
+  for (RedoWriter* const writer : WritersOf(DurabilityOf(push))) WritePush(*writer, push);
+  // Those that had it finish its clock, too.
+  if (push.progress && push.missing != push.part->partitions) LogClock(push);
+}
+
+void ShardCore::Impl::WritePush(RedoWriter& to, const Push& push) {
+  const std::vector<uint32_t> all_taking = ToldTo(to, push.missing);
   std::vector<std::pair<RequestPart*, std::vector<uint32_t>>> parts;  // and who of theirs takes it
   for (const auto& part : push.parts) {
     std::vector<uint32_t> taking;
-    std::ranges::set_intersection(part->partitions, push.missing, std::back_inserter(taking));
+    std::ranges::set_intersection(part->partitions, all_taking, std::back_inserter(taking));
     if (!taking.empty()) parts.emplace_back(part.get(), std::move(taking));
   }
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -79,18 +120,16 @@ void ShardCore::Impl::LogPush(const Push& push) {
     record.set_example_count(push.example_count);
     record.set_part(static_cast<uint32_t>(i));
     record.set_part_count(static_cast<uint32_t>(parts.size()));
-    LogPart(*parts[i].first, parts[i].second, std::move(record), level);
+    WritePart(to, *parts[i].first, parts[i].second, std::move(record));
   }
-  // Those that had it finish its clock, too.
-  if (push.progress && push.missing != push.part->partitions) LogClock(push);
 }
 
-void ShardCore::Impl::LogPart(RequestPart& part, const std::vector<uint32_t>& taking, pb::PushRecord of_push,
-                              Durability level) {
+void ShardCore::Impl::WritePart(RedoWriter& to, RequestPart& part, const std::vector<uint32_t>& taking,
+                                pb::PushRecord of_push) {
   pb::RedoHeader header;
   pb::PushRecord& record = *header.mutable_push();
   record = std::move(of_push);
-  if (taking != owned) record.mutable_partition()->Add(taking.begin(), taking.end());
+  if (!IsAll(to, taking)) record.mutable_partition()->Add(taking.begin(), taking.end());
   const bool whole = taking.size() == part.partitions.size();
   if (!whole) part.CutByPartition(static_cast<uint32_t>(partitions.size()));
   std::vector<Buffer> keys, values;
@@ -101,18 +140,19 @@ void ShardCore::Impl::LogPart(RequestPart& part, const std::vector<uint32_t>& ta
     if (whole) {
       added.set_codec(block.codec);
       added.add_key_count(static_cast<uint32_t>(block.key_count()));
-      const bool named = block.list && logged_lists.Use(*block.list) != nullptr;
+      const bool named = block.list && to.lists.Use(*block.list) != nullptr;
       if (!named) keys.push_back(block.key_bytes);
       if (block.list) {
         added.mutable_keys()->set_signature_high(block.list->high);
         added.mutable_keys()->set_signature_low(block.list->low);
         added.mutable_keys()->set_inlined(!named);
-        if (!named) logged_lists.Add(*block.list, block.key_bytes.size(), {});
+        if (!named) to.lists.Add(*block.list, block.key_bytes.size(), {});
       }
       values.push_back(block.values);
       continue;
     }
-    // Some partitions had it: only what the others take, as floats, since not every codec can be cut by rows.
+    // Some partitions had it, or are no business of this one: only what the others take, as floats, since not every
+    // codec can be cut by rows.
     const float* const floats = FloatsOf(block, scratch);
     std::vector<HashedKey> taken_keys;
     std::vector<float> taken_values;
@@ -127,11 +167,10 @@ void ShardCore::Impl::LogPart(RequestPart& part, const std::vector<uint32_t>& ta
     keys.push_back(Buffer::FromVector(std::move(taken_keys)));
     values.push_back(Buffer::FromVector(std::move(taken_values)));
   }
-  Append(header, std::move(keys), std::move(values), level);
+  to.take(EncodeRedo(header, std::move(keys), std::move(values)));
 }
 
 void ShardCore::Impl::LogClock(const Push& push) {
-  const Durability level = DurabilityOf(push);
   const LaneId lane(push.progress->lane());
   const bool finished = std::all_of(push.part->partitions.begin(), push.part->partitions.end(), [&](uint32_t p) {
     const PassClock& clock = Owned(p).passes.at(*push.key.pass).clock;
@@ -140,13 +179,15 @@ void ShardCore::Impl::LogClock(const Push& push) {
     }
     return true;
   });
-  if (finished || level == Durability::kMemory || Planted(Bug::kClockUnlogged)) return;
-  pb::RedoHeader header;
-  *header.mutable_clock()->mutable_progress() = *push.progress;
-  if (push.part->partitions != owned) {
-    header.mutable_clock()->mutable_partition()->Add(push.part->partitions.begin(), push.part->partitions.end());
+  if (finished || Planted(Bug::kClockUnlogged)) return;
+  for (RedoWriter* const writer : WritersOf(DurabilityOf(push))) {
+    const std::vector<uint32_t> told = ToldTo(*writer, push.part->partitions);
+    if (told.empty()) continue;
+    pb::RedoHeader header;
+    *header.mutable_clock()->mutable_progress() = *push.progress;
+    if (!IsAll(*writer, told)) header.mutable_clock()->mutable_partition()->Add(told.begin(), told.end());
+    writer->take(EncodeRedo(header, {}, {}));
   }
-  Append(header, {}, {}, level);
 }
 
 // ---- reading
@@ -177,7 +218,8 @@ std::vector<uint32_t> ShardCore::Impl::ImagesMissing() const {
 }
 
 void ShardCore::Impl::KeepAwake(std::vector<uint32_t>& named) const {
-  if (!asleep.empty()) std::erase_if(named, [&](uint32_t p) { return asleep.contains(p); });
+  if (asleep.empty() && left.empty()) return;
+  std::erase_if(named, [&](uint32_t p) { return asleep.contains(p) || std::ranges::binary_search(left, p); });
 }
 
 Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
@@ -190,7 +232,7 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
   redo_from_base = redo_from_round = false;
   if (is_base || is_round) {
     redo_parts.clear();
-    logged_lists.Clear();
+    log.lists.Clear();
   }
   redoing = true;
   Status done;
@@ -204,6 +246,13 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
     case pb::RedoHeader::kConfig:
       RedoConfig(record.header.config());
       break;
+    case pb::RedoHeader::kImage: {
+      const uint32_t partition = record.header.image().partition();
+      if (asleep.contains(partition)) break;
+      done = Import(bytes, now);
+      if (done && options.is_copy && coming == nullptr) TakeAsOwn(partition);
+      break;
+    }
     case pb::RedoHeader::kRound:
       break;
     default:
@@ -213,13 +262,22 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
   return done;
 }
 
+// What comes to all of the copy's partitions comes to this one, too, from now on.
+void ShardCore::Impl::TakeAsOwn(uint32_t partition) {
+  if (const auto at = std::ranges::lower_bound(owned, partition); at == owned.end() || *at != partition) {
+    owned.insert(at, partition);
+  }
+  is_owned[partition] = 1;
+  std::erase(left, partition);
+}
+
 void ShardCore::Impl::RedoConfig(const pb::ConfigRecord& record) {
   const bool was_redoing = std::exchange(redoing, true);
   Outbox nobody;
   last_config = record;
   if (record.base()) configured = false;  // as after a start: it may be of another cluster, with other partitions
   // What of it could not be used then cannot be used now.
-  (void)TakeConfig(record.config(), PeerId(record.self()), nobody);
+  (void)TakeConfig(record.config(), PeerId(record.self()), record.copy() ? &record.holds() : nullptr, {}, {}, nobody);
   redoing = was_redoing;
 }
 
@@ -230,7 +288,7 @@ void ShardCore::Impl::EndRedo() {
   }
   only_known_tables = false;
   redo_parts.clear();
-  logged_lists.DropKeys();
+  log.lists.DropKeys();
   configured = listed = false;
   generation = 0;
   epochs.clear();
@@ -242,10 +300,16 @@ void ShardCore::Impl::EndRedo() {
 
 Result<std::vector<uint32_t>> ShardCore::Impl::PartitionsOf(
     const google::protobuf::RepeatedField<uint32_t>& named) const {
-  if (named.empty()) return owned;
+  if (named.empty()) {
+    std::vector<uint32_t> all;
+    std::ranges::merge(owned, left, std::back_inserter(all));
+    return all;
+  }
   std::vector<uint32_t> found(named.begin(), named.end());
   for (size_t i = 0; i < found.size(); ++i) {
-    if (found[i] >= partitions.size() || partitions[found[i]] == nullptr || (i > 0 && found[i - 1] >= found[i])) {
+    const bool known = found[i] < partitions.size() &&
+                       (partitions[found[i]] != nullptr || std::ranges::binary_search(left, found[i]));
+    if (!known || (i > 0 && found[i - 1] >= found[i])) {
       return Unusable(CheckText("a push for partition ", found[i], ", which was not this shard's then"));
     }
   }
@@ -272,7 +336,7 @@ Result<Buffer> ShardCore::Impl::RedoKeys(const pb::Block& block, const Buffer& k
   const uint64_t bytes = block.key_count_size() == 1 ? block.key_count(0) * sizeof(HashedKey) : 0;
   const KeySignature signature{block.keys().signature_high(), block.keys().signature_low()};
   if (block.has_keys() && !block.keys().inlined()) {
-    const Buffer* const known = logged_lists.Use(signature);
+    const Buffer* const known = log.lists.Use(signature);
     if (known == nullptr || known->size() != bytes) return Unusable("a push whose key list is not before it");
     return *known;
   }
@@ -280,7 +344,7 @@ Result<Buffer> ShardCore::Impl::RedoKeys(const pb::Block& block, const Buffer& k
   Buffer own = keys.Slice(at, bytes);
   at += bytes;
   // A copy: else the whole segment that it lies in would be kept.
-  if (block.has_keys()) logged_lists.Add(signature, bytes, Buffer::CopyOf(own.bytes()));
+  if (block.has_keys()) log.lists.Add(signature, bytes, Buffer::CopyOf(own.bytes()));
   return own;
 }
 

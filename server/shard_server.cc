@@ -193,6 +193,7 @@ Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
   MemberInfo self = ThisProcess(pb::SERVER, self_);
   self.shards = endpoints_;
   self.store = folder_ == nullptr ? 0 : folder_->store();
+  self.store_start = folder_ == nullptr ? 0 : folder_->starts();
   control_ = std::make_unique<ControlClient>(
       self, SchedulerLinkOptions{.address = options_.scheduler, .deadline = options_.scheduler_timeout}, &trace_);
   loop_.Watch(stop_fd, [&] {
@@ -260,6 +261,9 @@ void ShardServer::OfferConfig() {
 }
 
 void ShardServer::Flush() {
+  if (control_ != nullptr) {
+    for (const std::string& line : control_->TakeEvents()) LOG(WARNING) << line;
+  }
   for (Outbox::Item& item : out_.items()) {
     // Lost is lost: the next report says the same.
     if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {

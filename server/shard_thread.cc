@@ -6,6 +6,8 @@
 
 #include "common/base/random.h"
 #include "common/base/strings.h"
+#include "common/net/local_address.h"
+#include "common/runtime/host_id.h"
 
 namespace sheaf {
 namespace {
@@ -21,10 +23,9 @@ ZmqTransportOptions TransportOptions() {
 }
 
 // Track 0 is the server's own loop.
-ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies, RedoLog* log) {
+ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies) {
   options.trace_track = 1 + index;
   options.bodies = &bodies;
-  options.log = log;
   return options;
 }
 
@@ -37,27 +38,29 @@ ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index
       peer_(EntropySeed()),
       transport_(context, peer_, TransportOptions()),
       loop_(transport_, clock, {.tick_every = kTickEvery}),
-      log_(std::move(durable.log)),
-      core_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), log_.get())),
+      host_(HostId()),
+      shard_(peer_, OptionsOf(std::move(options), index, transport_.bodies()), std::move(durable.log)),
       rows_(std::move(durable.rows)) {
-  if (rows_ != nullptr) snapshotter_.emplace(core_, *log_, durable.options);
+  if (rows_ != nullptr) snapshotter_.emplace(shard_.core(), *shard_.log(), durable.options);
 }
 
 Result<Recovered> ShardThread::Recover(const RecoveryProgress& progress) {
-  if (log_ == nullptr) return Recovered{};
-  auto recovered = RecoverShard(core_, *log_, &rows_->store(), loop_.Now(), progress);
+  if (shard_.log() == nullptr) return Recovered{};
+  ShardCore& core = shard_.core();
+  RedoLog& log = *shard_.log();
+  auto recovered = RecoverShard(core, log, &rows_->store(), loop_.Now(), progress);
   if (!recovered && recovered.error().code == ErrorCode::kDataLoss) {
-    const auto complete = LogIsComplete(*log_);
+    const auto complete = LogIsComplete(log);
     if (!complete || !*complete) return recovered;
     LOG(WARNING) << "shard " << index_ << ": its snapshots are put aside, as its log has all of it: "
                  << recovered.error().message;
     SHEAF_RETURN_IF_ERROR(rows_->Open(OpenAs::kAfresh));
-    recovered = RecoverShard(core_, *log_, &rows_->store(), loop_.Now(), progress);
+    recovered = RecoverShard(core, log, &rows_->store(), loop_.Now(), progress);
   }
   if (recovered && recovered->store_is_ahead) {
     LOG(WARNING) << "shard " << index_
                  << ": the end of its log was lost with the power; what its snapshots have of it is kept";
-    SHEAF_RETURN_IF_ERROR(SaveAll(core_, *log_, rows_->store(), loop_.Now()));
+    SHEAF_RETURN_IF_ERROR(SaveAll(core, log, rows_->store(), loop_.Now()));
   }
   return recovered;
 }
@@ -83,12 +86,12 @@ void ShardThread::Stop() {
 }
 
 void ShardThread::SaveBeforeEnd() {
-  if (rows_ == nullptr || held_ || !failure_.empty() || !snapshotter_->idle()) return;
+  if (rows_ == nullptr || shard_.refusing() || !snapshotter_->idle()) return;
   const uint64_t grown = snapshotter_->log_since_round();
-  const uint64_t at_most = std::min<uint64_t>(grown, core_.stats().memory_bytes);  // which it writes
+  const uint64_t at_most = std::min<uint64_t>(grown, shard_.core().stats().memory_bytes);  // which it writes
   if (grown < kWorthSaving || at_most > kSavedInAMoment) return;
   if (const Status open = rows_->OpenIfClosed(); !open) return;
-  if (const Status saved = SaveAll(core_, *log_, rows_->store(), loop_.Now()); !saved) {
+  if (const Status saved = SaveAll(shard_.core(), *shard_.log(), rows_->store(), loop_.Now()); !saved) {
     LOG(WARNING) << "shard " << index_ << ": no last round of snapshots: " << saved.error().message;
   }
 }
@@ -109,18 +112,13 @@ void ShardThread::OnMessage(PeerId from, Message message) {
 }
 
 void ShardThread::Serve(PeerId from, const Message& message) {
-  if (held_) {
-    Outbox refusal;  // shows nothing of what is not safe
-    core_.OnMessage(from, message, loop_.Now(), refusal);
-    return Send(refusal);
-  }
-  core_.OnMessage(from, message, loop_.Now(), out_);
-  if (log_ == nullptr) Flush();
+  shard_.OnMessage(from, message, loop_.Now());
+  if (shard_.immediate()) Flush();
 }
 
 void ShardThread::OnTurnEnd(TimePoint now) {
-  if (log_ != nullptr) Flush();
-  if (snapshotter_ && !held_ && failure_.empty()) StepSnapshots(now);
+  if (!shard_.immediate()) Flush();
+  if (snapshotter_ && !shard_.refusing()) StepSnapshots(now);
 }
 
 void ShardThread::OnSnapshotDone(const Status& done) {
@@ -129,7 +127,7 @@ void ShardThread::OnSnapshotDone(const Status& done) {
   const SnapshotStats& now = snapshotter_->stats();
   if (now.rounds == before.rounds) return;
   LOG(INFO) << "shard " << index_ << ": round of snapshots " << now.rounds << ": " << FormatBytes(now.last_bytes)
-            << " of rows in " << FormatSeconds(now.last) << "; its log has " << FormatBytes(log_->bytes());
+            << " of rows in " << FormatSeconds(now.last) << "; its log has " << FormatBytes(shard_.log()->bytes());
 }
 
 // All that was taken is committed.
@@ -150,14 +148,21 @@ void ShardThread::Traced(PeerId from, const Message& message) {
 }
 
 void ShardThread::OnTick(TimePoint now) {
-  core_.OnTick(now, out_);
+  shard_.OnTick(now);
   Flush();
   PublishStats();
 }
 
 void ShardThread::TakeConfigs() {
   while (auto config = configs_.TryTake()) {
-    if (const Status taken = core_.OnConfig(**config, loop_.Now(), out_); !taken) LOG(ERROR) << taken.error().message;
+    if (const Status taken = shard_.OnConfig(*config, loop_.Now()); !taken) LOG(ERROR) << taken.error().message;
+  }
+  for (const PeerId gone : shard_.TakeDisconnections()) transport_.Disconnect(gone);
+  for (const pb::ShardEndpoint& backup : shard_.TakeConnections()) {
+    if (const Status done = transport_.Connect(PeerId(backup.peer()), AddressToReach(backup, host_)); !done) {
+      LOG(ERROR) << "shard " << index_ << " cannot reach the shard that is to have a copy of it: "
+                 << done.error().message;
+    }
   }
   Flush();
   PublishStats();  // at once: the scheduler waits until every shard has taken it
@@ -165,58 +170,26 @@ void ShardThread::TakeConfigs() {
 
 void ShardThread::PublishStats() {
   // Full: the main thread has older ones to take, and the next tick brings newer ones.
-  ShardStats stats = core_.stats();
-  stats.failure = failure_;
-  (void)stats_.TryPut(std::move(stats));
-}
-
-Status ShardThread::Commit() {
-  if (log_ == nullptr || !failure_.empty()) return {};
-  to_commit_ = std::max(to_commit_, core_.TakeCommitLevel());
-  if (to_commit_ == Durability::kMemory) return {};
-  SHEAF_RETURN_IF_ERROR(log_->Commit(to_commit_));
-  to_commit_ = Durability::kMemory;
-  return {};
-}
-
-// A full disk passes; nothing else does, and nobody must be told what is not in the log.
-void ShardThread::OnCommitFailed(const Error& error) {
-  if (!held_) {
-    LOG(ERROR) << "shard " << index_ << ": " << error.message
-               << (error.code == ErrorCode::kResourceExhausted ? ": nothing is answered until there is room" : "");
-    held_.emplace();
-    core_.RefuseAll("the server cannot write its log: " + error.message);
-  }
-  if (error.code == ErrorCode::kResourceExhausted) return;
-  failure_ = error.message;
-  PublishStats();
+  (void)stats_.TryPut(shard_.stats());
 }
 
 void ShardThread::Flush() {
-  const Status committed = Commit();
-  if (!committed) OnCommitFailed(committed.error());
-  if (!committed || !failure_.empty()) {
-    for (Outbox::Item& item : out_.items()) held_->Send(item.to, std::move(item.message));
-    out_.clear();
-    return;
-  }
-  if (held_) {
+  const bool was_refusing = shard_.refusing();
+  if (const Status written = shard_.Flush(loop_.Now(), out_); !written) {
+    const bool full = written.error().code == ErrorCode::kResourceExhausted;
+    LOG(ERROR) << "shard " << index_ << ": " << written.error().message
+               << (full ? ": nothing is answered until there is room" : "");
+    if (!full) PublishStats();
+  } else if (was_refusing && !shard_.refusing()) {
     LOG(INFO) << "shard " << index_ << ": the log can be written again";
-    core_.RefuseAll("");
-    Send(*held_);
-    held_.reset();
   }
-  Send(out_);
-}
-
-void ShardThread::Send(Outbox& out) {
-  for (Outbox::Item& item : out.items()) {
+  for (Outbox::Item& item : out_.items()) {
     // Lost is lost: the client asks again.
     if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {
-      LOG_EVERY_N(WARNING, 100) << "shard " << index_ << ": an answer was not sent: " << sent.error().message;
+      LOG_EVERY_N(WARNING, 100) << "shard " << index_ << ": a message was not sent: " << sent.error().message;
     }
   }
-  out.clear();
+  out_.clear();
 }
 
 }  // namespace sheaf

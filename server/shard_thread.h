@@ -1,11 +1,9 @@
-// One shard of a server process: its thread, its socket, its ShardCore.
+// One shard of a server process: its thread, its socket, its Shard.
 //
 // Configurations come in and statistics go out through mailboxes; nothing else is shared. Made, bound, recovered,
-// started and stopped by the main thread; the core, the log and the transport belong to the shard's thread from Start
+// started and stopped by the main thread; the shard, the log and the transport belong to the shard's thread from Start
 // to Stop.
 // With a log, rounds of snapshots cut it (server/snapshotter.h); another thread writes them.
-// With a log, what a turn's messages were answered is sent when the log has what they changed. While the disk is full,
-// answers wait, and requests are refused.
 #pragma once
 
 #include <memory>
@@ -17,7 +15,7 @@
 #include "common/runtime/mailbox.h"
 #include "common/runtime/thread.h"
 #include "server/recovery.h"
-#include "server/shard_core.h"
+#include "server/shard.h"
 #include "server/snapshot_writer.h"
 #include "server/snapshotter.h"
 
@@ -60,11 +58,8 @@ class ShardThread final : private EventLoop::Handler {
   void OnTurnEnd(TimePoint now) override;
   void TakeConfigs();
   void PublishStats();
-  // Sends what is safe to be sent.
+  // Sends what may be said.
   void Flush();
-  void Send(Outbox& out);
-  Status Commit();
-  void OnCommitFailed(const Error& error);
   void Serve(PeerId from, const Message& message);
   void StepSnapshots(TimePoint now);
   void OnSnapshotDone(const Status& done);
@@ -76,14 +71,11 @@ class ShardThread final : private EventLoop::Handler {
   const PeerId peer_;
   ZmqTransport transport_;
   EventLoop loop_;
-  const std::unique_ptr<RedoLog> log_;
-  ShardCore core_;
+  const uint64_t host_;
+  Shard shard_;
   const std::unique_ptr<SnapshotWriter> rows_;  // or nullptr
   std::optional<Snapshotter> snapshotter_;
   Outbox out_;
-  Durability to_commit_ = Durability::kMemory;  // of what was appended and is not committed yet
-  std::optional<Outbox> held_;        // answers that wait until the log can be written again
-  std::string failure_;
   Mailbox<Config> configs_{8};
   Mailbox<ShardStats> stats_{8};
   Thread thread_;

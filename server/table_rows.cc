@@ -48,6 +48,7 @@ TableRows::TableRows(const RowLayout* layout, uint32_t partition_count)
 }
 
 void TableRows::Put(uint32_t partition, std::unique_ptr<RowStore> store) {
+  if (store != nullptr) store->UseLayout(layout_);
   stores_[partition] = std::move(store);
   views_[partition] = stores_[partition] == nullptr ? RowStore::View() : stores_[partition]->view();
   marks_[partition].words = stores_[partition] == nullptr ? nullptr : stores_[partition]->marks();
@@ -63,6 +64,12 @@ void TableRows::Mark(std::span<const HashedKey> keys, const uint32_t* slots) {
       ++i;
     } while (i < keys.size() && keys[i] <= last);
   }
+}
+
+std::unique_ptr<RowStore> TableRows::Take(uint32_t partition) {
+  views_[partition] = {};
+  marks_[partition] = {};
+  return std::move(stores_[partition]);
 }
 
 template <bool kNote>

@@ -30,6 +30,8 @@ class TableRows {
   RowStore* store(uint32_t partition) { return stores_[partition].get(); }
   // The partition's rows are those of `store`, or none.
   void Put(uint32_t partition, std::unique_ptr<RowStore> store);
+  // They go to another owner; nullptr: there are none.
+  std::unique_ptr<RowStore> Take(uint32_t partition);
   // The partition's rows are gone: it is no longer ours.
   void Drop(uint32_t partition) { Put(partition, nullptr); }
 

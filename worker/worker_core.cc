@@ -13,6 +13,10 @@ namespace sheaf {
 namespace {
 
 constexpr uint32_t kMostDeadlines = 3;
+// Of a lane, with those that are worked on: enough that rows are there when a worker comes to them.
+constexpr uint32_t kLoadedLeases = 3;
+constexpr uint64_t kLoadedBatches = 12;
+constexpr size_t kLeasesAtEase = 16;
 
 }  // namespace
 
@@ -26,10 +30,12 @@ bool WorkerCore::Updates(const pb::LeaseGrant& grant) {
   return grant.kind() == pb::TRAIN || grant.kind() == pb::STATISTICS;
 }
 
-bool WorkerCore::IsStatic(const Lease& lease) const {
-  return lease.grant.kind() == pb::TRAIN &&
-         jobs_.at(lease.grant.job()).brief.spec().consistency().mode() == pb::ConsistencySpec::BSP;
+bool WorkerCore::IsStatic(const pb::LeaseGrant& grant) const {
+  return grant.kind() == pb::TRAIN &&
+         jobs_.at(grant.job()).brief.spec().consistency().mode() == pb::ConsistencySpec::BSP;
 }
+
+bool WorkerCore::IsStatic(const Lease& lease) const { return IsStatic(lease.grant); }
 
 // Once a job: how its leases are worked on must not change under them. Checked as the scheduler has checked it, as
 // nothing that comes over the wire is taken for granted.
@@ -46,11 +52,79 @@ void WorkerCore::TakeBrief(const pb::JobBrief& brief) {
 void WorkerCore::AddLease(const pb::LeaseGrant& grant) {
   const auto job = jobs_.find(grant.job());
   if (job == jobs_.end() || job->second.step == nullptr) return;
+  waiting_leases_[grant.lease()] = grant;
+  leases_changed_ = true;
+}
+
+void WorkerCore::Begin(const pb::LeaseGrant& grant) {
   Lease& lease = leases_[grant.lease()];
   lease.grant = grant;
   lease.done = lease.next = grant.first_batch();
   lease.sequence = next_lease_sequence_++;
-  loader_.Load(grant, job->second.brief);
+  loader_.Load(grant, jobs_.at(grant.job()).brief);
+}
+
+void WorkerCore::PutFinishedAside() {
+  for (auto it = leases_.begin(); it != leases_.end();) {
+    auto& [number, lease] = *it;
+    if (!lease.finished) {
+      ++it;
+      continue;
+    }
+    FinishedLease& finished = finished_leases_[number];
+    finished.state = StateOf(number, lease);
+    if (!Updates(lease.grant)) finished.eval = std::move(lease.eval);
+    loader_.Forget(number);
+    it = leases_.erase(it);
+  }
+}
+
+void WorkerCore::LoadAhead() {
+  if (!std::exchange(leases_changed_, false)) return;
+  PutFinishedAside();
+  if (waiting_leases_.empty()) return;
+  struct Ahead {
+    uint32_t leases = 0;
+    uint64_t batches = 0;
+    uint64_t last_clock = 0;  // BSP: the first of its last lease
+  };
+  std::map<LaneKey, Ahead> ahead;
+  const auto add = [&](const pb::LeaseGrant& grant, uint32_t done) {
+    Ahead& lane = ahead[LaneOf(grant)];
+    const uint32_t rows = grant.rows().row_count();
+    const uint32_t batch = std::max(1U, jobs_.at(grant.job()).brief.spec().train().batch_size());
+    ++lane.leases;
+    lane.batches += rows / batch + (rows % batch != 0 ? 1 : 0) - std::min(done, rows / batch);
+    lane.last_clock = std::max(lane.last_clock, grant.first_clock());
+  };
+  for (const auto& [number, lease] : leases_) add(lease.grant, lease.done);
+  std::vector<pb::LeaseGrant> next;
+  const auto enough = [&](const pb::LeaseGrant& grant) {
+    const Ahead& lane = ahead[LaneOf(grant)];
+    return lane.leases >= kLoadedLeases && lane.batches >= kLoadedBatches;
+  };
+  const auto take = [&](const pb::LeaseGrant& grant) {
+    add(grant, grant.first_batch());
+    next.push_back(grant);
+  };
+  if (!IsStatic(waiting_leases_.begin()->second)) {
+    for (const auto& [number, grant] : waiting_leases_) {
+      if (enough(grant)) break;
+      take(grant);
+    }
+  } else {
+    // By their clocks. A range that comes back to its lane is not to wait behind later clocks, which wait for its own.
+    std::vector<const pb::LeaseGrant*> waiting;
+    for (const auto& [number, grant] : waiting_leases_) waiting.push_back(&grant);
+    std::ranges::stable_sort(waiting, {}, &pb::LeaseGrant::first_clock);
+    for (const pb::LeaseGrant* const grant : waiting) {
+      if (!enough(*grant) || grant->first_clock() < ahead[LaneOf(*grant)].last_clock) take(*grant);
+    }
+  }
+  for (const pb::LeaseGrant& grant : next) {
+    waiting_leases_.erase(grant.lease());
+    Begin(grant);
+  }
 }
 
 void WorkerCore::DropLease(uint64_t number) {
@@ -77,6 +151,7 @@ void WorkerCore::DropLease(uint64_t number) {
   const Lease dropped = std::move(it->second);
   loader_.Forget(number);
   leases_.erase(it);
+  leases_changed_ = true;
   if (counts_on) ReturnLaterClocks(dropped);
 }
 
@@ -91,6 +166,7 @@ void WorkerCore::OnRangeReady(uint64_t number, LoadedBatches batches, uint64_t b
   if (lease.done >= lease.batches.size()) {
     lease.done = lease.next = static_cast<uint32_t>(lease.batches.size());
     lease.finished = true;
+    leases_changed_ = true;
     report_now_ = true;
   }
   Pump(now, out);
@@ -317,7 +393,9 @@ void WorkerCore::BatchDone(Lease& lease, uint32_t batch) {
     lease.batches.clear();  // the loader may keep them
     lease.states.clear();
     lease.next = 0;
-    report_now_ = true;
+    leases_changed_ = true;
+    // With many leases left there is no hurry to say so.
+    report_now_ |= waiting_leases_.size() < kLeasesAtEase;
   }
 }
 
@@ -333,6 +411,7 @@ void WorkerCore::DropLane(const LaneKey& lane) {
     if (LaneOf(lease) == lane) numbers.push_back(number);
   }
   for (const uint64_t number : numbers) DropLease(number);
+  std::erase_if(waiting_leases_, [&](const auto& waiting) { return LaneOf(waiting.second) == lane; });
 }
 
 void WorkerCore::Complete(Completion completion, TimePoint now) {
@@ -403,6 +482,7 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
 }
 
 void WorkerCore::Pump(TimePoint now, Outbox& out) {
+  LoadAhead();
   for (;;) {
     auto completions = client_.TakeCompletions();
     for (Completion& completion : completions) Complete(std::move(completion), now);
@@ -410,6 +490,7 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     while (StartNext(now, out)) started = true;
     if (completions.empty() && !started) break;
   }
+  LoadAhead();
   // One report at a time: a newer one would make the answer under way worthless.
   if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every()))
     SendReport(now, out);

@@ -133,8 +133,8 @@ class WorkerCore {
     TimePoint last;                          // several operations that end at one deadline are one
   };
   static constexpr uint32_t kStatistics = ~0U;
-  // Two for each of the most lanes a job may have; more orders than that are no work but a mistake.
-  static constexpr size_t kMostLeases = 2 * 4096;
+  // Four for each of the most lanes a job may have; more orders than that are no work but a mistake.
+  static constexpr size_t kMostLeases = 4 * 4096;
   using LaneKey = std::tuple<uint64_t, uint32_t, uint32_t>;  // job, pass, lane
 
   void SendReport(TimePoint now, Outbox& out);
@@ -142,6 +142,12 @@ class WorkerCore {
   void TakeConfig(const std::string& update);
   void TakeBrief(const pb::JobBrief& brief);
   void AddLease(const pb::LeaseGrant& grant);
+  // Begins with the next few leases, as far as the loader is to be ahead.
+  void LoadAhead();
+  void Begin(const pb::LeaseGrant& grant);
+  void PutFinishedAside();
+  // As it is reported.
+  static pb::LeaseState StateOf(uint64_t number, const Lease& lease);
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);
   // Starts what can be started, takes in what has ended, reports if something is worth it.
@@ -155,7 +161,9 @@ class WorkerCore {
   void DropLane(const LaneKey& lane);
   void BatchDone(Lease& lease, uint32_t batch);
   bool IsStatic(const Lease& lease) const;
-  static LaneKey LaneOf(const Lease& lease) { return {lease.grant.job(), lease.grant.pass(), lease.grant.lane()}; }
+  bool IsStatic(const pb::LeaseGrant& grant) const;
+  static LaneKey LaneOf(const pb::LeaseGrant& grant) { return {grant.job(), grant.pass(), grant.lane()}; }
+  static LaneKey LaneOf(const Lease& lease) { return LaneOf(lease.grant); }
   // BSP: this batch is the first of its lane that is not acknowledged everywhere.
   bool IsLanesTurn(const Lease& lease, uint32_t batch) const;
   static bool Updates(const pb::LeaseGrant& grant);
@@ -192,8 +200,17 @@ class WorkerCore {
   std::vector<pb::ShardEndpoint> to_connect_;
   std::vector<PeerId> to_disconnect_;
 
-  std::map<uint64_t, Lease> leases_;         // by lease number
+  // By lease number. A worker holds leases for a minute's work: those that come later wait.
+  std::map<uint64_t, Lease> leases_;
+  std::map<uint64_t, pb::LeaseGrant> waiting_leases_;
+  // Done, and not yet let go by the scheduler: thousands, if there was none for a while.
+  struct FinishedLease {
+    pb::LeaseState state;
+    std::optional<pb::EvalCounts> eval;
+  };
+  std::map<uint64_t, FinishedLease> finished_leases_;
   uint64_t next_lease_sequence_ = 0;
+  bool leases_changed_ = false;              // since LoadAhead()
   std::map<uint64_t, JobState> jobs_;
   std::map<LaneKey, LaneClock> clocks_;
   std::map<OperationId, OperationOf> operations_;

@@ -13,6 +13,24 @@ constexpr Duration kWaitWorthSaying = Milliseconds(100);
 
 }  // namespace
 
+pb::LeaseState WorkerCore::StateOf(uint64_t number, const Lease& lease) {
+  pb::LeaseState state;
+  state.set_job(lease.grant.job());
+  state.set_pass(lease.grant.pass());
+  state.set_range(lease.grant.range());
+  state.set_lease(number);
+  state.set_first_batch(lease.grant.first_batch());
+  state.set_finished(lease.finished);
+  // An evaluated range counts as a whole or not at all: its counts travel with its end.
+  const bool tell = Updates(lease.grant) || lease.finished;
+  const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
+  state.set_batches_done(tell ? done : lease.grant.first_batch());
+  state.set_examples(tell ? lease.examples : 0);
+  state.set_loss_sum(tell ? lease.loss_sum : 0);
+  state.set_bad_rows(lease.finished ? lease.bad_rows : 0);
+  return state;
+}
+
 void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report_now_ = false;
   awaiting_orders_ = true;
@@ -32,26 +50,34 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_sequence(sequence_);
   report.set_seen_generation(client_.config().generation());
   if (plan_) *report.mutable_plan() = *plan_;
-  for (const auto& [number, lease] : leases_) {
-    pb::LeaseState& state = *report.add_lease();
-    state.set_job(lease.grant.job());
-    state.set_pass(lease.grant.pass());
-    state.set_range(lease.grant.range());
-    state.set_lease(number);
-    state.set_finished(lease.finished);
-    // An evaluated range counts as a whole or not at all: its counts travel once.
-    const bool whole = !Updates(lease.grant);
-    const bool tell = !whole || lease.finished;
-    const uint32_t done = Planted(Bug::kReportsUnacknowledged) ? std::max(lease.done, lease.next) : lease.done;
-    state.set_batches_done(tell ? done : lease.grant.first_batch());
-    state.set_examples(tell ? lease.examples : 0);
-    state.set_loss_sum(tell ? lease.loss_sum : 0);
-    state.set_bad_rows(tell && lease.finished ? lease.bad_rows : 0);
-    if (whole && lease.finished) {
-      pb::LeaseEval& eval = *report.add_eval();
-      eval.set_lease(number);
-      *eval.mutable_counts() = lease.eval;
+  PutFinishedAside();
+  for (const auto& [number, lease] : leases_) *report.add_lease() = StateOf(number, lease);
+  for (const auto& [number, finished] : finished_leases_) {
+    *report.add_lease() = finished.state;
+    if (!finished.eval) continue;
+    pb::LeaseEval& eval = *report.add_eval();
+    eval.set_lease(number);
+    *eval.mutable_counts() = *finished.eval;
+  }
+  for (const auto& [number, grant] : waiting_leases_) {
+    if (grant.first_batch() > 0) {
+      pb::LeaseState& state = *report.add_lease();
+      state.set_job(grant.job());
+      state.set_pass(grant.pass());
+      state.set_range(grant.range());
+      state.set_lease(number);
+      state.set_first_batch(grant.first_batch());
+      state.set_batches_done(grant.first_batch());
+      continue;
     }
+    const int last = report.untouched_size() - 1;
+    const bool same = last >= 0 && report.untouched(last).job() == grant.job() &&
+                      report.untouched(last).pass() == grant.pass();
+    pb::UntouchedLeases& leases = same ? *report.mutable_untouched(last) : *report.add_untouched();
+    leases.set_job(grant.job());
+    leases.set_pass(grant.pass());
+    leases.add_lease(number);
+    leases.add_range(grant.range());
   }
   for (const auto& [key, clock] : clocks_) {
     pb::LaneState& lane = *report.add_lane();
@@ -63,6 +89,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   report.set_waiting_for(WaitingFor(now));
   report.set_leaving(leaving_);
   report.set_examples_per_second(examples_per_second_);
+  report.set_scheduler_epoch(link_.scheduler_epoch());
   if (failure_) *report.mutable_failure() = *failure_;
   failure_told_ = failure_.has_value();
   if (pb::TraceSpans spans; options_.trace != nullptr && options_.trace->Drain(spans)) {
@@ -77,7 +104,9 @@ void WorkerCore::OnMessage(PeerId from, const Message& message, TimePoint now, O
     Pump(now, out);
     return;
   }
+  if (!link_.Heeds(message)) return;
   report_now_ |= link_.OnMessage(message, now);
+  for (std::string& line : link_.TakeEvents()) events_.push_back(std::move(line));
   if (message.header.has_report_now()) report_now_ = true;
   // Only the answer to the latest report: an older one was made without knowing what that report said.
   if (message.header.has_worker_orders() && message.header.worker_orders().sequence() == sequence_) {
@@ -95,6 +124,8 @@ void WorkerCore::OnMessage(PeerId from, const Message& message, TimePoint now, O
 void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox& out) {
   if (orders.unknown()) {
     // Declared dead (paused too long?): what we held is somebody else's. Come back as a new member.
+    waiting_leases_.clear();
+    finished_leases_.clear();
     while (!leases_.empty()) DropLease(leases_.begin()->first);
     may_leave_ = leaving_;
     if (!leaving_) link_.OnUnknown(now, out);
@@ -105,26 +136,35 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
   if (failure_told_) failure_.reset();  // not one that came up after the report was sent
   if (orders.plan_received()) plan_.reset();
   for (const pb::JobBrief& brief : orders.job()) TakeBrief(brief);
-  std::set<uint64_t> wanted;
+  std::set<uint64_t> wanted(orders.keep().begin(), orders.keep().end());
   for (const pb::LeaseGrant& grant : orders.lease()) {
     wanted.insert(grant.lease());
-    if (!leaving_ && !leases_.contains(grant.lease()) && leases_.size() < kMostLeases) AddLease(grant);
+    const bool has = leases_.contains(grant.lease()) || waiting_leases_.contains(grant.lease()) ||
+                     finished_leases_.contains(grant.lease());
+    const bool may_have_more = leases_.size() + waiting_leases_.size() < kMostLeases;
+    if (!leaving_ && grant.has_job() && !has && may_have_more) AddLease(grant);
   }
+  const auto unwanted = [&](const auto& entry) { return !wanted.contains(entry.first); };
+  std::erase_if(waiting_leases_, unwanted);
+  std::erase_if(finished_leases_, unwanted);
   for (auto it = leases_.begin(); it != leases_.end();) {
     const uint64_t number = (it++)->first;
     if (!wanted.contains(number)) DropLease(number);
   }
   // Clocks of ended passes and jobs without leases are history.
+  std::set<std::pair<uint64_t, uint32_t>> passes;
+  std::set<uint64_t> jobs;
+  const auto note = [&](const auto& lease) {
+    passes.insert({lease.job(), lease.pass()});
+    jobs.insert(lease.job());
+  };
+  for (const auto& [number, lease] : leases_) note(lease.grant);
+  for (const auto& [number, grant] : waiting_leases_) note(grant);
+  for (const auto& [number, finished] : finished_leases_) note(finished.state);
   std::erase_if(clocks_, [&](const auto& entry) {
-    return std::none_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
-      return lease.second.grant.job() == std::get<0>(entry.first) &&
-             lease.second.grant.pass() == std::get<1>(entry.first);
-    });
+    return !passes.contains({std::get<0>(entry.first), std::get<1>(entry.first)});
   });
-  std::erase_if(jobs_, [&](const auto& job) {
-    return std::none_of(leases_.begin(), leases_.end(),
-                        [&](const auto& lease) { return lease.second.grant.job() == job.first; });
-  });
+  std::erase_if(jobs_, [&](const auto& job) { return !jobs.contains(job.first); });
   if (orders.has_plan() && planning_job_ != orders.plan().job() && !plan_) {
     planning_job_ = orders.plan().job();
     planning_seen_ = "data: to be looked at";
@@ -159,6 +199,8 @@ std::vector<PeerId> WorkerCore::TakeDisconnections() { return std::exchange(to_d
 void WorkerCore::Leave(TimePoint now, Outbox& out) {
   leaving_ = true;
   if (link_.registered()) SendReport(now, out);  // with the leases: what is done of them counts
+  waiting_leases_.clear();
+  finished_leases_.clear();
   while (!leases_.empty()) DropLease(leases_.begin()->first);
   may_leave_ = !link_.registered();
 }

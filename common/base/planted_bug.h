@@ -48,6 +48,16 @@ enum class Bug {
   kSentBeforeLogged,       // a push is answered before it is in the log
   kClockUnlogged,          // the clock that a repeated push finishes is not
   kUnlistedDropsAll,       // a configuration that does not list the server takes its rows
+  // Servers: copies.
+  kBackupsNotAwaited,      // a push is answered before its backups have it
+  kSyncedBeforeImage,      // a backup is in sync before it has what was there
+  kSyncedByImage,          // a backup is in sync although it lacks what was answered while its image was on its way
+  kMovedCopyConfirms,      // who has taken a partition over goes on to confirm what its old primary does to it
+  kHeldAnswersSurvive,     // what waited for backups is answered when others have taken over
+  kPromotedLearner,        // a learner is made the primary
+  kFormerDrops,            // who was primary drops what it has before its successor is known to have it
+  kUnsettledAnswers,       // a successor answers before it is known to have taken over
+  kSyncOutdated,           // a backup is in sync by a report on what it had before
   // Servers: rounds of snapshots.
   kImageWithoutWindows,     // which pushes are in is not part of an image
   kTrimmedBeforeFlush,      // the log is cut before what replaces it is on the disk
@@ -77,6 +87,14 @@ enum class Bug {
   kDeadKeepsLane,          // a dead worker's lane stays on the roster
   kGrantsUnpublished,      // leases name a lane that no configuration has yet
   kLeaverKept,             // a worker that wants to leave is given more
+  // Scheduler: what it is to find again when it is started anew.
+  kSentBeforeSaved,        // what depends on its state is sent before that is in the store
+  kLeasesNumberedAnew,     // leases are numbered from 1 again
+  kGenerationGoesBack,     // configurations are numbered from 1 again
+  kLanesNumberedAnew,      // a lane has the number of one that has left
+  kSavedRangesForgotten,   // saved ranges are leased again although their examples are counted
+  kTakesUpAnywhere,        // a lease goes on although what is known of its range begins elsewhere
+  kPlacementUnsaved,       // partitions get new epochs that the next scheduler does not know
 };
 
 #ifdef SHEAF_PLANTED_BUGS

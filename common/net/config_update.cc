@@ -1,5 +1,6 @@
 #include "common/net/config_update.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -19,8 +20,13 @@ std::pair<uint64_t, uint32_t> KeyOf(const pb::RosterUpdate& roster) { return Key
 bool Same(const pb::Lane& a, const pb::Lane& b) {
   return a.start_clock() == b.start_clock() && a.has_end_clock() == b.has_end_clock() && a.end_clock() == b.end_clock();
 }
+bool Same(const pb::Replica& a, const pb::Replica& b) {
+  return a.node() == b.node() && a.since() == b.since() && a.in_sync() == b.in_sync();
+}
 bool Same(const pb::PartitionConfig& a, const pb::PartitionConfig& b) {
-  return a.epoch() == b.epoch() && a.primary() == b.primary();
+  return a.epoch() == b.epoch() && a.primary() == b.primary() && a.former() == b.former() &&
+         std::equal(a.replica().begin(), a.replica().end(), b.replica().begin(), b.replica().end(),
+                    [](const pb::Replica& one, const pb::Replica& other) { return Same(one, other); });
 }
 bool Same(const pb::ServerInfo& a, const pb::ServerInfo& b) {
   if (a.name() != b.name() || a.shard_size() != b.shard_size()) return false;

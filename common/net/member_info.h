@@ -18,7 +18,8 @@ struct MemberInfo {
   std::string build{};
   uint32_t wire_version = kWireVersion;
   std::vector<pb::ShardEndpoint> shards{};   // servers
-  uint64_t store = 0;                        // servers: pb::Register.store
+  uint64_t store = 0;                        // servers: pb::Register.store,
+  uint64_t store_start = 0;                  // and .store_start
 };
 
 // Host, process number and build of the running process: for shells.

@@ -9,7 +9,24 @@ namespace {
 
 constexpr Duration kLongPause = std::chrono::seconds(1);
 
+// 0: the message does not say.
+uint64_t EpochOf(const Message& message) {
+  const pb::Header& header = message.header;
+  return header.has_server_orders()   ? header.server_orders().scheduler_epoch()
+         : header.has_worker_orders() ? header.worker_orders().scheduler_epoch()
+         : header.has_registered()    ? header.registered().scheduler_epoch()
+                                      : 0;
+}
+
 }  // namespace
+
+bool SchedulerLink::Heeds(const Message& message) const {
+  // Who does not know us may be of another cluster, whose epochs say nothing; what it answers when we register tells.
+  const pb::Header& header = message.header;
+  const uint64_t epoch = EpochOf(message);
+  return epoch == 0 || epoch >= epoch_ || header.has_registered() || header.server_orders().unknown() ||
+         header.worker_orders().unknown();
+}
 
 void SchedulerLink::SendRegister(TimePoint now, Outbox& out) {
   next_register_ = now + options_.register_every;
@@ -23,22 +40,36 @@ void SchedulerLink::SendRegister(TimePoint now, Outbox& out) {
   registration.set_host(self_.host);
   registration.set_pid(self_.pid);
   for (const pb::ShardEndpoint& shard : self_.shards) *registration.add_shard() = shard;
-  if (self_.store != 0) registration.set_store(self_.store);
+  if (self_.store != 0) {
+    registration.set_store(self_.store);
+    registration.set_store_start(self_.store_start);
+  }
   out.Send(kSchedulerPeer, std::move(message));
 }
 
 void SchedulerLink::OnTick(TimePoint now, Outbox& out) {
   if (!last_tick_ || now - *last_tick_ > kLongPause) heard_ = now;
   last_tick_ = now;
-  if (now - heard_ > options_.deadline && !fatal_) {
+  const Duration deadline = std::max(options_.deadline, silence_);
+  if (now - heard_ > deadline && !fatal_) {
     fatal_ = Error{ErrorCode::kUnavailable,
-                   StrCat("no word from the scheduler at ", options_.address, " for ", FormatSeconds(options_.deadline),
+                   StrCat("no word from the scheduler at ", options_.address, " for ", FormatSeconds(deadline),
                           ": is it running, and is this the right address (--scheduler)?")};
   }
   if (!registered_ && now >= next_register_) SendRegister(now, out);
 }
 
+void SchedulerLink::NoteEpoch(uint64_t epoch, TimePoint now) {
+  if (epoch <= epoch_) return;
+  if (epoch_ > 0) {
+    events_.push_back(StrCat("the scheduler at ", options_.address, " was started again (epoch ", epoch,
+                             "); it had been silent for ", FormatSeconds(now - heard_)));
+  }
+  epoch_ = epoch;
+}
+
 bool SchedulerLink::OnMessage(const Message& message, TimePoint now) {
+  if (!message.header.has_registered()) NoteEpoch(EpochOf(message), now);
   heard_ = now;
   if (message.header.has_refusal()) {
     const pb::Refusal& refusal = message.header.refusal();
@@ -49,13 +80,17 @@ bool SchedulerLink::OnMessage(const Message& message, TimePoint now) {
   }
   if (registered_ || !message.header.has_registered()) return false;
   const pb::Registered& answer = message.header.registered();
-  if (scheduler_ != 0 && scheduler_ != answer.scheduler()) {
+  if (cluster_id_ != 0 && cluster_id_ != answer.cluster_id()) {
     fatal_ = Error{ErrorCode::kUnavailable,
                    StrCat("the scheduler at ", options_.address,
-                          " was started anew and knows nothing of the jobs this process works for: start it anew too")};
+                          " was started anew and knows nothing of the jobs this process works for: start it anew too"
+                          " (a scheduler with --data_dir would go on)")};
     return false;
   }
-  scheduler_ = answer.scheduler();
+  if (answer.scheduler_epoch() < epoch_) return false;
+  NoteEpoch(answer.scheduler_epoch(), now);
+  cluster_id_ = answer.cluster_id();
+  silence_ = Milliseconds(answer.silence_ms());
   registered_ = true;
   name_ = answer.name();
   report_every_ = Milliseconds(std::max(1U, answer.report_every_ms()));

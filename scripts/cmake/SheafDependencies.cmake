@@ -13,6 +13,7 @@ find_package(nlohmann_json REQUIRED)
 # Shared gflags everywhere: librocksdb links the shared one, and two copies abort before main.
 find_package(gflags REQUIRED COMPONENTS shared)
 find_package(glog REQUIRED)
+# RocksDB::rocksdb is the static library: link RocksDB::rocksdb-shared.
 find_package(RocksDB REQUIRED)
 if(SHEAF_TESTS)
   find_package(GTest REQUIRED)

@@ -4,6 +4,8 @@ add_library(sheaf_options INTERFACE)
 target_include_directories(sheaf_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
 # No FMA contraction: a row update gives the same bits on every machine, whatever vector width it was compiled for.
 target_compile_options(sheaf_options INTERFACE -Wall -Wextra -ffp-contract=off -fno-math-errno -fno-trapping-math)
+# Who uses no RocksDB does not load it.
+target_link_options(sheaf_options INTERFACE -Wl,--as-needed)
 if(SHEAF_WERROR)
   target_compile_options(sheaf_options INTERFACE -Werror)
 endif()

@@ -49,6 +49,34 @@ class KillServers(harness.SheafTest):
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
+    def test_a_backup_takes_over_from_a_server_that_has_nothing_on_disk(self):
+        epochs = 60
+        settings = [f"train.epochs={epochs}", "train.batch_size=32", "durability=MEMORY"]
+        options = [word for setting in settings for word in ("--set", setting)]
+        report = self.folder / "report.json"
+        process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs", "--servers", 2,
+                             "--replicas", 2, *options)
+        # One at a time: the next when the copies of what it has are in sync again.
+        killed = self.kill_now_and_then(process, "sheaf-server", 4, (2.5, 3.0), random.Random(3))
+        outcome = self.finish(process, timeout=600)
+        self.assertEqual(outcome.code, 0, outcome)
+        report = json.loads(report.read_text())
+        self.assertEqual(report["examples_total"], ROWS * epochs)
+        self.assertGreaterEqual(killed, 2, "the run was over before the kills: make it longer")
+        self.assertIn("backups take over", (self.folder / "logs" / "scheduler.log").read_text())
+
+    def test_bsp_comes_to_the_same_bytes_though_backups_take_over(self):
+        settings = ["consistency.mode=BSP", "train.epochs=24", "train.batch_size=16"]
+        options = [word for setting in settings for word in ("--set", setting)]
+        killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
+        process = self.start("run", ADULT, "--model", killed_model, "--servers", 3, "--replicas", 2, *options)
+        killed = self.kill_now_and_then(process, "sheaf-server", 3, (2.5, 3.0), random.Random(4))
+        outcome = self.finish(process, timeout=600)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertGreaterEqual(killed, 2)
+        self.run_job(ADULT, "--model", quiet_model, settings=settings)
+        self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
+
     def test_snapshots_are_made_under_kills_and_what_comes_back_from_them_is_the_same_to_the_byte(self):
         settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"

@@ -32,6 +32,10 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(MeanOverAllLanes), SHEAF_BUG(NoUndo),
     SHEAF_BUG(ParkedNeverWoken), SHEAF_BUG(ServerTakesOldConfig), SHEAF_BUG(UpdateOutOfTurn),
     SHEAF_BUG(SentBeforeLogged), SHEAF_BUG(ClockUnlogged), SHEAF_BUG(UnlistedDropsAll),
+    SHEAF_BUG(BackupsNotAwaited), SHEAF_BUG(SyncedBeforeImage), SHEAF_BUG(SyncedByImage),
+    SHEAF_BUG(MovedCopyConfirms),
+    SHEAF_BUG(HeldAnswersSurvive), SHEAF_BUG(PromotedLearner), SHEAF_BUG(SyncOutdated), SHEAF_BUG(FormerDrops),
+    SHEAF_BUG(UnsettledAnswers),
     SHEAF_BUG(ImageWithoutWindows), SHEAF_BUG(TrimmedBeforeFlush), SHEAF_BUG(NeverSleeps),
     SHEAF_BUG(ListsNamedAcrossRounds), SHEAF_BUG(StateAfterMark),
     SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(RetryUnderNewName),
@@ -42,6 +46,9 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(LeaseNumberReused), SHEAF_BUG(ProgressForgotten), SHEAF_BUG(ReissuedFromMemory),
     SHEAF_BUG(FinishedTwice), SHEAF_BUG(EvalCountedAgain),
     SHEAF_BUG(DeadKeepsLane), SHEAF_BUG(GrantsUnpublished), SHEAF_BUG(LeaverKept),
+    SHEAF_BUG(SentBeforeSaved), SHEAF_BUG(LeasesNumberedAnew), SHEAF_BUG(GenerationGoesBack),
+    SHEAF_BUG(LanesNumberedAnew), SHEAF_BUG(SavedRangesForgotten), SHEAF_BUG(TakesUpAnywhere),
+    SHEAF_BUG(PlacementUnsaved),
 };
 #undef SHEAF_BUG
 

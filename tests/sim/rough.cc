@@ -37,15 +37,20 @@ void DrawFaults(Random& random, SimOptions& options) {
   options.server_pauses = random.Chance(0.5) ? 0.6 : 0;
   options.clock_skew = random.Chance(0.7);
   options.stores = random.Chance(0.6);
-  if (options.stores) {
+  if (options.stores && random.Chance(0.4)) options.job.durability = pb::JobSpec::FSYNC;
+  if (random.Chance(0.6)) options.replicas = 2 + static_cast<uint32_t>(random.Below(2));
+  if (options.stores || options.replicas > 1) {
     options.server_crashes = random.Chance(0.7) ? 0.5 : 0;
+    if (options.stores && random.Chance(0.3)) options.server_dead_after = Milliseconds(700);
+  }
+  if (options.stores) {
     options.snapshot_after_bytes = random.Chance(0.7) ? 500 + random.Below(5000) : ~uint64_t{0};
     options.snapshot_takes = Milliseconds(random.Chance(0.4) ? 5 : 100);
     options.full_disks = random.Chance(0.4) ? 1.5 : 0;
-    if (random.Chance(0.4)) options.job.durability = pb::JobSpec::FSYNC;
-    if (random.Chance(0.3)) options.server_dead_after = Milliseconds(700);
   }
   if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
+  options.scheduler_crashes = random.Chance(0.6) ? 0.5 : 0;
+  options.store_full = random.Chance(0.3) ? 0.3 : 0;
 }
 
 SimOptions Undisturbed(SimOptions options) {
@@ -54,7 +59,8 @@ SimOptions Undisturbed(SimOptions options) {
   options.crashes = options.leaves = options.joins = options.pauses = options.server_pauses = 0;
   options.cuts = options.flaps = options.slow = 0;
   options.clock_skew = options.tool = options.stores = false;
-  options.server_crashes = 0;
+  options.server_crashes = options.scheduler_crashes = options.store_full = 0;
+  options.replicas = 1;
   options.cancel_after = {};
   return options;
 }
@@ -94,7 +100,7 @@ SimOptions RoughOptions(uint64_t seed) {
   return options;
 }
 
-void RoughCounts::Add(const SimCluster& cluster) {
+void RoughCounts::Add(SimCluster& cluster) {
   for (size_t fault = 0; fault < faults.size(); ++fault) faults[fault] += cluster.faults()[fault];
   const NetworkCounts& sent = cluster.network();
   network.delivered += sent.delivered;
@@ -107,6 +113,7 @@ void RoughCounts::Add(const SimCluster& cluster) {
   network.unclaimed += sent.unclaimed;
   staleness_checks += cluster.staleness_checks();
   statistics_checks += cluster.statistics_checks();
+  replica_checks += cluster.replica_checks();
   tool_pushes += cluster.tool_pushes();
   duplicates += cluster.JobStatusNow().pushes_deduplicated();
 }
@@ -127,6 +134,7 @@ std::vector<std::pair<const char*, uint64_t>> RoughCounts::Faults() const {
                                 {"pushes recognised as duplicates", duplicates},
                                 {"looks at a pull's staleness", staleness_checks},
                                 {"looks at statistics", statistics_checks},
+                                {"copies compared with their primaries", replica_checks},
                                 {"pushes of a tool", tool_pushes},
                             });
   return kinds;

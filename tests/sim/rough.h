@@ -16,12 +16,12 @@ SimOptions RoughOptions(uint64_t seed);
 struct RoughCounts {
   FaultCounts faults{};
   NetworkCounts network;
-  uint64_t staleness_checks = 0, statistics_checks = 0;
+  uint64_t staleness_checks = 0, statistics_checks = 0, replica_checks = 0;
   uint64_t tool_pushes = 0;
   uint64_t bsp_runs = 0;    // compared bit by bit with an undisturbed one
   uint64_t duplicates = 0;  // pushes that servers recognised
 
-  void Add(const SimCluster& cluster);
+  void Add(SimCluster& cluster);
   // Every kind of fault, and of what only faults bring about.
   std::vector<std::pair<const char*, uint64_t>> Faults() const;
 };

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <sstream>
+#include <utility>
 
 #include "common/base/partition.h"
 #include "tests/sim/sim_nodes.h"
@@ -18,7 +19,7 @@ std::string BatchText(const BatchName& batch) {
 
 // ---- checks at every message
 
-void SimCluster::NotePush(PeerId to, const pb::PushRequest& push) {
+void SimCluster::NotePush(const pb::PushRequest& push) {
   const pb::Progress& progress = push.progress();
   if (progress.job() != job_) return;
   const ClockName clock{progress.pass(), progress.lane(), progress.clock()};
@@ -28,9 +29,8 @@ void SimCluster::NotePush(PeerId to, const pb::PushRequest& push) {
     batches_of_clock_[{progress.pass(), progress.lane(), each}].insert(batch);
   }
   if (Bsp() && progress.pass() >= FirstTrainingPass()) {
-    pushed_to_[clock].insert(HomeOf(to));
     const ClockName before{progress.pass(), progress.lane(), progress.clock() - 1};
-    if (progress.clock() > 0 && acknowledged_by_[before] != pushed_to_[before]) {
+    if (progress.clock() > 0 && acknowledged_[before].size() != options_.partitions) {
       Violation("order", BatchText(batch) + " is pushed while lane " + std::to_string(progress.lane()) +
                              " has not been acknowledged everywhere the clock before");
     }
@@ -44,8 +44,10 @@ void SimCluster::NotePush(PeerId to, const pb::PushRequest& push) {
 
 // Called after every event of the scheduler, before what it says leaves.
 void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
+  if (!CommitScheduler()) return;
   const pb::ClusterConfig& config = scheduler_->core.config();
   generation_before_event_ = lanes_of_generation_;
+  if (config.generation() > lanes_of_generation_) NoteTakeOvers(config);
   if (config.generation() > lanes_of_generation_) {
     lanes_of_generation_ = config.generation();
     for (const pb::Roster& roster : config.roster()) {
@@ -53,11 +55,39 @@ void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
         lanes_[{config.generation(), roster.job(), roster.pass(), lane.lane()}] = lane.start_clock();
     }
   }
+  CheckNumbers();
   for (const auto& item : scheduler_->out.items()) {
     const pb::Header& header = item.message.header;
     if (header.has_worker_orders() && item.to == from) CheckGrants(header.worker_orders(), seen_generation);
   }
   scheduler_->Flush();
+}
+
+void SimCluster::NoteTakeOvers(const pb::ClusterConfig& config) {
+  for (int p = 0; p < config.partition_size(); ++p) {
+    uint32_t& primary = primaries_[p];
+    const auto before = std::exchange(primary, config.partition(p).primary());
+    if (before != 0 && before != primary && config.table_size() > 0) Note(Fault::kTakeOver);
+  }
+}
+
+void SimCluster::CheckNumbers() {
+  for (const auto& item : scheduler_->out.items()) {
+    const pb::Header& header = item.message.header;
+    if (header.worker_orders().has_config_update() || header.server_orders().has_config_update()) {
+      const pb::ClusterConfig& config = scheduler_->core.config();
+      const auto [sent, is_new] = configs_sent_.try_emplace(config.generation());
+      if (is_new) sent->second = config.SerializeAsString();
+      if (!is_new && sent->second != config.SerializeAsString())
+        Violation("numbers", "there are two configurations " + std::to_string(config.generation()));
+    }
+    for (const pb::LeaseGrant& grant : header.worker_orders().lease()) {
+      if (!grant.has_job()) continue;
+      const LeaseName name{item.to, grant.job(), grant.pass(), grant.range()};
+      if (leases_sent_.try_emplace(grant.lease(), name).first->second != name)
+        Violation("numbers", "there are two leases " + std::to_string(grant.lease()));
+    }
+  }
 }
 
 void SimCluster::CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation) {
@@ -76,35 +106,45 @@ void SimCluster::CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_gener
   }
 }
 
-// Called after every event of a shard, before its answers leave.
+// Called after every event of a shard, before its answers leave, now or later: by what it knows when it makes them.
 void SimCluster::AfterShard(ServerNode& server, size_t index) {
-  ServerNode::Shard& shard = server.shards[index];
-  if (server.ended || !CommitShard(server, index)) {
+  ServerNode::ShardNode& shard = server.shards[index];
+  for (const auto& item : shard.core->said().items()) {
+    const pb::Header& header = item.message.header;
+    const RequestName name{ShardPeerOf(server, index), item.to, header.request()};
+    const auto pull = pulls_.find(name);
+    if (header.has_pull_reply() && pull != pulls_.end() && pull->second.has_progress()) {
+      CheckPull(server, index, pull->second, header.pull_reply().front());
+    }
+    const auto push = pushes_.find(name);
+    const bool whole = header.has_push_reply() && !header.push_reply().staged() && push != pushes_.end();
+    if (whole && !InBspTraining(push->second)) CheckPushed(server, index, push->second);
+  }
+  if (server.ended || !FlushShard(server, index)) {
     shard.out.clear();
     return;
   }
   for (const auto& item : shard.out.items()) {
     const pb::Header& header = item.message.header;
-    const PeerId shard_peer = ShardPeerOf(server, index);
-    const RequestName name{shard_peer, item.to, header.request()};
+    const RequestName name{ShardPeerOf(server, index), item.to, header.request()};
     if (header.has_pull_reply()) {
-      const auto pull = pulls_.extract(name);
-      if (pull && pull.mapped().has_progress()) {
-        CheckPull(server, index, pull.mapped(), header.pull_reply().front());
-      }
+      pulls_.erase(name);
     } else if (header.has_push_reply() && !header.push_reply().staged()) {
       const auto push = pushes_.extract(name);
-      const bool ours = push && push.mapped().progress().job() == job_;
-      const bool static_lanes = Bsp() && ours && push.mapped().progress().pass() >= FirstTrainingPass();
-      if (push && !static_lanes) CheckPushed(server, index, push.mapped());
-      if (static_lanes) {
+      if (push && InBspTraining(push.mapped())) {
         const pb::Progress& progress = push.mapped().progress();
-        acknowledged_by_[{progress.pass(), progress.lane(), progress.clock()}].insert(HomeOf(shard_peer));
+        acknowledged_[{progress.pass(), progress.lane(), progress.clock()}].insert(push.mapped().partition().begin(),
+                                                                                   push.mapped().partition().end());
       }
     }
   }
   shard.Flush();
   StepSnapshots(server, index);
+}
+
+// Then lanes are what they are from the beginning, and pushes are kept until their clock is complete.
+bool SimCluster::InBspTraining(const pb::PushRequest& push) const {
+  return Bsp() && push.progress().job() == job_ && push.progress().pass() >= FirstTrainingPass();
 }
 
 uint32_t SimCluster::TableIn(const pb::ClusterConfig& config, Which which) const {
@@ -128,7 +168,7 @@ float SimCluster::OwnRow(ServerNode& server, size_t index, BatchName batch, Part
   request.set_after_key(key - 1);
   request.set_max_rows(1);
   Outbox out;
-  server.shards[index].core->OnMessage(PeerId(1), std::move(scan), server.Now(), out);
+  server.shards[index].core->core().OnMessage(PeerId(1), scan, server.Now(), out);
   const Message& reply = out.items().front().message;
   if (!reply.header.has_scan_reply() || reply.header.scan_reply().row_count() == 0) return 0;
   return reply.keys.As<HashedKey>()[0] == key ? reply.values.As<float>()[0] : 0;
@@ -195,13 +235,13 @@ void SimCluster::CheckEnd() {
                                   std::to_string(options_.job.valid_rows) + " are there");
     }
   }
-  if (options_.stores) {
-    // A server may just be starting again.
-    faults_on_ = false;
-    network_.HealAll();
-    network_.RunFor(std::chrono::seconds(3));
-  }
+  // A server, or the scheduler, may just be starting again.
+  faults_on_ = false;
+  network_.HealAll();
+  const bool restarts = options_.stores || options_.replicas > 1 || options_.scheduler_crashes > 0;
+  if (restarts) network_.RunFor(std::chrono::seconds(6));
   CheckRows();
+  if (options_.replicas > 1) CheckReplicas();
   if (options_.job.statistics) CheckStatisticsRows();
   if (tool_ != nullptr) CheckToolRows();
   // What is still under way comes to its end: then shards hold nothing for anybody.
@@ -214,6 +254,42 @@ void SimCluster::CheckEnd() {
       Violation("leftovers", std::to_string(stats.parked_pulls) + " parked pulls, " +
                                  std::to_string(stats.staged_pushes) + " staged pushes, " +
                                  std::to_string(stats.request_bytes) + " bytes of a shard's budget");
+    }
+  }
+}
+
+// At rest, all copies of a partition are the same.
+void SimCluster::CheckReplicas() {
+  const pb::ClusterConfig& config = scheduler_->core.config();
+  const auto image_of = [&](uint32_t node, uint32_t p) {
+    std::vector<std::byte> bytes;
+    for (const pb::ServerInfo& info : config.server()) {
+      if (info.node() != node) continue;
+      const PeerId peer(info.shard(static_cast<int>(p % options_.shards)).peer());
+      for (auto& server : servers_) {
+        if (server == nullptr || ShardPeerOf(*server, p % options_.shards) != peer) continue;
+        for (const ImagePiece& piece : server->shards[p % options_.shards].core->Export(p)) {
+          for (const Buffer& part : piece) bytes.insert(bytes.end(), part.bytes().begin(), part.bytes().end());
+        }
+      }
+    }
+    return bytes;
+  };
+  for (uint32_t p = 0; p < options_.partitions; ++p) {
+    const pb::PartitionConfig& partition = config.partition(static_cast<int>(p));
+    const auto primary = image_of(partition.primary(), p);
+    if (partition.replica_size() + 1 != static_cast<int>(std::min(options_.replicas, options_.servers))) {
+      Violation("replicas", "partition " + std::to_string(p) + " has " + std::to_string(partition.replica_size()) +
+                                " replicas: " + partition.ShortDebugString());
+    }
+    for (const pb::Replica& replica : partition.replica()) {
+      ++replica_checks_;
+      if (!replica.in_sync()) {
+        Violation("replicas", "a copy of partition " + std::to_string(p) + " is not in sync at the end: " +
+                                  partition.ShortDebugString());
+      } else if (image_of(replica.node(), p) != primary) {
+        Violation("replicas", "a copy of partition " + std::to_string(p) + " is not what its primary has");
+      }
     }
   }
 }
@@ -247,6 +323,7 @@ void SimCluster::CheckRows() {
         }
         const uint32_t server =
             static_cast<uint32_t>(scheduler_->core.config().partition(static_cast<int>(p)).primary());
+        if (options_.replicas > 1) continue;  // who holds it now need not be who took it
         const auto stamp = stamps.try_emplace({name, ShardPeer(server, p % options_.shards)}, value).first;
         if (stamp->second != value || std::count(values.begin(), values.end(), value) != kDim)
           Violation("one attempt", BatchText(name) + " was put together from two computations");

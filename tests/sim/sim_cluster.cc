@@ -9,22 +9,20 @@
 
 namespace sheaf::sim {
 
+namespace {
+
+// The same with a list where it names all that the shard has.
+template <typename Request>
+Request NamingPartitions(Request request, const std::vector<uint32_t>& owned) {
+  if (request.has_placement()) request.mutable_partition()->Assign(owned.begin(), owned.end());
+  return request;
+}
+
+}  // namespace
+
 SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.seed), network_(clock_, random_) {
   network_.SetFaults(options_.network);
-  SchedulerOptions scheduler_options;
-  scheduler_options.partition_count = options_.partitions;
-  scheduler_options.report_every = Milliseconds(50);
-  scheduler_options.worker_dead_after = Milliseconds(500);
-  scheduler_options.server_dead_after = options_.server_dead_after;
-  scheduler_options.job.min_servers = options_.servers;
-  scheduler_options.job.settle_limit = std::chrono::seconds(20);
-  scheduler_ = std::make_unique<SchedulerNode>(*this, scheduler_options);
-  scheduler_->transport = network_.Start(kSchedulerPeer, kSchedulerAddress, [this](PeerId from, Message message) {
-    scheduler_->Do([this, from, message = std::move(message)] {
-      scheduler_->core.OnMessage(from, message, scheduler_->Now(), scheduler_->out);
-      AfterScheduler(from, message.header.worker_report().seen_generation());
-    });
-  });
+  StartScheduler();
   servers_.resize(options_.servers);
   incarnations_.resize(options_.servers);
   disks_.resize(options_.servers);
@@ -41,6 +39,70 @@ SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.
   if (options_.tool) StartTool();
 }
 
+void SimCluster::StartScheduler() {
+  SchedulerOptions scheduler_options;
+  scheduler_options.partition_count = options_.partitions;
+  scheduler_options.report_every = Milliseconds(50);
+  scheduler_options.worker_dead_after = Milliseconds(500);
+  scheduler_options.server_dead_after = options_.server_dead_after;
+  scheduler_options.replicas = options_.replicas;
+  scheduler_options.take_over_after = options_.take_over_after;
+  scheduler_options.job.min_servers = options_.servers;
+  scheduler_options.job.settle_limit = std::chrono::seconds(20);
+  scheduler_options.save_behind = Milliseconds(200);
+  meta_.SetTrouble(MemoryMetaStore::Trouble::kNone);
+  auto saved = TakeOver(meta_, options_.partitions, /*new_cluster_id=*/7);
+  SHEAF_CHECK(saved.has_value(), saved.error().message);
+  scheduler_ = std::make_unique<SchedulerNode>(*this, scheduler_options, std::move(*saved));
+  SHEAF_CHECK(scheduler_->keeper.Commit(scheduler_->core, scheduler_->Now()).has_value());
+  SchedulerNode* const node = scheduler_.get();
+  node->transport = network_.Start(kSchedulerPeer, kSchedulerAddress, [this, node](PeerId from, Message message) {
+    node->Do([this, node, from, message = std::move(message)] {
+      if (node->ended || node->stalled) return;
+      node->core.OnMessage(from, message, node->Now(), node->out);
+      AfterScheduler(from, message.header.worker_report().seen_generation());
+    });
+  });
+}
+
+void SimCluster::CrashScheduler() {
+  Note(Fault::kSchedulerCrash);
+  scheduler_.reset();
+  const Duration down = Within({}, random_.Chance(0.2) ? Milliseconds(5000) : Milliseconds(1000));
+  for (auto& worker : workers_) {
+    worker->hindered_until = std::max(worker->hindered_until, clock_.Now() + down + Milliseconds(1000));
+  }
+  network_.Schedule(down, [this] { StartScheduler(); });
+}
+
+bool SimCluster::CommitScheduler() {
+  SchedulerNode& scheduler = *scheduler_;
+  using End = SchedulerNode::End;
+  const uint64_t before = meta_.txns();
+  if (scheduler.end == End::kBeforeSave) meta_.SetTrouble(MemoryMetaStore::Trouble::kNotDone);
+  const Status saved = scheduler.keeper.Commit(scheduler.core, scheduler.Now());
+  if (!saved && scheduler.end == End::kNone) {
+    SHEAF_CHECK(saved.error().code == ErrorCode::kResourceExhausted, saved.error().message);
+    scheduler.stalled = true;
+    return false;
+  }
+  scheduler.stalled = false;
+  if (scheduler.end == End::kNone || (saved && meta_.txns() == before)) return true;
+  Note(saved ? Fault::kSchedulerCrashUnsent : Fault::kSchedulerCrashUnsaved);
+  scheduler.ended = true;
+  network_.Schedule({}, [this] { CrashScheduler(); });
+  return false;
+}
+
+void SimCluster::TickScheduler() {
+  SchedulerNode* const node = scheduler_.get();
+  if (node == nullptr || node->ended || node->stopped()) return;
+  node->Resume();
+  if (node->ended) return;
+  if (!node->stalled) node->core.OnTick(node->Now(), node->out);
+  AfterScheduler({}, 0);
+}
+
 void SimCluster::StartServer(uint32_t number) {
   servers_[number] = std::make_unique<ServerNode>(*this, number, incarnations_[number]);
   ServerNode* const node = servers_[number].get();
@@ -48,6 +110,7 @@ void SimCluster::StartServer(uint32_t number) {
   control.role = pb::SERVER;
   control.self = ServerPeer(number, node->incarnation);
   if (options_.stores) control.store = 1 + number;
+  control.store_start = 1 + node->incarnation;
   node->shards.resize(options_.shards);
   for (uint32_t i = 0; i < options_.shards; ++i) {
     ServeShard(*node, i);
@@ -63,7 +126,12 @@ void SimCluster::StartServer(uint32_t number) {
       if (const auto config = node->control->TakeConfig()) {
         node->config = *config;
         for (size_t i = 0; i < node->shards.size() && !node->ended; ++i) {
-          const Status taken = node->shards[i].core->OnConfig(*config, node->Now(), node->shards[i].out);
+          ServerNode::ShardNode& shard = node->shards[i];
+          const Status taken = shard.core->OnConfig(std::make_shared<pb::ClusterConfig>(*config), node->Now());
+          for (const PeerId gone : shard.core->TakeDisconnections()) shard.transport->Disconnect(gone);
+          for (const pb::ShardEndpoint& to : shard.core->TakeConnections()) {
+            (void)shard.transport->Connect(PeerId(to.peer()), to.address());
+          }
           if (!taken) Violation("job", "a shard refused its configuration: " + taken.error().message);
           AfterShard(*node, i);
         }
@@ -78,53 +146,50 @@ void SimCluster::StartServer(uint32_t number) {
 
 void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
   ServerNode* const node = &server;
-  ServerNode::Shard& shard = node->shards[index];
+  ServerNode::ShardNode& shard = node->shards[index];
   const PeerId self = ShardPeer(node->number, index, node->incarnation);
-  ShardOptions options = options_.shard;
-  if (options_.stores) {
-    shard.log = disks_[node->number][index].OpenLog();
-    options.log = shard.log.get();
-  }
-  shard.core = std::make_unique<ShardCore>(self, options);
-  if (shard.log != nullptr) RecoverSimShard(server, index);
+  shard.core = std::make_unique<Shard>(self, options_.shard,
+                                       options_.stores ? disks_[node->number][index].OpenLog() : nullptr);
+  if (options_.stores) RecoverSimShard(server, index);
   shard.transport =
       network_.Start(self, ShardAddress(node->number, index), [this, node, self, index](PeerId from, Message message) {
         node->Do([this, node, self, index, from, message = std::move(message)] {
           if (node->ended) return;
           // An answer may come at once or later: look at what is answered, not at what is asked.
           const RequestName name{self, from, message.header.request()};
-          if (message.header.has_pull()) pulls_[name] = message.header.pull();
-          if (message.header.has_push()) pushes_[name] = message.header.push();
-          ServerNode::Shard& to = node->shards[index];
-          to.core->OnMessage(from, message, node->Now(), to.out);
+          const std::vector<uint32_t>& owned = node->shards[index].core->owned();
+          if (message.header.has_pull()) pulls_[name] = NamingPartitions(message.header.pull(), owned);
+          if (message.header.has_push()) pushes_[name] = NamingPartitions(message.header.push(), owned);
+          node->shards[index].core->OnMessage(from, message, node->Now());
           AfterShard(*node, index);
         });
       });
 }
 
 void SimCluster::RecoverSimShard(ServerNode& server, uint32_t index) {
-  ServerNode::Shard& shard = server.shards[index];
+  ServerNode::ShardNode& shard = server.shards[index];
   SimStore& store = stores_[server.number][index];
   shard.rows = store.Open();
   if (store.lost_batches() > 0) Note(Fault::kSnapshotLost);
   const auto recovered =
-      RecoverShard(*shard.core, *shard.log, shard.rows.get(), server.Now(), [](size_t) { return Status(); });
+      RecoverShard(shard.core->core(), *shard.core->log(), shard.rows.get(), server.Now(),
+                   [](size_t) { return Status(); });
   if (!recovered) return Violation("job", "a shard cannot be recovered: " + recovered.error().message);
   if (recovered->partitions > 0) Note(Fault::kImageLoaded);
   if (recovered->store_is_ahead) {
     Note(Fault::kStoreAhead);
     store.SetFull(false);  // else it would not start
-    const Status saved = SaveAll(*shard.core, *shard.log, *shard.rows, server.Now());
+    const Status saved = SaveAll(shard.core->core(), *shard.core->log(), *shard.rows, server.Now());
     if (!saved) Violation("job", "a shard cannot save itself: " + saved.error().message);
   }
   const SnapshotterOptions options{.min_log_bytes = options_.snapshot_after_bytes,
                                    .rows_a_step = 1 + random_.Below(20),
                                    .retry_after = Milliseconds(100)};
-  shard.snapshotter = std::make_unique<Snapshotter>(*shard.core, *shard.log, options);
+  shard.snapshotter = std::make_unique<Snapshotter>(shard.core->core(), *shard.core->log(), options);
 }
 
 void SimCluster::StepSnapshots(ServerNode& server, size_t index) {
-  ServerNode::Shard& shard = server.shards[index];
+  ServerNode::ShardNode& shard = server.shards[index];
   if (shard.snapshotter == nullptr) return;
   shard.snapshotter->Step(server.Now());
   while (auto work = shard.snapshotter->TakeWork()) WriteSnapshotLater(server, index, std::move(*work));
@@ -132,12 +197,12 @@ void SimCluster::StepSnapshots(ServerNode& server, size_t index) {
 
 void SimCluster::WriteSnapshotLater(ServerNode& server, size_t index, SnapshotWork work) {
   // In order: who comes later is not done earlier.
-  ServerNode::Shard& of = server.shards[index];
+  ServerNode::ShardNode& of = server.shards[index];
   of.written_at = std::max(of.written_at, clock_.Now()) + Within({}, options_.snapshot_takes);
   const std::weak_ptr<int> living = server.alive;
   network_.Schedule(of.written_at - clock_.Now(), [this, living, node = &server, index, work = std::move(work)] {
     if (living.expired() || node->ended) return;
-    ServerNode::Shard& shard = node->shards[index];
+    ServerNode::ShardNode& shard = node->shards[index];
     Status done = Fail(ErrorCode::kResourceExhausted, "this round has failed");
     if (shard.failed_round != work.round) {
       if (shard.rows == nullptr) shard.rows = stores_[node->number][index].Open();
@@ -167,7 +232,7 @@ void SimCluster::WriteSnapshotLater(ServerNode& server, size_t index, SnapshotWo
 
 void SimCluster::CrashServer(uint32_t number) {
   Note(Fault::kServerCrash);
-  for (const ServerNode::Shard& shard : servers_[number]->shards) {
+  for (const ServerNode::ShardNode& shard : servers_[number]->shards) {
     if (shard.snapshotter != nullptr && !shard.snapshotter->idle()) Note(Fault::kRoundCut);
   }
   servers_[number].reset();
@@ -179,14 +244,12 @@ void SimCluster::CrashServer(uint32_t number) {
   network_.Schedule(Within({}, Milliseconds(1500)), [this, number] { StartServer(number); });
 }
 
-bool SimCluster::CommitShard(ServerNode& server, size_t index) {
-  ServerNode::Shard& shard = server.shards[index];
-  if (shard.log == nullptr) return true;
+bool SimCluster::FlushShard(ServerNode& server, size_t index) {
+  ServerNode::ShardNode& shard = server.shards[index];
   using End = ServerNode::End;
-  const Durability level = shard.core->TakeCommitLevel();
-  if (level == Durability::kMemory) return true;
-  if (server.end != End::kBeforeCommit) SHEAF_CHECK(shard.log->Commit(level).has_value());
-  if (server.end == End::kNone) return true;
+  if (server.end != End::kBeforeCommit) SHEAF_CHECK(shard.core->Flush(server.Now(), shard.out).has_value());
+  const bool ends = server.end == End::kBeforeCommit || (server.end == End::kBeforeSend && !shard.out.empty());
+  if (!ends) return true;
   Note(server.end == End::kBeforeCommit ? Fault::kServerCrashUnlogged : Fault::kServerCrashUnsent);
   server.ended = true;
   network_.Schedule({}, [this, number = server.number] { CrashServer(number); });
@@ -248,11 +311,7 @@ bool SimCluster::KeepLeaver(WorkerNode& worker) {
 }
 
 void SimCluster::Tick() {
-  if (!scheduler_->stopped()) {
-    scheduler_->Resume();
-    scheduler_->core.OnTick(scheduler_->Now(), scheduler_->out);
-    AfterScheduler({}, 0);
-  }
+  TickScheduler();
   TickServers();
   TickWorkers();
   if (tool_ != nullptr && !tool_->stopped()) {
@@ -270,7 +329,7 @@ void SimCluster::TickServers() {
     if (server == nullptr || server->ended || server->stopped()) continue;
     server->Resume();
     for (size_t i = 0; i < server->shards.size() && !server->ended; ++i) {
-      server->shards[i].core->OnTick(server->Now(), server->shards[i].out);
+      server->shards[i].core->OnTick(server->Now());
       AfterShard(*server, i);
     }
     if (server->ended) continue;
@@ -307,9 +366,11 @@ void SimCluster::TickWorkers() {
   }
 }
 
-pb::JobStatus SimCluster::JobStatusNow() const {
+const pb::JobStatus& SimCluster::JobStatusNow() {
+  if (scheduler_ == nullptr || scheduler_->ended) return job_status_;
   const Job* job = scheduler_->core.FindJob(JobId(job_));
-  return job == nullptr ? pb::JobStatus() : job->Describe(scheduler_->core.members(), scheduler_->Now(), true);
+  if (job != nullptr) job_status_ = job->Describe(scheduler_->core.members(), scheduler_->Now(), true);
+  return job_status_;
 }
 
 void SimCluster::Submit(uint64_t token) {
@@ -318,23 +379,30 @@ void SimCluster::Submit(uint64_t token) {
   submit.set_token(token);
   *submit.mutable_spec() = MakeSimJob(options_.job, options_.mode, options_.staleness, options_.workers);
   scheduler_->core.OnMessage(PeerId(5), message, scheduler_->Now(), scheduler_->out);
+  SHEAF_CHECK(scheduler_->keeper.Commit(scheduler_->core, scheduler_->Now()).has_value());
   scheduler_->out.clear();
 }
 
+// As a person does: again if there is no scheduler to take it.
 void SimCluster::Cancel(uint64_t job) {
+  if (scheduler_ == nullptr || scheduler_->ended || scheduler_->stopped() || scheduler_->stalled) {
+    network_.Schedule(Milliseconds(50), [this, job] { Cancel(job); });
+    return;
+  }
   const Job* found = scheduler_->core.FindJob(JobId(job));
   if (found != nullptr && std::get<0>(found->state()) == pb::RUNNING) Note(Fault::kCancel);
   Message message;
   message.header.mutable_cancel()->set_job(job);
   scheduler_->core.OnMessage(PeerId(5), message, scheduler_->Now(), scheduler_->out);
   AfterScheduler({}, 0);
+  if (scheduler_->ended) network_.Schedule(Milliseconds(50), [this, job] { Cancel(job); });
 }
 
 std::string SimCluster::Run() {
   Submit(1);
   if (options_.cancel_after > Duration::zero()) {
     Submit(2);
-    network_.Schedule(options_.cancel_after, [this] { scheduler_->Do([this] { Cancel(1); }); });
+    network_.Schedule(options_.cancel_after, [this] { Cancel(1); });
   }
   if (options_.deaf_for > Duration::zero()) {
     network_.Schedule(Milliseconds(500), [this] {
@@ -363,6 +431,9 @@ std::string SimCluster::Run() {
       if (tool_ != nullptr) text << "\n  tool: " << tool_->tool.WaitingFor(tool_->Now());
       for (const auto& server : servers_) {
         if (server == nullptr) continue;
+        const SchedulerLink& link = server->control->link();
+        if (link.fatal()) text << "\n  " << link.name() << ": " << link.fatal()->message;
+        if (!link.registered()) text << "\n  server " << server->number << " is no member";
         for (const std::string& line : server->Stats().waiting) text << "\n  " << line;
       }
       Violation("liveness", text.str());
@@ -383,6 +454,7 @@ std::map<HashedKey, Row> SimCluster::Rows() {
 std::map<HashedKey, std::vector<float>> SimCluster::Read(Which which, bool of_tool) {
   std::map<HashedKey, std::vector<float>> rows;
   for (auto& server : servers_) {
+    if (server == nullptr) continue;
     for (size_t i = 0; i < server->shards.size(); ++i) {
       for (uint32_t p = 0; p < options_.partitions; ++p) {
         bool resume = false, done = false;
@@ -397,7 +469,7 @@ std::map<HashedKey, std::vector<float>> SimCluster::Read(Which which, bool of_to
           request.set_after_key(after);
           request.set_max_rows(1000);
           Outbox out;
-          server->shards[i].core->OnMessage(PeerId(1), std::move(scan), server->Now(), out);
+          server->shards[i].core->core().OnMessage(PeerId(1), scan, server->Now(), out);
           const Message& reply = out.items().front().message;
           if (!reply.header.has_scan_reply()) break;
           const auto keys = reply.keys.As<HashedKey>();

@@ -5,6 +5,7 @@
 //   acknowledgement  when a shard answers a push: it is applied there, once (SSP, ASP)
 //   staleness        when a shard answers a pull: all that its clock entitles it to see is applied
 //   grant            when the scheduler grants a lease: its lane is in the configuration the worker will have
+//   numbers          when the scheduler sends: no configuration's and no lease's number ever meant something else
 //   leaving          a worker that leaves is let go
 //   liveness         after the faults the job comes to its end
 //   exactly-once     at the end: each batch once in each partition, and nothing else
@@ -13,6 +14,7 @@
 //   accounting       at the end: examples, losses and evaluated rows are what the data has
 //   leftovers        at the end: shards hold no parked pull, no slice, no byte of their budget
 //   statistics       when a worker weights a range: each batch of the statistics pass counts once in each partition
+//   replicas         at the end: all copies of a partition are the same, and as many as there should be
 //   tool             a client of no job reads what it was told is in, and its pushes are applied once (sim_tool.h)
 //   job              it failed by the product's own checks
 // That two runs of a BSP job end with the same bits is for the caller to compare (rough.h).
@@ -28,6 +30,7 @@
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/storage/memory_meta_store.h"
 #include "scheduler/scheduler_core.h"
 #include "server/control_client.h"
 #include "server/shard_core.h"
@@ -64,11 +67,16 @@ struct SimOptions {
   // FSYNC the power is lost, too.
   bool stores = false;
   double server_crashes = 0;
+  // Of each partition. Without stores a server that ends is gone, and the one that comes after it knows nothing.
+  uint32_t replicas = 1;
+  Duration take_over_after = Milliseconds(700);
   // Of a shard's log, after which it makes a round of snapshots; and per second, the disk of one is full for a while.
   uint64_t snapshot_after_bytes = 2000;
   double full_disks = 0;
   Duration snapshot_takes = Milliseconds(5);  // at most, a partition's writing
   Duration server_dead_after = std::chrono::seconds(30);
+  // Per second: the scheduler ends and is started again from its store; the store's disk is full for a while.
+  double scheduler_crashes = 0, store_full = 0;
   // Per simulated second, of one of each worker's links and of two of all others: cut for up to two seconds, one way or
   // both; cut and healed again and again; slowed one way to 50-500 ms.
   double cuts = 0, flaps = 0, slow = 0;
@@ -91,10 +99,11 @@ struct SimOptions {
 // clang-format off
 enum class Fault {
   kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
-  kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss,
+  kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss, kTakeOver,
   kRound, kRoundCut, kRoundFailed, kImageLoaded, kSnapshotLost, kStoreAhead, kDiskFull,
+  kSchedulerCrash, kSchedulerCrashUnsaved, kSchedulerCrashUnsent, kStoreFull,
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
-  kCutServerSchedulerOneWay, kCutServerScheduler, kCutToolOneWay, kCutTool,
+  kCutServerSchedulerOneWay, kCutServerScheduler, kCutShardsOneWay, kCutShards, kCutToolOneWay, kCutTool,
   kFlap, kSlow, kSkew, kCancel,
   kCount,
 };
@@ -115,11 +124,13 @@ class SimCluster {
   // Partitions whose staleness was looked at.
   uint64_t staleness_checks() const { return checks_; }
   uint64_t statistics_checks() const { return statistics_checks_; }
+  uint64_t replica_checks() const { return replica_checks_; }
   uint64_t tool_pushes() const;
   const NetworkCounts& network() const { return network_.counts(); }
   // Every row of the job's weights that its batches made, for comparing two runs.
   std::map<HashedKey, Row> Rows();
-  pb::JobStatus JobStatusNow() const;
+  // While there is no scheduler: what the last one said.
+  const pb::JobStatus& JobStatusNow();
 
  private:
   struct Process;
@@ -135,14 +146,23 @@ class SimCluster {
 
   using RequestName = std::tuple<PeerId, PeerId, uint64_t>;  // shard, client, request
 
+  void StartScheduler();
+  // Its process is gone, and another one is started in a while.
+  void CrashScheduler();
+  // Does with the store what its owner does. False: nothing may be sent now.
+  bool CommitScheduler();
+  void TickScheduler();
   void Submit(uint64_t token);
   void Cancel(uint64_t job);
   void StartServer(uint32_t number);
   void ServeShard(ServerNode& server, uint32_t index);
   // Its process is gone, and another one is started in a while.
   void CrashServer(uint32_t number);
-  // Does with the log what its owner does. False: the process has ended before it could send.
-  bool CommitShard(ServerNode& server, size_t shard);
+  // What a shard has to say leaves, if its process does not end now. False: it has ended.
+  bool FlushShard(ServerNode& server, size_t shard);
+  // A server may go, or be taken for gone: what was acknowledged is in others that go on, or on disks.
+  bool ServersCalm() const;
+  void CheckReplicas();
   bool MayLosePower() const {
     return faults_on_ && options_.server_crashes > 0 && options_.job.durability == pb::JobSpec::FSYNC;
   }
@@ -157,6 +177,7 @@ class SimCluster {
   void TickWorkers();
   void Misfortune();
   void MisfortuneOfServers();
+  void MisfortuneOfScheduler();
   // Worker or not, it is told nothing and does nothing for up to so long.
   void Stop(Process& process, Duration at_most);
   Duration Within(Duration at_least, Duration at_most);
@@ -179,7 +200,10 @@ class SimCluster {
   void AfterShard(ServerNode& server, size_t shard);
   // `front`: of the answer; the batch may count as read at the clock before it.
   void CheckPull(ServerNode& server, size_t shard, const pb::PullRequest& request, uint64_t front);
+  bool InBspTraining(const pb::PushRequest& push) const;
   void CheckPushed(ServerNode& server, size_t shard, const pb::PushRequest& request);
+  void NoteTakeOvers(const pb::ClusterConfig& config);
+  void CheckNumbers();
   void CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_generation);
   void CheckStatistics(const pb::LeaseGrant& grant, const pb::JobSpec& spec, const Floats& statistics);
   void CheckEnd();
@@ -187,7 +211,7 @@ class SimCluster {
   void CheckStatisticsRows();
   void CheckToolRows();
   void Violation(const char* checker, const std::string& text);
-  void NotePush(PeerId to, const pb::PushRequest& push);
+  void NotePush(const pb::PushRequest& push);
   PeerId ShardPeerOf(const ServerNode& server, size_t shard) const;
   enum class Which { kWeights, kStatistics };
   // The watched job's, 0 if it has none.
@@ -203,7 +227,9 @@ class SimCluster {
   Random random_;
   ManualClock clock_;
   SimNetwork network_;
-  std::unique_ptr<SchedulerNode> scheduler_;
+  MemoryMetaStore meta_;                      // of all schedulers
+  std::unique_ptr<SchedulerNode> scheduler_;  // nullptr: it has ended and is to be started again
+  pb::JobStatus job_status_;
   std::vector<std::vector<SimDisk>> disks_;    // by server and shard
   std::vector<std::vector<SimStore>> stores_;  // likewise
   std::vector<uint64_t> incarnations_;       // by server
@@ -211,11 +237,13 @@ class SimCluster {
   std::vector<std::unique_ptr<WorkerNode>> workers_;
   std::unique_ptr<ToolNode> tool_;
   bool faults_on_ = true;
+  TimePoint servers_hindered_until_{};
+  std::map<int, uint32_t> primaries_;  // of the latest configuration
   FaultCounts faults_{};
   std::string violation_;
   uint64_t job_ = 1;  // the one that is watched
   uint32_t next_worker_ = 0;
-  uint64_t checks_ = 0, statistics_checks_ = 0;
+  uint64_t checks_ = 0, statistics_checks_ = 0, replica_checks_ = 0;
   // Requests that shards have not answered yet.
   std::map<RequestName, pb::PullRequest> pulls_;
   std::map<RequestName, pb::PushRequest> pushes_;
@@ -223,10 +251,13 @@ class SimCluster {
   using ClockName = std::tuple<uint32_t, uint32_t, uint64_t>;
   std::map<ClockName, std::set<BatchName>> batches_of_clock_;
   std::map<BatchName, ClockName> clock_of_batch_;  // BSP
-  std::map<ClockName, std::set<PeerId>> pushed_to_, acknowledged_by_;  // BSP: shards
+  std::map<ClockName, std::set<uint32_t>> acknowledged_;  // BSP: partitions
   // The lanes of each configuration: (generation, job, pass, lane) -> start.
   std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint32_t>, uint64_t> lanes_;
   uint64_t lanes_of_generation_ = 0, generation_before_event_ = 0;
+  std::map<uint64_t, std::string> configs_sent_;  // by generation
+  using LeaseName = std::tuple<PeerId, uint64_t, uint32_t, uint32_t>;  // worker, job, pass, range
+  std::map<uint64_t, LeaseName> leases_sent_;
 };
 
 }  // namespace sheaf::sim

@@ -1,5 +1,6 @@
 // What goes wrong in a run, and when.
 #include <algorithm>
+#include <set>
 
 #include "tests/sim/sim_nodes.h"
 
@@ -27,6 +28,8 @@ const char* FaultName(Fault fault) {
       return "servers crashed before they answered what they had written down";
     case Fault::kPowerLoss:
       return "servers that lost their power";
+    case Fault::kTakeOver:
+      return "partitions taken over by a backup";
     case Fault::kRound:
       return "rounds of snapshots completed";
     case Fault::kRoundCut:
@@ -41,6 +44,14 @@ const char* FaultName(Fault fault) {
       return "stores whose snapshots were later than what was left of the log";
     case Fault::kDiskFull:
       return "disks that were full for a while";
+    case Fault::kSchedulerCrash:
+      return "schedulers crashed and started again from their store";
+    case Fault::kSchedulerCrashUnsaved:
+      return "schedulers crashed before they saved what they had taken";
+    case Fault::kSchedulerCrashUnsent:
+      return "schedulers crashed before they sent what they had saved";
+    case Fault::kStoreFull:
+      return "schedulers whose store was full for a while";
     case Fault::kCutWorkerSchedulerOneWay:
       return "links of worker and scheduler cut one way";
     case Fault::kCutWorkerScheduler:
@@ -53,6 +64,10 @@ const char* FaultName(Fault fault) {
       return "links of server and scheduler cut one way";
     case Fault::kCutServerScheduler:
       return "links of server and scheduler cut both ways";
+    case Fault::kCutShardsOneWay:
+      return "links of two servers' shards cut one way";
+    case Fault::kCutShards:
+      return "links of two servers' shards cut both ways";
     case Fault::kCutToolOneWay:
       return "links of a tool cut one way";
     case Fault::kCutTool:
@@ -100,8 +115,7 @@ Duration SimCluster::Within(Duration at_least, Duration at_most) {
 void SimCluster::ReplaceWorker() {
   // Without replacement the others take over what it held; a job that has not begun waits for as many workers as it
   // asks for.
-  const Job* const job = scheduler_->core.FindJob(JobId(job_));
-  const bool begun = job != nullptr && JobStatusNow().phase() >= pb::RUNNING;
+  const bool begun = JobStatusNow().phase() >= pb::RUNNING;
   if (!options_.replace && begun && !workers_.empty()) return;
   network_.Schedule(Within({}, Milliseconds(1500)), [this] {
     Note(Fault::kJoin);
@@ -145,6 +159,10 @@ SimCluster::Link SimCluster::AnyOtherLink() {
   if (tool_ != nullptr && random_.Chance(0.5))
     return LinkOf(tool_->self, random_.Chance(0.3) ? kSchedulerPeer : AnyShard(), Fault::kCutToolOneWay,
                   Fault::kCutTool);
+  if (options_.replicas > 1 && servers_.size() > 1 && random_.Chance(0.5)) {
+    const PeerId one = AnyShard(), other = AnyShard();
+    if (one.value != other.value) return LinkOf(one, other, Fault::kCutShardsOneWay, Fault::kCutShards);
+  }
   const auto server = static_cast<uint32_t>(random_.Below(options_.servers));
   return LinkOf(ServerPeer(server, incarnations_[server]), kSchedulerPeer, Fault::kCutServerSchedulerOneWay,
                 Fault::kCutServerScheduler);
@@ -234,19 +252,68 @@ void SimCluster::Misfortune() {
     Note(Fault::kJoin);
     StartWorker();
   }
-  for (int twice = 0; twice < 2; ++twice) MisfortuneOfLink(AnyOtherLink());
+  for (int twice = 0; twice < 2; ++twice) {
+    const Link link = AnyOtherLink();
+    const bool of_server = link.whole == Fault::kCutServerScheduler;
+    if (of_server && !ServersCalm()) continue;
+    const Duration hindered = MisfortuneOfLink(link);
+    if (of_server && hindered > Duration::zero()) {
+      servers_hindered_until_ = std::max(servers_hindered_until_, clock_.Now() + hindered + Milliseconds(1500));
+    }
+  }
   if (tool_ != nullptr && !tool_->stopped() && random_.Chance(options_.pauses * per_tick)) {
     Note(Fault::kPause);
     Stop(*tool_, Milliseconds(1000));
   }
   MisfortuneOfServers();
+  MisfortuneOfScheduler();
+}
+
+void SimCluster::MisfortuneOfScheduler() {
+  const double per_tick = ToSeconds(kTick);
+  SchedulerNode* const node = scheduler_.get();
+  const bool crashes = random_.Chance(options_.scheduler_crashes * per_tick);
+  const bool fills = random_.Chance(options_.store_full * per_tick);
+  if (node == nullptr || node->ended) return;
+  if (crashes) {
+    const SchedulerNode::End ends[] = {SchedulerNode::End::kNone, SchedulerNode::End::kBeforeSave,
+                                       SchedulerNode::End::kBeforeSend};
+    node->end = ends[random_.Below(3)];
+    if (node->end == SchedulerNode::End::kNone) return CrashScheduler();
+  }
+  if (!fills || node->end != SchedulerNode::End::kNone) return;
+  Note(Fault::kStoreFull);
+  const Duration length = Within({}, Milliseconds(800));
+  meta_.SetTrouble(random_.Chance(0.5) ? MemoryMetaStore::Trouble::kNotDone : MemoryMetaStore::Trouble::kDone);
+  for (auto& worker : workers_) worker->hindered_until = std::max(worker->hindered_until, clock_.Now() + length);
+  network_.Schedule(length, [this] { meta_.SetTrouble(MemoryMetaStore::Trouble::kNone); });
+}
+
+bool SimCluster::ServersCalm() const {
+  // Else none is ever taken for gone whose rows are nowhere else.
+  if (options_.stores || options_.replicas == 1) return true;
+  if (clock_.Now() < servers_hindered_until_ || scheduler_ == nullptr || scheduler_->ended) return false;
+  const pb::ClusterConfig& config = scheduler_->core.config();
+  for (const Node* node : scheduler_->core.members().Alive(pb::SERVER)) {
+    if (scheduler_->Now() - node->last_heard > Milliseconds(200)) return false;
+  }
+  std::set<PeerId> listed;
+  for (const pb::ServerInfo& info : config.server()) listed.insert(PeerId(info.shard(0).peer()));
+  for (const auto& server : servers_) {
+    const bool ends = server == nullptr || server->ended || server->end != ServerNode::End::kNone;
+    if (ends || server->stopped() || !listed.contains(ShardPeerOf(*server, 0))) return false;
+  }
+  return config.server_size() == static_cast<int>(servers_.size()) &&
+         std::ranges::all_of(config.partition(), [](const pb::PartitionConfig& partition) {
+           return partition.former() == 0 && std::ranges::any_of(partition.replica(), &pb::Replica::in_sync);
+         });
 }
 
 void SimCluster::MisfortuneOfServers() {
   // More often while one of its shards makes a round of snapshots.
   for (uint32_t number = 0; number < servers_.size(); ++number) {
     const ServerNode* const server = servers_[number].get();
-    const auto in_round = [](const ServerNode::Shard& shard) {
+    const auto in_round = [](const ServerNode::ShardNode& shard) {
       return shard.snapshotter != nullptr && !shard.snapshotter->idle();
     };
     if (server == nullptr || server->ended || std::ranges::none_of(server->shards, in_round)) continue;
@@ -254,7 +321,8 @@ void SimCluster::MisfortuneOfServers() {
   }
   if (random_.Chance(options_.server_crashes * ToSeconds(kTick))) {
     const auto number = static_cast<uint32_t>(random_.Below(servers_.size()));
-    if (ServerNode* const server = servers_[number].get(); server != nullptr && !server->ended) {
+    ServerNode* const server = servers_[number].get();
+    if (server != nullptr && !server->ended && ServersCalm()) {
       const ServerNode::End ends[] = {ServerNode::End::kNone, ServerNode::End::kBeforeCommit,
                                       ServerNode::End::kBeforeSend};
       server->end = ends[random_.Below(3)];
@@ -268,12 +336,15 @@ void SimCluster::MisfortuneOfServers() {
     network_.Schedule(Within({}, Milliseconds(500)), [&store] { store.SetFull(false); });
   }
   if (!random_.Chance(options_.server_pauses * ToSeconds(kTick))) return;
-  Note(Fault::kServerPause);
   const uint64_t which = random_.Below(servers_.size() + 1);
+  if (which < servers_.size() && !ServersCalm()) return;
+  Note(Fault::kServerPause);
   if (which < servers_.size()) {
     if (servers_[which] != nullptr) Stop(*servers_[which], Milliseconds(1500));
+    servers_hindered_until_ = clock_.Now() + Milliseconds(2500);
     return;
   }
+  if (scheduler_ == nullptr) return;
   Stop(*scheduler_, Milliseconds(400));
   for (auto& worker : workers_) worker->hindered_until = std::max(worker->hindered_until, scheduler_->stopped_until);
 }

@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "scheduler/state_keeper.h"
 #include "server/control_client.h"
+#include "server/shard.h"
 #include "server/snapshotter.h"
 #include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_tool.h"
@@ -60,15 +62,22 @@ struct SimCluster::Process {
 };
 
 struct SimCluster::SchedulerNode : Process {
-  SchedulerNode(SimCluster& cluster, SchedulerOptions options) : Process(cluster), core(std::move(options), Now()) {}
+  SchedulerNode(SimCluster& cluster, SchedulerOptions options, SavedState saved)
+      : Process(cluster), keeper(cluster.meta_, saved.epoch), core(std::move(options), Now(), std::move(saved)) {}
+  // Where its process is to end when it next has something to save; kNone: it goes on.
+  enum class End { kNone, kBeforeSave, kBeforeSend };
 
   void Flush() {
     for (auto& item : out.items()) (void)transport->Send(item.to, std::move(item.message));
     out.clear();
   }
 
+  StateKeeper keeper;
   SchedulerCore core;
   Outbox out;
+  End end = End::kNone;
+  bool ended = false;    // it does nothing more; the cluster takes it away
+  bool stalled = false;  // its store is full
   std::unique_ptr<SimTransport> transport;
 };
 
@@ -77,10 +86,9 @@ struct SimCluster::ServerNode : Process {
       : Process(cluster), number(its_number), incarnation(its_incarnation) {}
   // Where its process is to end when it next has something to write; kNone: it goes on.
   enum class End { kNone, kBeforeCommit, kBeforeSend };
-  struct Shard {
-    std::unique_ptr<RedoLog> log;  // or nullptr
+  struct ShardNode {
+    std::unique_ptr<Shard> core;
     std::unique_ptr<KvStore> rows;
-    std::unique_ptr<ShardCore> core;
     std::unique_ptr<Snapshotter> snapshotter;
     TimePoint written_at{};        // all that was given to be written
     uint64_t failed_round = 0;     // the store is opened anew for the next
@@ -95,7 +103,7 @@ struct SimCluster::ServerNode : Process {
 
   ShardStats Stats() const {
     std::vector<ShardStats> each;
-    for (const Shard& shard : shards) each.push_back(shard.core->stats());
+    for (const ShardNode& shard : shards) each.push_back(shard.core->stats());
     return MergeStats(each);
   }
   void FlushControl() {
@@ -112,7 +120,7 @@ struct SimCluster::ServerNode : Process {
   std::unique_ptr<ControlClient> control;
   Outbox control_out;
   std::unique_ptr<SimTransport> control_transport;
-  std::vector<Shard> shards;
+  std::vector<ShardNode> shards;
 };
 
 // A worker and its surroundings: rows come after a while.
@@ -138,7 +146,7 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
       (void)transport->Connect(PeerId(shard.peer()), shard.address());
     }
     for (auto& item : out.items()) {
-      if (item.message.header.has_push()) cluster.NotePush(item.to, item.message.header.push());
+      if (item.message.header.has_push()) cluster.NotePush(item.message.header.push());
       (void)transport->Send(item.to, std::move(item.message));
     }
     out.clear();

@@ -56,12 +56,12 @@ class Cluster {
     EXPECT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
     WriteData();
-    auto scheduler = std::make_shared<SchedulerShell>(context_, clock_, SchedulerConfig());
+    auto opened = SchedulerShell::Open(context_, clock_, SchedulerConfig(), /*data_dir=*/"");
+    EXPECT_TRUE(opened) << opened.error().message;
+    const std::shared_ptr<SchedulerShell> scheduler = std::move(*opened);
     EXPECT_TRUE(scheduler->Bind(kScheduler));
-    scheduler_ = std::make_unique<Process>("scheduler", [scheduler](int fd, const auto& take) {
-      scheduler->Run(fd, take);
-      return Status();
-    });
+    scheduler_ = std::make_unique<Process>(
+        "scheduler", [scheduler](int fd, const auto& take) { return scheduler->Run(fd, take); });
     for (uint32_t i = 0; i < servers; ++i) StartServer();
     for (uint32_t i = 0; i < workers; ++i) StartWorker();
     auto client = BlockingClient::Connect(context_, kScheduler, {.scheduler_deadline = kPatience});

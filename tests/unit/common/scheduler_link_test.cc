@@ -20,9 +20,10 @@ class SchedulerLinkTest : public ::testing::Test {
     }
     return sent;
   }
-  bool Registered(uint64_t scheduler) {
+  bool Registered(uint64_t cluster, uint64_t epoch = 1) {
     Message answer;
-    answer.header.mutable_registered()->set_scheduler(scheduler);
+    answer.header.mutable_registered()->set_cluster_id(cluster);
+    answer.header.mutable_registered()->set_scheduler_epoch(epoch);
     answer.header.mutable_registered()->set_name("worker-3");
     answer.header.mutable_registered()->set_report_every_ms(50);
     return link_.OnMessage(answer, now_);
@@ -85,6 +86,37 @@ TEST_F(SchedulerLinkTest, DoesNotTakeItsOwnPauseForTheSchedulersSilence) {
   Pass(std::chrono::hours(1), std::chrono::hours(1));
   Pass(std::chrono::seconds(29));
   EXPECT_FALSE(link_.fatal());
+}
+
+TEST_F(SchedulerLinkTest, GoesOnWithASchedulerThatWasStartedAgainAndSaysSo) {
+  Registered(11, /*epoch=*/1);
+  Message orders;
+  orders.header.mutable_worker_orders()->set_scheduler_epoch(2);
+  EXPECT_TRUE(link_.Heeds(orders));
+  link_.OnMessage(orders, now_);
+  EXPECT_TRUE(link_.registered());
+  EXPECT_FALSE(link_.fatal());
+  EXPECT_EQ(link_.scheduler_epoch(), 2u);
+  EXPECT_THAT(link_.TakeEvents(), ::testing::ElementsAre(HasSubstr("was started again (epoch 2)")));
+}
+
+TEST_F(SchedulerLinkTest, HeedsNoEarlierScheduler) {
+  Registered(11, /*epoch=*/3);
+  Message orders;
+  orders.header.mutable_worker_orders()->set_scheduler_epoch(2);
+  EXPECT_FALSE(link_.Heeds(orders));
+  orders.header.mutable_worker_orders()->set_unknown(true);  // perhaps one of another cluster, which registering tells
+  EXPECT_TRUE(link_.Heeds(orders));
+}
+
+TEST_F(SchedulerLinkTest, WaitsAsLongAsTheSchedulerHasAsked) {
+  Message answer;
+  answer.header.mutable_registered()->set_silence_ms(120'000);
+  link_.OnMessage(answer, now_);
+  Pass(std::chrono::seconds(100));
+  EXPECT_FALSE(link_.fatal());
+  Pass(std::chrono::seconds(30));
+  EXPECT_TRUE(link_.fatal());
 }
 
 }  // namespace

@@ -196,5 +196,52 @@ TEST_F(LeaseBookTest, IsDoneAtOnceWithoutRanges) {
   EXPECT_TRUE(Make(LeaseBook::Policy::kDynamic, 0, 0).all_done());
 }
 
+TEST_F(LeaseBookTest, IsTheSameAgainFromItsBlocks) {
+  for (const auto policy : {LeaseBook::Policy::kDynamic, LeaseBook::Policy::kStatic}) {
+    const uint32_t lanes = policy == LeaseBook::Policy::kStatic ? 2 : 0;
+    LeaseBook book = Make(policy, 70, lanes);
+    book.AssignLanes({kA});
+    book.Grant(kA, 40, next_lease_);
+    const std::vector<RangeId> held = book.Held(kA);
+    Report(book, kA, held[0], 4, true, 40);
+    Report(book, kA, held[1], 2, false, 20);
+    book.Release(kA);
+    LeaseBook again = Make(policy, 70, lanes);
+    for (const uint32_t block : book.TakeUnsaved()) EXPECT_TRUE(again.RestoreBlock(book.DescribeBlock(block)));
+    EXPECT_EQ(again.examples(), 60u);
+    EXPECT_TRUE(again.range(held[0]).done);
+    pb::LeaseState lease;
+    lease.set_range(held[1].value);
+    lease.set_lease(999);
+    EXPECT_FALSE(again.TakeUp(kB, lease)) << "two of its batches are done";
+    lease.set_first_batch(2);
+    EXPECT_TRUE(again.TakeUp(kB, lease));
+    EXPECT_FALSE(again.TakeUp(kC, lease)) << "it is B's";
+    lease.set_batches_done(4);
+    lease.set_examples(20);
+    lease.set_finished(true);
+    EXPECT_TRUE(again.Update(kB, lease));
+    EXPECT_EQ(again.examples(), 80u);
+  }
+}
+
+TEST_F(LeaseBookTest, RefusesBlocksOfOtherRanges) {
+  LeaseBook book = Make(LeaseBook::Policy::kDynamic, 3, 0);
+  pb::RangesRecord block;
+  block.add_range(3);
+  EXPECT_FALSE(book.RestoreBlock(block)) << "lists of different lengths";
+  block.add_done(true);
+  block.add_batches(4);
+  block.add_examples(40);
+  block.add_loss(1);
+  block.add_bad_rows(0);
+  EXPECT_FALSE(book.RestoreBlock(block)) << "there is no range 3";
+  block.set_range(0, 2);
+  block.set_batches(0, 5);
+  EXPECT_FALSE(book.RestoreBlock(block)) << "it has four batches";
+  block.set_batches(0, 4);
+  EXPECT_TRUE(book.RestoreBlock(block));
+}
+
 }  // namespace
 }  // namespace sheaf

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+#include <vector>
+
 namespace sheaf {
 namespace {
 
@@ -50,6 +54,113 @@ TEST(Placement, KeepsNeighboursTogether) {
   placement.Balance({kA, kB});
   for (size_t p = 0; p < 4; ++p) EXPECT_EQ(placement.homes()[p].primary, kA);
   for (size_t p = 4; p < 8; ++p) EXPECT_EQ(placement.homes()[p].primary, kB);
+}
+
+// ---- copies
+
+// Both have copies of what the other has, in sync by generation 2.
+Placement InSync(const std::vector<NodeId>& servers, uint32_t copies, uint32_t partitions = 8) {
+  Placement placement(partitions);
+  placement.Balance(servers);
+  placement.Replicate(servers, copies);
+  placement.Stamp(1);
+  for (uint32_t p = 0; p < partitions; ++p) {
+    for (const NodeId node : servers) placement.Note(placement.homes()[p].primary, p, node, 1, /*lost=*/false);
+  }
+  placement.Stamp(2);
+  return placement;
+}
+
+TEST(PlacementReplicas, AreSpreadAndBeginAsLearners) {
+  Placement placement(9);
+  placement.Balance({kA, kB, kC});
+  EXPECT_TRUE(placement.Replicate({kA, kB, kC}, 2));
+  EXPECT_FALSE(placement.Replicate({kA, kB, kC}, 2));
+  std::map<NodeId, int> copies;
+  for (const Placement::Home& home : placement.homes()) {
+    ASSERT_EQ(home.replicas.size(), 1u);
+    EXPECT_NE(home.replicas[0].node, home.primary);
+    EXPECT_FALSE(home.replicas[0].in_sync);
+    ++copies[home.replicas[0].node];
+  }
+  for (const NodeId server : {kA, kB, kC}) EXPECT_NEAR(copies[server], 3, 1);
+}
+
+TEST(PlacementReplicas, AreAsManyAsThereAreServersFor) {
+  Placement placement(4);
+  placement.Balance({kA, kB});
+  placement.Replicate({kA, kB}, 3);
+  for (const Placement::Home& home : placement.homes()) EXPECT_EQ(home.replicas.size(), 1u);
+}
+
+TEST(PlacementReplicas, TakeOverWhenTheyAreInSyncAndOnlyThen) {
+  Placement placement(2);
+  placement.Balance({kA, kB});
+  placement.Replicate({kA, kB}, 2);
+  placement.Stamp(1);
+  EXPECT_FALSE(placement.CanLose(kA));
+  EXPECT_TRUE(placement.Note(kA, 0, kB, 1, /*lost=*/false));
+  EXPECT_FALSE(placement.Note(kA, 0, kB, 1, /*lost=*/false)) << "known";
+  EXPECT_FALSE(placement.Note(kB, 0, kA, 1, /*lost=*/false)) << "not by its primary";
+  EXPECT_TRUE(placement.CanLose(kA));
+  const Epoch before = placement.homes()[0].epoch;
+  placement.Lose(kA, /*keeps=*/false);
+  EXPECT_EQ(placement.homes()[0].primary, kB);
+  EXPECT_EQ(placement.homes()[0].epoch.value, before.value + 1);
+  EXPECT_FALSE(placement.CanLose(kB));
+  placement.Lose(kB, /*keeps=*/false);
+  EXPECT_EQ(placement.homes()[0].primary, kB) << "nobody else has it";
+}
+
+TEST(PlacementReplicas, AreNotInSyncByWhatIsSaidOfAnEarlierListing) {
+  Placement placement = InSync({kA, kB}, 2);
+  placement.Lose(kB, /*keeps=*/false);
+  placement.Replicate({kA, kB}, 2);
+  EXPECT_FALSE(placement.Note(kA, 0, kB, 1, /*lost=*/false)) << "no configuration lists it yet";
+  placement.Stamp(3);
+  EXPECT_FALSE(placement.Note(kA, 0, kB, 1, /*lost=*/false));
+  EXPECT_FALSE(placement.homes()[0].replicas[0].in_sync);
+  EXPECT_TRUE(placement.Note(kA, 0, kB, 3, /*lost=*/false));
+}
+
+TEST(PlacementReplicas, BeginAnewWhenTheyHaveLostWhatTheyHad) {
+  Placement placement = InSync({kA, kB}, 2);
+  EXPECT_TRUE(placement.Note(kA, 0, kB, 1, /*lost=*/true));
+  EXPECT_FALSE(placement.homes()[0].replicas[0].in_sync);
+  EXPECT_EQ(placement.homes()[0].replicas[0].since, 0u);
+}
+
+TEST(PlacementReplicas, GiveBackWhatTheyHadNotTakenOverWhenTheyDied) {
+  Placement placement = InSync({kA, kB}, 2);
+  placement.Lose(kA, /*keeps=*/true);
+  EXPECT_EQ(placement.homes()[0].primary, kB);
+  EXPECT_EQ(placement.homes()[0].former, kA);
+  EXPECT_FALSE(placement.Settle(kB, 100)) << "no configuration says so yet";
+  placement.Stamp(3);
+  EXPECT_FALSE(placement.Settle(kB, 2));
+  EXPECT_EQ(placement.Lose(kB, /*keeps=*/true), std::set<NodeId>{kA});
+  EXPECT_EQ(placement.homes()[0].primary, kA);
+  EXPECT_EQ(placement.homes()[0].former, NodeId());
+}
+
+TEST(PlacementReplicas, KeepWhatTheyAreKnownToHaveTakenOver) {
+  Placement placement = InSync({kA, kB}, 2);
+  placement.Lose(kA, /*keeps=*/true);
+  placement.Stamp(3);
+  EXPECT_TRUE(placement.Settle(kB, 3));
+  EXPECT_TRUE(placement.Lose(kB, /*keeps=*/true).empty());
+  EXPECT_EQ(placement.homes()[0].primary, kB);
+}
+
+TEST(PlacementReplicas, ShareWhatADeadServerDid) {
+  Placement placement = InSync({kA, kB, kC}, 3, 12);
+  placement.Lose(kA, /*keeps=*/false);
+  EXPECT_EQ(placement.CountOn(kB), 6u);
+  EXPECT_EQ(placement.CountOn(kC), 6u);
+  for (const Placement::Home& home : placement.homes()) {
+    ASSERT_EQ(home.replicas.size(), 1u);
+    EXPECT_EQ(home.replicas[0].in_sync, home.epoch.value == 1 || home.replicas[0].since != 0);
+  }
 }
 
 }  // namespace

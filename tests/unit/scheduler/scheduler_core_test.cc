@@ -203,6 +203,7 @@ class ServerStoreTest : public SchedulerCoreTest {
     header.mutable_register_node()->set_wire_version(kWireVersion);
     header.mutable_register_node()->set_host("host");
     header.mutable_register_node()->set_store(kStore);
+    header.mutable_register_node()->set_store_start(peer.value);
     header.mutable_register_node()->add_shard()->set_peer(peer.value + 1000);
     return Ask(peer, header);
   }
@@ -320,6 +321,9 @@ TEST_F(ServerStoreTest, IsNotWaitedForWhenNobodyNeedsItsRowsAnyMore) {
 TEST_F(ServerStoreTest, IsNotTakenBackByTheProcessThatHadIt) {
   StartJob(pb::JobSpec::LOG);
   RegisterWithStore(PeerId(999));
+  // Also one that was never heard, and whose word was on its way for long.
+  const pb::Header never_heard = RegisterWithStore(PeerId(998));
+  EXPECT_THAT(never_heard.refusal().text(), HasSubstr("another process has taken over"));
   const pb::Header refused = RegisterWithStore(kServer);
   EXPECT_THAT(refused.refusal().text(), HasSubstr("another process has taken over this server's store (host, pid 0)"));
   EXPECT_NE(core_.members().FindAlive(PeerId(999)), nullptr);

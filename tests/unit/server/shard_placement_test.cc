@@ -65,7 +65,7 @@ TEST_F(ShardPlacement, IsRefusedIfItIsNotTheShardsOwn) {
   EXPECT_EQ(Refusal(ahead), "UNKNOWN_EPOCH");
   Message wrong = before;
   wrong.header.mutable_pull()->mutable_placement()->set_generation(config.generation());
-  EXPECT_EQ(Refusal(wrong), "INVALID");
+  EXPECT_EQ(Refusal(wrong), "UNKNOWN_EPOCH");
   epochs.assign(4, 4);
   EXPECT_TRUE(Ask(Named(MakePull({}))).header.has_pull_reply());
 }
@@ -85,7 +85,7 @@ TEST_F(ShardPlacement, IsRefusedBeforeTheFirstConfigurationAndByAShardWithoutPar
   InstallAt();
   named.clear();
   epochs.clear();
-  EXPECT_EQ(Refusal(Named(MakePull({}))), "INVALID");
+  EXPECT_EQ(Refusal(Named(MakePull({}))), "UNKNOWN_EPOCH");
 }
 
 TEST_F(ShardPlacement, DoesNotGoWithAListOfPartitionsNorWithKeyCountsOfThem) {

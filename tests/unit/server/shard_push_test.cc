@@ -414,7 +414,7 @@ TEST_F(ShardCoreRouting, RefusesOlderAndNewerEpochs) {
 TEST_F(ShardCoreRouting, ServesOnlyThePartitionsOfItsPlace) {
   config.mutable_server(0)->add_shard()->set_peer(200);
   Install();
-  EXPECT_EQ(Refusal(MakePull({})), "INVALID");
+  EXPECT_EQ(Refusal(MakePull({})), "UNKNOWN_EPOCH");
   Message pull = MakePull({});
   pull.header.mutable_pull()->clear_partition();
   pull.header.mutable_pull()->clear_epoch();

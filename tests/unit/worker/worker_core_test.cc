@@ -269,7 +269,49 @@ TEST_F(WorkerCoreTest, HoldsNoMoreLeasesThanAJobCanHave) {
   pb::WorkerOrders orders = Orders();
   for (uint64_t number = 1; number <= 100'000; ++number) AddLease(orders, number);
   Give(orders);
-  EXPECT_EQ(loader_.loading.size(), 8192u);
+  EXPECT_EQ(loader_.loading.size(), 16384u);
+}
+
+TEST_F(WorkerCoreTest, ReadsRowsOfTheNextFewLeasesOnlyAndNamesTheOthersByNumber) {
+  pb::WorkerOrders orders = Orders();
+  for (uint64_t number = 1; number <= 40; ++number) {
+    pb::LeaseGrant& grant = AddLease(orders, number);
+    grant.set_range(static_cast<uint32_t>(100 + number));
+    grant.mutable_rows()->set_row_count(8 * 256);  // eight batches
+  }
+  Give(orders);
+  EXPECT_EQ(loader_.loading, (std::vector<uint64_t>{1, 2, 3}));
+  const pb::WorkerReport report = LastReport();
+  EXPECT_EQ(report.lease_size(), 3);
+  ASSERT_EQ(report.untouched_size(), 1);
+  EXPECT_EQ(report.untouched(0).lease_size(), 37);
+  EXPECT_EQ(report.untouched(0).lease(0), 4u);
+  EXPECT_EQ(report.untouched(0).range(0), 104u);
+
+  pb::WorkerOrders fewer;
+  for (uint64_t number = 1; number <= 3; ++number) fewer.add_lease()->set_lease(number);
+  fewer.add_keep(4);
+  Give(fewer);
+  EXPECT_EQ(LastReport().lease_size(), 3);
+  ASSERT_EQ(LastReport().untouched_size(), 1);
+  EXPECT_EQ(LastReport().untouched(0).lease_size(), 1);
+}
+
+TEST_F(WorkerCoreTest, ARangeThatComesBackToItsBspLaneDoesNotWaitBehindLaterClocks) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_consistency()->set_mode(pb::ConsistencySpec::BSP);
+  const auto add = [&](uint64_t number, uint64_t clock) {
+    pb::LeaseGrant& grant = AddLease(orders, number);
+    grant.set_first_clock(clock);
+    grant.mutable_rows()->set_row_count(8 * 256);
+  };
+  for (uint64_t number = 1; number <= 10; ++number) add(number, 8 * number);
+  Give(orders);
+  EXPECT_EQ(loader_.loading, (std::vector<uint64_t>{1, 2, 3}));
+  orders.clear_job();
+  add(11, 0);
+  Give(orders);
+  EXPECT_EQ(loader_.loading, (std::vector<uint64_t>{1, 2, 3, 11}));
 }
 
 }  // namespace

@@ -1,0 +1,68 @@
+// A copy of some partitions of another shard, kept up to date by the stream of what that shard does; from it this shard
+// takes over when the scheduler says so. See docs/protocol.md, "Replicas".
+//
+// A state machine without I/O, owned by Shard. Thread-safety: none.
+// Rows, windows, clocks and gradients come out the same as at the primary, bit by bit: the same rules are fed with the
+// same records in the same order (ShardCore::Redo).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/net/message.h"
+#include "common/runtime/clock.h"
+#include "server/moved_partition.h"
+#include "server/replica_stream.h"
+#include "server/shard_core.h"
+
+namespace sheaf {
+
+class ReplicaCopy {
+ public:
+  ReplicaCopy(PeerId primary, uint64_t stream, ShardOptions options);
+
+  // An error: it cannot be kept up to date any more, and is of no use.
+  Status OnReplicate(const Message& message, TimePoint now);
+  // This shard's server has taken a configuration. Keeps what the copy is still to be a copy of.
+  void OnConfig(const pb::ClusterConfig& config, uint32_t own_node);
+  // It has nothing, and by that configuration will be given nothing.
+  bool IsOver(const pb::ClusterConfig& config, uint32_t own_node) const;
+
+  // A later stream of the same primary: what that has brought this one needs no longer.
+  void LeaveTo(const ReplicaCopy& later);
+  bool empty() const { return given_at_.empty(); }
+
+  // When it was given the partition, as a generation of configurations; nothing if it was not.
+  std::optional<uint64_t> GivenAt(uint32_t partition) const;
+  // Takes the partition from it: the shard serves it itself from now on, by configuration `generation`. Until the
+  // primary has taken that too, nothing more of its stream is confirmed: it would take that for a word on this
+  // partition.
+  std::optional<MovedPartition> Release(uint32_t partition, uint64_t generation);
+
+  // What the primary is to be told, if that has changed.
+  std::optional<pb::ReplicateReply> TakeReply();
+
+  PeerId primary() const { return primary_; }
+  uint64_t stream() const { return stream_; }
+  ShardStats stats() const { return core_.stats(); }
+  std::vector<ImagePiece> Export(uint32_t partition) { return core_.Export(partition, /*index=*/0); }
+
+ private:
+  // The configuration wants us to have a copy of the partition from this primary. Nullptr: it does not.
+  const pb::Replica* Wanted(const pb::ClusterConfig& config, uint32_t own_node, uint32_t partition) const;
+
+  const PeerId primary_;
+  const uint64_t stream_;
+  ReplicaReader reader_;
+  ShardCore core_;
+  std::map<uint32_t, uint64_t> given_at_;  // by partition
+  std::vector<uint32_t> up_to_date_;       // those that the primary goes on to tell us of, ascending
+  uint64_t silent_until_ = 0;              // the primary has this generation
+  uint64_t replied_ = 0;                   // bytes
+  bool asked_ = false;
+};
+
+}  // namespace sheaf

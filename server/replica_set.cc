@@ -1,0 +1,200 @@
+#include "server/replica_set.h"
+
+#include <algorithm>
+
+#include "common/base/planted_bug.h"
+
+namespace sheaf {
+namespace {
+
+// Images are given while less than this is on its way: what comes to a shard meanwhile waits behind them.
+constexpr uint64_t kSettled = 0;  // no stream's name: a mark that waits for the scheduler
+constexpr uint64_t kImageBytesAhead = uint64_t{4} << 20;
+
+const pb::ServerInfo* FindServer(const pb::ClusterConfig& config, uint32_t node) {
+  for (const pb::ServerInfo& server : config.server()) {
+    if (server.node() == node) return &server;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool ReplicaSet::Backup::InSync() const {
+  return std::ranges::any_of(copies,
+                             [](const auto& copy) { return copy.second.synced || copy.second.replica.in_sync(); });
+}
+
+bool ReplicaSet::Backup::Awaited() const {
+  return InSync() || std::ranges::any_of(copies, [](const auto& copy) { return copy.second.awaited; });
+}
+
+void ReplicaSet::Backup::OnTaken() {
+  for (auto& [partition, copy] : copies) {
+    if (copy.given && !copy.awaited && stream.taken() >= copy.image_end) {
+      copy.awaited = true;
+      copy.answered_end = Planted(Bug::kSyncedByImage) ? 0 : stream.written();
+    }
+    copy.synced |= copy.awaited && stream.taken() >= copy.answered_end;
+  }
+}
+
+// Which shard is to have which of our partitions.
+ReplicaSet::Wanted ReplicaSet::WantedBy(const pb::ClusterConfig& config) {
+  endpoints_.clear();
+  unsettled_ = false;
+  Wanted wanted;
+  const pb::ServerInfo* us = nullptr;
+  uint32_t place = 0;
+  for (const pb::ServerInfo& server : config.server()) {
+    for (int i = 0; i < server.shard_size(); ++i) {
+      if (PeerId(server.shard(i).peer()) != self_) continue;
+      us = &server;
+      place = static_cast<uint32_t>(i);
+    }
+  }
+  if (us == nullptr) return wanted;
+  const auto count = static_cast<uint32_t>(config.partition_size());
+  for (uint32_t p = place; p < count; p += static_cast<uint32_t>(us->shard_size())) {
+    const pb::PartitionConfig& partition = config.partition(static_cast<int>(p));
+    if (partition.primary() != us->node()) continue;
+    unsettled_ |= partition.former() != 0 && !Planted(Bug::kUnsettledAnswers);
+    for (const pb::Replica& replica : partition.replica()) {
+      const pb::ServerInfo* const server = FindServer(config, replica.node());
+      if (server == nullptr || server->shard_size() == 0) continue;
+      const pb::ShardEndpoint& shard = server->shard(static_cast<int>(p) % server->shard_size());
+      endpoints_[PeerId(shard.peer())] = shard;
+      wanted[PeerId(shard.peer())][p] = replica;
+    }
+  }
+  return wanted;
+}
+
+void ReplicaSet::OnConfig(Config config, ShardCore& core) {
+  config_ = std::move(config);
+  const Wanted wanted = WantedBy(*config_);
+  for (auto at = backups_.begin(); at != backups_.end();) {
+    if (wanted.contains(at->first)) {
+      ++at;
+      continue;
+    }
+    core.EndCopy(at->second->stream.name());
+    disconnections_.push_back(at->first);
+    at = backups_.erase(at);
+  }
+  for (const auto& [peer, partitions] : wanted) {
+    const auto found = backups_.find(peer);
+    if (found == backups_.end()) {
+      connections_.push_back(endpoints_.at(peer));
+      Begin(peer, partitions, core);
+    } else {
+      Change(*found->second, partitions, core);
+    }
+  }
+}
+
+void ReplicaSet::Begin(PeerId to, const std::map<uint32_t, pb::Replica>& wanted, ShardCore& core) {
+  auto& backup = backups_[to] = std::make_unique<Backup>(next_name_++, to);
+  for (const auto& [partition, replica] : wanted) backup->copies[partition].replica = replica;
+  core.BeginCopy(backup->stream.name(), *config_,
+                 [stream = &backup->stream](const std::vector<Buffer>& pieces) { stream->Write(pieces); });
+}
+
+void ReplicaSet::Change(Backup& backup, const std::map<uint32_t, pb::Replica>& wanted, ShardCore& core) {
+  std::set<uint32_t> gone;
+  for (auto at = backup.copies.begin(); at != backup.copies.end();) {
+    const auto now_it = wanted.find(at->first);
+    if (now_it != wanted.end() && now_it->second.since() == at->second.replica.since()) {
+      at->second.replica = now_it->second;
+      ++at;
+      continue;
+    }
+    gone.insert(at->first);
+    at = backup.copies.erase(at);
+  }
+  if (backup.lost && !backup.InSync()) {
+    const PeerId to = backup.stream.to();
+    core.EndCopy(backup.stream.name());
+    return Begin(to, wanted, core);
+  }
+  core.TakeFromCopy(backup.stream.name(), gone, *config_);
+  for (const auto& [partition, replica] : wanted) backup.copies[partition].replica = replica;
+}
+
+void ReplicaSet::OnReply(PeerId from, const pb::ReplicateReply& reply, TimePoint now, ShardCore& core) {
+  const auto found = backups_.find(from);
+  if (found == backups_.end() || found->second->stream.name() != reply.stream()) return;
+  Backup& backup = *found->second;
+  if (reply.unknown()) {
+    // Nobody may be answered by its word any more. If others may believe that it has all, they must learn first.
+    if (backup.InSync()) {
+      backup.lost = true;
+      return;
+    }
+    std::map<uint32_t, pb::Replica> wanted;
+    for (const auto& [partition, copy] : backup.copies) wanted[partition] = copy.replica;
+    core.EndCopy(backup.stream.name());
+    return Begin(from, wanted, core);
+  }
+  if (backup.lost) return;
+  backup.stream.OnReply(reply, now);
+  backup.OnTaken();
+}
+
+void ReplicaSet::GiveNext(Backup& backup, ShardCore& core) {
+  for (auto& [partition, copy] : backup.copies) {
+    if (backup.stream.written() - backup.stream.taken() >= kImageBytesAhead) return;
+    if (copy.given || !core.Has(partition)) continue;
+    core.GiveToCopy(backup.stream.name(), partition);
+    copy.given = true;
+    copy.image_end = backup.stream.written();
+    if (Planted(Bug::kSyncedBeforeImage)) copy.awaited = copy.synced = true;
+  }
+}
+
+void ReplicaSet::Flush(TimePoint now, ShardCore& core, Outbox& out) {
+  for (auto& [peer, backup] : backups_) {
+    if (backup->lost) continue;
+    GiveNext(*backup, core);
+    backup->stream.Flush(now, out);
+  }
+}
+
+ReplicaSet::Marks ReplicaSet::Needed() const {
+  Marks marks;
+  if (Planted(Bug::kBackupsNotAwaited)) return marks;
+  if (unsettled_) marks.emplace_back(kSettled, 0);
+  for (const auto& [peer, backup] : backups_) {
+    if (backup->Awaited()) marks.emplace_back(backup->stream.name(), backup->stream.written());
+  }
+  return marks;
+}
+
+// A stream that is no more has been ended by a configuration, which does not count on it.
+bool ReplicaSet::Reached(const Marks& marks) const {
+  return std::ranges::all_of(marks, [this](const auto& mark) {
+    if (mark.first == kSettled) return !unsettled_;
+    for (const auto& [peer, backup] : backups_) {
+      if (backup->stream.name() == mark.first) return backup->stream.taken() >= mark.second && !backup->lost;
+    }
+    return true;
+  });
+}
+
+std::vector<pb::SyncedReplica> ReplicaSet::Synced() const {
+  std::vector<pb::SyncedReplica> said;
+  for (const auto& [peer, backup] : backups_) {
+    for (const auto& [partition, copy] : backup->copies) {
+      const bool news = backup->lost ? copy.synced || copy.replica.in_sync() : copy.synced && !copy.replica.in_sync();
+      if (!news) continue;
+      pb::SyncedReplica& replica = said.emplace_back();
+      replica.set_partition(partition);
+      replica.set_node(copy.replica.node());
+      replica.set_since(copy.replica.since());
+      if (backup->lost) replica.set_lost(true);
+    }
+  }
+  return said;
+}
+
+}  // namespace sheaf

@@ -1,0 +1,91 @@
+// One shard of a server, without I/O: its own partitions, the copies of them elsewhere, its copies of others', its log;
+// and when what it has to say may be said.
+//
+// Its owner (ShardThread, or the simulator) feeds it configurations, messages and ticks, and after each, or after a few
+// together, calls Flush, which commits the log and gives the messages that may leave. Answers show only what is safe:
+// what the log has, and every backup that may become the primary. State is ahead of that, answers never are.
+// Thread-safety: none. Ownership: owns the core and the log.
+// While the disk is full answers wait, and requests are refused; another error of the log makes the shard useless
+// (ShardStats.failure).
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/net/message.h"
+#include "common/runtime/clock.h"
+#include "common/storage/redo_log.h"
+#include "server/replica_copy.h"
+#include "server/replica_set.h"
+#include "server/shard_core.h"
+
+namespace sheaf {
+
+class Shard {
+ public:
+  using Config = std::shared_ptr<const pb::ClusterConfig>;
+
+  // `log`: nullptr if nothing is kept.
+  Shard(PeerId self, ShardOptions options, std::unique_ptr<RedoLog> log);
+
+  // As in ShardCore.
+  Status OnConfig(Config config, TimePoint now);
+  void OnMessage(PeerId from, const Message& message, TimePoint now);
+  void OnTick(TimePoint now);
+  // An error: the log could not be written, and this is the first time that it is said.
+  Status Flush(TimePoint now, Outbox& out);
+  // Answers need not wait for anything: nothing is gained by a Flush for many.
+  bool immediate() const { return log_ == nullptr && replicas_.idle(); }
+
+  std::vector<pb::ShardEndpoint> TakeConnections() { return replicas_.TakeConnections(); }
+  std::vector<PeerId> TakeDisconnections() { return replicas_.TakeDisconnections(); }
+  ShardStats stats() const;
+  // As it is, ahead of what may be told; and what it wants to say since the last Flush. For those who look on.
+  ShardCore& core() { return core_; }
+  Outbox& said() { return said_; }
+  RedoLog* log() { return log_.get(); }  // nullptr: nothing is kept
+  // The log cannot be written, now or ever.
+  bool refusing() const { return refusing_; }
+  uint64_t generation() const { return core_.generation(); }
+  const std::vector<uint32_t>& owned() const { return core_.owned(); }
+  // All of a partition, its own or a copy (ShardCore::Export); nothing if it has none.
+  std::vector<ImagePiece> Export(uint32_t partition);
+
+ private:
+  // What was said when the streams had come to `marks`.
+  struct Held {
+    ReplicaSet::Marks marks;
+    std::vector<Outbox::Item> items;
+  };
+  void OnReplicate(PeerId from, const Message& message, TimePoint now);
+  ReplicaCopy* NewestCopyOf(PeerId primary);  // nullptr: there is none
+  // Given before that generation; nullptr: there is none.
+  ReplicaCopy* LatestCopy(uint32_t partition, uint64_t before);
+  std::optional<MovedPartition> TakeOver(uint32_t partition, uint64_t generation);
+  Status Commit();
+  // What was said since the last call must wait for what was written until now.
+  void Hold();
+  void Say(Outbox& out);
+
+  const PeerId self_;
+  const ShardOptions options_;
+  const std::unique_ptr<RedoLog> log_;
+  ShardCore core_;
+  ReplicaSet replicas_;
+  // By primary and stream: what an earlier stream has brought is kept until a configuration says what becomes of it.
+  std::map<std::pair<PeerId, uint64_t>, ReplicaCopy> copies_;
+  Outbox said_;                                 // since the last Hold
+  std::deque<Held> held_;
+  Outbox free_;                                 // shows nothing that has to be safe
+  Durability to_commit_ = Durability::kMemory;  // of what was appended and is not committed yet
+  uint64_t safe_generation_ = 0;                // the latest configuration that the log has, too
+  bool refusing_ = false;                       // the log cannot be written
+  std::string failure_;
+};
+
+}  // namespace sheaf

@@ -1,0 +1,249 @@
+// Two shards of two servers that keep copies of each other's partitions: what is answered when, and who takes over.
+#include <map>
+
+#include "server/shard.h"
+#include "tests/unit/server/shard_fixture.h"
+
+namespace sheaf {
+namespace {
+
+constexpr PeerId kOther{200};  // the other server's shard
+
+class ShardReplica : public ShardFixture {
+ protected:
+  ShardReplica() {
+    pb::ServerInfo& server = *config.add_server();
+    server.set_node(2);
+    server.add_shard()->set_peer(kOther.value);
+    // Partitions 0 and 1 are the first server's, 2 and 3 the second's; each has a copy on the other.
+    for (int p = 0; p < 4; ++p) {
+      config.mutable_partition(p)->set_primary(p < 2 ? 1 : 2);
+      pb::Replica& replica = *config.mutable_partition(p)->add_replica();
+      replica.set_node(p < 2 ? 2 : 1);
+      replica.set_since(1);
+    }
+    for (const PeerId peer : {kShardPeer, kOther}) Start(peer);
+  }
+
+  void Start(PeerId peer) { shards_[peer] = std::make_unique<Shard>(peer, ShardOptions{}, nullptr); }
+  void InstallAt(PeerId peer) {
+    EXPECT_TRUE(shards_.at(peer)->OnConfig(std::make_shared<pb::ClusterConfig>(config), now));
+  }
+  void InstallAll() {
+    config.set_generation(config.generation() + 1);
+    for (const auto& [peer, shard] : shards_) InstallAt(peer);
+  }
+  // What a shard says goes to the other, and to `answers_`, until nobody says anything.
+  void Settle() {
+    for (bool any = true; any;) {
+      any = false;
+      for (const auto& [peer, shard] : shards_) {
+        Outbox out;
+        EXPECT_TRUE(shard->Flush(now, out));
+        for (Outbox::Item& item : out.items()) {
+          any = true;
+          const auto to = shards_.find(item.to);
+          if (to == shards_.end()) {
+            answers_.push_back(std::move(item.message));
+          } else if (!cut_.contains(peer)) {
+            to->second->OnMessage(peer, item.message, now);
+          }
+        }
+      }
+    }
+  }
+  // Its answers, if they come at once.
+  std::vector<Message> AskShard(PeerId shard, const Message& message) {
+    answers_.clear();
+    shards_.at(shard)->OnMessage(kClient, message, now);
+    Settle();
+    return std::exchange(answers_, {});
+  }
+  Message PushTo(uint32_t partition, uint64_t seq, float value = 1) const {
+    Message message = MakePush({{Key(partition, 1), {value, 0}}}, seq);
+    Narrow(*message.header.mutable_push(), partition);
+    return message;
+  }
+  Message PullFrom(uint32_t partition) const {
+    Message message = MakePull({Key(partition, 1)});
+    Narrow(*message.header.mutable_pull(), partition);
+    return message;
+  }
+  template <typename Body>
+  void Narrow(Body& body, uint32_t partition) const {
+    body.clear_partition();
+    body.clear_epoch();
+    body.add_partition(partition);
+    body.add_epoch(config.partition(static_cast<int>(partition)).epoch());
+    body.mutable_block(0)->clear_key_count();
+    body.mutable_block(0)->add_key_count(1);
+  }
+  // The scheduler has heard that all copies are in sync.
+  void SayInSync() {
+    for (pb::PartitionConfig& partition : *config.mutable_partition()) {
+      for (pb::Replica& replica : *partition.mutable_replica()) replica.set_in_sync(true);
+    }
+    InstallAll();
+    Settle();
+  }
+  // The first server is gone; the second has all.
+  void LoseFirst() {
+    shards_.erase(kShardPeer);
+    config.mutable_server()->DeleteSubrange(0, 1);
+    for (pb::PartitionConfig& partition : *config.mutable_partition()) {
+      partition.clear_replica();
+      if (partition.primary() == 1) partition.set_epoch(partition.epoch() + 1);
+      partition.set_primary(2);
+    }
+    InstallAll();
+  }
+  void Connect() {
+    InstallAll();
+    Settle();
+  }
+
+  std::map<PeerId, std::unique_ptr<Shard>> shards_;
+  std::set<PeerId> cut_;  // nothing that they say to other shards arrives
+  std::vector<Message> answers_;
+};
+
+TEST_F(ShardReplica, AreInSyncWhenTheyHaveWhatWasThere) {
+  Connect();
+  const auto synced = shards_.at(kShardPeer)->stats().synced;
+  ASSERT_EQ(synced.size(), 2u);
+  EXPECT_EQ(synced[0].node(), 2u);
+  EXPECT_EQ(synced[0].since(), 1u);
+  SayInSync();
+  EXPECT_TRUE(shards_.at(kShardPeer)->stats().synced.empty()) << "the scheduler knows";
+}
+
+TEST_F(ShardReplica, APushIsAnsweredWhenItsBackupHasIt) {
+  Connect();
+  SayInSync();
+  cut_ = {kShardPeer};
+  EXPECT_TRUE(AskShard(kShardPeer, PushTo(0, 0)).empty());
+  cut_.clear();
+  now += Milliseconds(400);
+  const auto answers = AskShard(kShardPeer, PullFrom(0));
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_TRUE(answers[0].header.has_push_reply());
+  EXPECT_EQ(Floats(answers[1])[0], -1);
+}
+
+TEST_F(ShardReplica, NorIsAPullThatShowsWhatABackupDoesNotHave) {
+  Connect();
+  SayInSync();
+  cut_ = {kShardPeer};
+  AskShard(kShardPeer, PushTo(0, 0));
+  EXPECT_TRUE(AskShard(kShardPeer, PullFrom(0)).empty());
+}
+
+TEST_F(ShardReplica, ALearnerIsNotWaitedForUntilItHasTheImage) {
+  config.set_generation(1);
+  InstallAt(kShardPeer);  // the other has heard nothing yet, and is not there to take anything
+  cut_ = {kShardPeer};
+  EXPECT_EQ(AskShard(kShardPeer, PushTo(0, 0)).size(), 1u);
+}
+
+TEST_F(ShardReplica, TakesOverWhatItsPrimaryHadWithTheWindowsOfSessions) {
+  Connect();
+  SayInSync();
+  AskShard(kShardPeer, PushTo(0, 0));
+  AskShard(kShardPeer, PushTo(1, 1));
+  AskShard(kOther, PushTo(2, 2));
+  LoseFirst();
+  Settle();
+  const auto again = AskShard(kOther, PushTo(0, 0));
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_TRUE(again[0].header.push_reply().duplicate());
+  EXPECT_EQ(Floats(AskShard(kOther, PullFrom(0)).at(0))[0], -1);
+  EXPECT_EQ(Floats(AskShard(kOther, PullFrom(1)).at(0))[0], -1);
+  EXPECT_EQ(Floats(AskShard(kOther, PullFrom(2)).at(0))[0], -1);
+}
+
+TEST_F(ShardReplica, AnswersThatWaitedAreNotGivenByWhoIsPrimaryNoMore) {
+  Connect();
+  SayInSync();
+  cut_ = {kOther};  // it takes everything, and confirms nothing
+  EXPECT_TRUE(AskShard(kShardPeer, PushTo(0, 0)).empty());
+  for (int p = 0; p < 2; ++p) {
+    config.mutable_partition(p)->set_primary(2);
+    config.mutable_partition(p)->set_epoch(4);
+    config.mutable_partition(p)->clear_replica();
+  }
+  cut_.clear();
+  InstallAll();
+  Settle();
+  EXPECT_TRUE(answers_.empty());
+  EXPECT_TRUE(AskShard(kOther, PushTo(0, 0)).at(0).header.push_reply().duplicate());
+}
+
+TEST_F(ShardReplica, WhoTakesOverAnswersNobodyBeforeTheSchedulerKnows) {
+  Connect();
+  SayInSync();
+  AskShard(kShardPeer, PushTo(0, 0));
+  for (int p = 0; p < 2; ++p) {
+    config.mutable_partition(p)->set_primary(2);
+    config.mutable_partition(p)->set_epoch(4);
+    config.mutable_partition(p)->set_former(1);
+    config.mutable_partition(p)->clear_replica();
+  }
+  InstallAll();
+  EXPECT_TRUE(AskShard(kOther, PushTo(0, 1)).empty());
+  EXPECT_FALSE(shards_.at(kShardPeer)->Export(0).empty()) << "who had it keeps it until then";
+  for (int p = 0; p < 2; ++p) config.mutable_partition(p)->clear_former();
+  InstallAll();
+  Settle();
+  ASSERT_EQ(answers_.size(), 1u);
+  EXPECT_TRUE(answers_[0].header.has_push_reply());
+  EXPECT_TRUE(shards_.at(kShardPeer)->Export(0).empty());
+}
+
+TEST_F(ShardReplica, ABackupThatHasLostItsCopyHoldsAnswersUpUntilTheSchedulerHasHeard) {
+  Connect();
+  SayInSync();
+  Start(kOther);  // another process, taken for the same
+  config.set_generation(config.generation() + 1);
+  InstallAt(kOther);
+  EXPECT_TRUE(AskShard(kShardPeer, PushTo(0, 0)).empty());
+  const auto said = shards_.at(kShardPeer)->stats().synced;
+  ASSERT_EQ(said.size(), 2u);
+  EXPECT_TRUE(said[0].lost());
+  for (int p = 0; p < 2; ++p) {
+    config.mutable_partition(p)->mutable_replica(0)->set_in_sync(false);
+    config.mutable_partition(p)->mutable_replica(0)->set_since(config.generation() + 1);
+  }
+  InstallAll();
+  Settle();
+  EXPECT_EQ(answers_.size(), 1u);
+  EXPECT_FALSE(shards_.at(kOther)->Export(0).empty()) << "it begins anew";
+}
+
+TEST_F(ShardReplica, LeavesAloneWhatIsForTheProcessThatHadItsAddress) {
+  Connect();
+  Message message;
+  message.header.mutable_replicate()->set_stream(99);
+  message.header.mutable_replicate()->set_to(kOther.value + 1);
+  EXPECT_TRUE(AskShard(kOther, message).empty());
+}
+
+TEST_F(ShardReplica, HasTheSameBitsAsItsPrimary) {
+  AddTable(2, 3).mutable_optimizer()->set_kind(pb::OptimizerSpec::ADAGRAD);
+  AddRoster(pb::ConsistencySpec::BSP, 2);
+  Connect();
+  SayInSync();
+  for (uint64_t seq = 0; seq < 5; ++seq) AskShard(kShardPeer, PushTo(seq % 2, seq, 0.1F));
+  const auto bytes = [](const std::vector<ImagePiece>& pieces) {
+    std::string all;
+    for (const ImagePiece& piece : pieces) {
+      for (const Buffer& part : piece) all += part.text();
+    }
+    return all;
+  };
+  for (const uint32_t p : {0U, 1U}) {
+    EXPECT_EQ(bytes(shards_.at(kShardPeer)->Export(p)), bytes(shards_.at(kOther)->Export(p)));
+  }
+}
+
+}  // namespace
+}  // namespace sheaf
