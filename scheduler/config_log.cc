@@ -30,6 +30,7 @@ const std::string& ConfigLog::UpdateFor(pb::Role role, uint64_t since) {
     for (pb::PartitionConfig& partition : *update.mutable_config()->mutable_partition()) {
       partition.clear_replica();
       partition.clear_former();
+      partition.clear_taking_over();
     }
   }
   entry->second = update.SerializeAsString();

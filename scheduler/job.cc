@@ -507,19 +507,21 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
   if (held.empty()) return;
   const pb::Lane no_lane;
   const pb::Lane& own = own_lane ? JoinLane(worker.id) : no_lane;
-  std::set<uint64_t> has, untouched;
-  for (const pb::LeaseState& lease : report.lease()) has.insert(lease.lease());
+  std::vector<uint64_t> has, untouched;  // ascending
+  for (const pb::LeaseState& lease : report.lease()) has.push_back(lease.lease());
   for (const pb::UntouchedLeases& leases : report.untouched()) {
-    untouched.insert(leases.lease().begin(), leases.lease().end());
+    untouched.insert(untouched.end(), leases.lease().begin(), leases.lease().end());
   }
+  std::ranges::sort(has);
+  std::ranges::sort(untouched);
   for (RangeId id : held) {
     const LeaseBook::Range& range = book_->range(id);
-    if (untouched.contains(range.lease)) {
+    if (std::ranges::binary_search(untouched, range.lease)) {
       orders.add_keep(range.lease);
       continue;
     }
     pb::LeaseGrant& grant = *orders.add_lease();
-    if (has.contains(range.lease)) {
+    if (std::ranges::binary_search(has, range.lease)) {
       grant.set_lease(range.lease);
       continue;
     }

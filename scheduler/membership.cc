@@ -158,13 +158,16 @@ const Node* Membership::Find(NodeId id) const {
   return it == nodes_.end() ? nullptr : &it->second;
 }
 
-void Membership::Expire(TimePoint now, const std::function<Duration(const Node&)>& limit_of,
+void Membership::Expire(TimePoint now, Duration least, const std::function<Duration(const Node&)>& limit_of,
                         const std::function<void(const Node&)>& gone) {
   if (looked_ && now - *looked_ < kLookEvery) return;
   const Duration gap = looked_ ? std::max(now - *looked_ - kLongPause, Duration::zero()) : Duration::zero();
   looked_ = now;
   for (const Node* node : gone_stores_) nodes_.at(node->id).gone_at += gap;  // nor could those come back
-  const auto is_silent = [&](const Node& node) { return now - node.last_heard > limit_of(node); };
+  const auto is_silent = [&](const Node& node) {
+    const Duration silent_for = now - node.last_heard;
+    return silent_for > least && silent_for > limit_of(node);
+  };
   std::vector<Node*> silent;
   for (const std::vector<Node*>& alive : alive_) {
     for (Node* node : alive) {

@@ -76,11 +76,11 @@ class Membership {
   bool IsSuperseded(PeerId peer, const pb::Register& registration) const;
   void GiveUp(NodeId awaited);
 
-  // Marks nodes that were silent for longer than `limit_of` allows as dead, and tells `gone` of each before it asks
-  // about the next. If we have not looked for a while (a stopped process, a machine that slept), that while is
-  // forgiven: we could not hear either. Looks at most once in kLookEvery.
+  // Marks nodes that were silent for longer than `limit_of` allows, which is never less than `least`, as dead, and
+  // tells `gone` of each before it asks about the next. If we have not looked for a while (a stopped process, a machine
+  // that slept), that while is forgiven: we could not hear either. Looks at most once in kLookEvery.
   static constexpr Duration kLookEvery = Milliseconds(100);
-  void Expire(TimePoint now, const std::function<Duration(const Node&)>& limit_of,
+  void Expire(TimePoint now, Duration least, const std::function<Duration(const Node&)>& limit_of,
               const std::function<void(const Node&)>& gone);
   void MarkLeft(NodeId id, TimePoint now);
   std::vector<const Node*> Awaited() const;

@@ -13,7 +13,8 @@ void Placement::Restore(const std::vector<pb::PartitionConfig>& saved) {
     Home& home = homes_[p];
     home.primary = NodeId(saved[p].primary());
     home.epoch = Epoch(saved[p].epoch());
-    home.former = NodeId(saved[p].former());  // whether that is settled by now we shall hear
+    home.former = NodeId(saved[p].former());
+    home.taking_over = saved[p].taking_over();  // whether that is settled by now we shall hear
     home.replicas.clear();
     for (const pb::Replica& replica : saved[p].replica()) {
       home.replicas.push_back({NodeId(replica.node()), replica.since(), replica.in_sync()});
@@ -32,6 +33,7 @@ pb::PartitionConfig Placement::Describe(const Home& home) {
     added.set_in_sync(replica.in_sync);
   }
   if (home.former != NodeId()) partition.set_former(home.former.value);
+  if (home.taking_over) partition.set_taking_over(true);
   return partition;
 }
 
@@ -42,6 +44,7 @@ bool Placement::Balance(const std::vector<NodeId>& servers) {
     home.epoch = Epoch(home.epoch.value + 1);
     home.replicas.clear();
     home.former = {};
+    home.taking_over = false;
     NoteChange(home);
     moved = true;
   };
@@ -114,38 +117,61 @@ NodeId Placement::LeastLoadedBackup(const Home& home) const {
   return least;
 }
 
-std::set<NodeId> Placement::Lose(NodeId server, bool keeps) {
-  std::set<NodeId> given_back;
+Placement::Lost Placement::Lose(NodeId server, bool keeps) {
+  Lost lost;
   for (Home& home : homes_) {
     if (std::erase_if(home.replicas, [&](const Replica& replica) { return replica.node == server; }) > 0) {
       NoteChange(home);
     }
     if (home.primary != server) continue;
-    NodeId next = home.former;
-    if (next != NodeId()) {
-      given_back.insert(next);
-      home.former = {};
-    } else {
-      next = LeastLoadedBackup(home);
-      if (next == NodeId()) continue;
-      if (keeps) home.former = server;
+    if (home.taking_over) {
+      GiveBack(home, lost);
+    } else if (const NodeId next = LeastLoadedBackup(home); next != NodeId()) {
+      home.former = keeps ? server : NodeId();
+      home.taking_over = true;
       home.moved = 0;
+      MoveTo(home, next);
     }
-    home.primary = next;
-    home.epoch = Epoch(home.epoch.value + 1);
-    NoteChange(home);
-    std::erase_if(home.replicas, [&](const Replica& replica) { return replica.node == next; });
-    // Others may have more or less of what was not acknowledged yet than the new primary.
-    for (Replica& replica : home.replicas) replica = {.node = replica.node};
   }
-  return given_back;
+  return lost;
+}
+
+// Who was to take it over has answered nobody.
+void Placement::GiveBack(Home& home, Lost& lost) {
+  const NodeId former = std::exchange(home.former, {});
+  home.taking_over = false;
+  if (former == NodeId()) {
+    lost.rows = true;
+    return NoteChange(home);
+  }
+  lost.given_back.insert(former);
+  MoveTo(home, former);
+}
+
+void Placement::MoveTo(Home& home, NodeId next) {
+  home.primary = next;
+  home.epoch = Epoch(home.epoch.value + 1);
+  std::erase_if(home.replicas, [&](const Replica& replica) { return replica.node == next; });
+  // Others may have more or less of what was not acknowledged yet than the new primary.
+  for (Replica& replica : home.replicas) replica = {.node = replica.node};
+  NoteChange(home);
+}
+
+Placement::Lost Placement::NoteAbsent(NodeId server, uint32_t partition, uint64_t generation) {
+  Lost lost;
+  if (partition >= homes_.size()) return lost;
+  Home& home = homes_[partition];
+  if (home.primary != server || !home.taking_over || home.moved == 0 || home.moved > generation) return lost;
+  GiveBack(home, lost);
+  return lost;
 }
 
 bool Placement::Settle(NodeId server, uint64_t generation) {
   bool settled = false;
   for (Home& home : homes_) {
-    if (home.primary != server || home.former == NodeId() || home.moved == 0 || home.moved > generation) continue;
+    if (home.primary != server || !home.taking_over || home.moved == 0 || home.moved > generation) continue;
     home.former = {};
+    home.taking_over = false;
     NoteChange(home);
     settled = true;
   }
@@ -200,7 +226,7 @@ bool Placement::Note(NodeId primary, uint32_t partition, NodeId node, uint64_t s
 
 void Placement::Stamp(uint64_t generation) {
   for (Home& home : homes_) {
-    if (home.former != NodeId() && home.moved == 0) home.moved = generation;
+    if (home.taking_over && home.moved == 0) home.moved = generation;
     for (Replica& replica : home.replicas) {
       if (replica.since != 0) continue;
       replica.since = generation;
@@ -212,7 +238,7 @@ void Placement::Stamp(uint64_t generation) {
 bool Placement::CanLose(NodeId server) const {
   return std::ranges::all_of(homes_, [&](const Home& home) {
     return home.primary != server ||
-           (home.former == NodeId() && std::ranges::any_of(home.replicas, &Replica::in_sync));
+           (!home.taking_over && std::ranges::any_of(home.replicas, &Replica::in_sync));
   });
 }
 

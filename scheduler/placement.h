@@ -29,6 +29,7 @@ class Placement {
     std::vector<Replica> replicas;
     // The primary before, until the primary is known to have taken over: until then it has answered nobody.
     NodeId former;
+    bool taking_over = false;       // so it is; there is no former one that has no store
     uint64_t moved = 0;             // the generation of the first configuration that says so; 0: the next one
   };
 
@@ -48,9 +49,15 @@ class Placement {
   void Renew(NodeId server);
 
   // The server is gone, with all that it had in memory: a backup that is in sync takes its place; where there is none
-  // its partitions stay with it. What it had not taken over yet goes back to who had it before: returns those servers.
+  // its partitions stay with it. What it had not taken over yet goes back to who had it before.
   // `keeps`: it has a store, and may come back with what it had when it was primary.
-  std::set<NodeId> Lose(NodeId server, bool keeps);
+  struct Lost {
+    std::set<NodeId> given_back;  // to these servers
+    bool rows = false;            // there was nobody to give some back to
+  };
+  Lost Lose(NodeId server, bool keeps);
+  // The server has taken that configuration, and has no copy of a partition that it should have taken over by it.
+  Lost NoteAbsent(NodeId server, uint32_t partition, uint64_t generation);
   // The server has taken the configuration of this generation. Returns whether that settles a take-over.
   bool Settle(NodeId server, uint64_t generation);
   // Lists learners until each partition has so many copies, or all of `servers` (those that can have one) have it.
@@ -67,6 +74,8 @@ class Placement {
   bool CanLose(NodeId server) const;
 
  private:
+  void GiveBack(Home& home, Lost& lost);
+  void MoveTo(Home& home, NodeId next);
   NodeId LeastLoadedBackup(const Home& home) const;  // NodeId(0): none is in sync
   void NoteChange(const Home& home) { changed_.insert(static_cast<uint32_t>(&home - homes_.data())); }
 

@@ -15,6 +15,7 @@ namespace sheaf {
 namespace {
 
 constexpr size_t kRememberedJobs = 256;  // for `sheaf jobs`
+constexpr Duration kReconnect = std::chrono::seconds(3);
 constexpr Duration kPublishPerServer = std::chrono::microseconds(200);
 
 Message Reply(uint64_t request) {
@@ -78,17 +79,21 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
 
 void SchedulerCore::OnTick(TimePoint now, Outbox& out) {
   recovering_ = recovering_ && Recovering(now);
+  const Duration least =
+      std::min({options_.worker_dead_after, options_.take_over_after, options_.server_dead_after});
   members_.Expire(
-      now, [this](const Node& node) { return LimitOf(node); },
+      now, least, [&](const Node& node) { return LimitOf(node, now); },
       [&](const Node& node) { NodeGone(node, /*died=*/true, now); });
   GiveUpAwaited(now);
   Settle(now, out);
 }
 
 // A server that others can stand in for at once is not waited for: who is silent because he is slow loses little by it.
-Duration SchedulerCore::LimitOf(const Node& node) const {
+Duration SchedulerCore::LimitOf(const Node& node, TimePoint now) const {
   if (node.role != pb::SERVER) return options_.worker_dead_after;
-  const bool replaceable = options_.replicas > 1 && placement_.CanLose(node.id);
+  // After a start they have to find us again.
+  const bool new_here = now - started_ < kReconnect && epoch_ > 1;
+  const bool replaceable = options_.replicas > 1 && !new_here && placement_.CanLose(node.id);
   return replaceable ? std::min(options_.take_over_after, options_.server_dead_after) : options_.server_dead_after;
 }
 
@@ -145,7 +150,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   registered.set_scheduler_epoch(epoch_);
   registered.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
   registered.set_report_every_ms(static_cast<uint32_t>(options_.report_every / Milliseconds(1)));
-  registered.set_dead_after_ms(static_cast<uint32_t>(LimitOf(node) / Milliseconds(1)));
+  registered.set_dead_after_ms(static_cast<uint32_t>(LimitOf(node, now) / Milliseconds(1)));
   out.Send(from, std::move(reply));
 }
 
@@ -172,7 +177,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   // Counters and generations only grow: an overtaken report would take them back.
   if (report.seen_generation() >= node->server_report.seen_generation()) node->server_report = report;
   node->server_report.clear_trace();
-  TakeSynced(*node, report);
+  TakeSynced(*node, report, now);
   if (report.leaving()) {
     members_.MarkLeft(node->id, now);
     NodeGone(*node, /*died=*/false, now);
@@ -341,16 +346,20 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
 
 void SchedulerCore::LoseServer(const Node& server, const std::string& how, TimePoint now) {
   servers_changed_ = true;
-  const std::set<NodeId> given_back = placement_.Lose(server.id, server.registration.store() != 0);
+  const Placement::Lost lost = placement_.Lose(server.id, server.registration.store() != 0);
   const uint32_t had = server.partitions;
   CountPartitions();
   if (server.partitions < had) {
     events_.push_back("node=" + server.name + " backups take over " + std::to_string(had - server.partitions) +
                       " of its " + std::to_string(had) + " partitions");
   }
-  FailJobsOf(server, /*all=*/false, how, now);
+  TakeLost(server, lost, how, now);
+}
+
+void SchedulerCore::TakeLost(const Node& server, const Placement::Lost& lost, const std::string& how, TimePoint now) {
+  FailJobsOf(server, /*all=*/lost.rows, how, now);
   // They were dead, or are processes that have nothing but what was on the disk.
-  for (const NodeId id : given_back) {
+  for (const NodeId id : lost.given_back) {
     if (const Node* const former = members_.Find(id)) FailJobsOf(*former, /*all=*/false, "has died", now);
   }
 }
@@ -363,8 +372,17 @@ void SchedulerCore::CountPartitions() {
   }
 }
 
-void SchedulerCore::TakeSynced(const Node& server, const pb::ServerReport& report) {
+void SchedulerCore::TakeSynced(const Node& server, const pb::ServerReport& report, TimePoint now) {
   for (const pb::SyncedReplica& replica : report.synced()) {
+    if (replica.lost() && replica.node() == 0) {
+      const Placement::Lost lost = placement_.NoteAbsent(server.id, replica.partition(), replica.since());
+      if (!lost.rows && lost.given_back.empty()) continue;
+      replicas_changed_ = true;
+      events_.push_back("node=" + server.name + " has no copy of partition " + std::to_string(replica.partition()));
+      CountPartitions();
+      TakeLost(server, lost, "has lost its copies", now);
+      continue;
+    }
     replicas_changed_ |= placement_.Note(server.id, replica.partition(), NodeId(replica.node()), replica.since(),
                                          replica.lost());
   }

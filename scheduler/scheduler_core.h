@@ -77,11 +77,12 @@ class SchedulerCore {
   void NodeGone(const Node& node, bool died, TimePoint now);
   // What it had in memory is gone. Backups take over; `how` it went is told to jobs that lose rows by it.
   void LoseServer(const Node& server, const std::string& how, TimePoint now);
+  void TakeLost(const Node& server, const Placement::Lost& lost, const std::string& how, TimePoint now);
   void CountPartitions();
-  void TakeSynced(const Node& server, const pb::ServerReport& report);
+  void TakeSynced(const Node& server, const pb::ServerReport& report, TimePoint now);
   // Jobs whose rows went with the server and will not come back. `all`: also those whose rows are on its disk.
   void FailJobsOf(const Node& server, bool all, const std::string& how, TimePoint now);
-  Duration LimitOf(const Node& node) const;
+  Duration LimitOf(const Node& node, TimePoint now) const;
   void GiveUpAwaited(TimePoint now);
 
   // After every event: jobs move on, a changed configuration goes out, idle workers are asked to report. What it costs

@@ -24,7 +24,8 @@ void LoggedLists::Add(const KeySignature& signature, size_t bytes, Buffer keys) 
   by_signature_[signature] = entries_.begin();
 }
 
-void LoggedLists::Clear() {
+void LoggedLists::Begin(size_t budget_bytes) {
+  budget_bytes_ = budget_bytes;
   entries_.clear();
   by_signature_.clear();
   bytes_ = 0;

@@ -23,7 +23,8 @@ class LoggedLists {
   const Buffer* Use(const KeySignature& signature);
   // It is in the log now: `bytes` of keys. A list larger than the budget is not kept.
   void Add(const KeySignature& signature, size_t bytes, Buffer keys);
-  void Clear();
+  // Forgets all, and keeps to that budget from now on: where the log says so.
+  void Begin(size_t budget_bytes);
   // What was read is kept to be named, but not the keys.
   void DropKeys();
 
@@ -37,7 +38,7 @@ class LoggedLists {
   };
   static constexpr size_t kEntryOverhead = 192;  // of the nodes of list and map
 
-  const size_t budget_bytes_;
+  size_t budget_bytes_;
   size_t bytes_ = 0;
   std::list<Entry> entries_;  // latest use first
   std::map<KeySignature, std::list<Entry>::iterator> by_signature_;

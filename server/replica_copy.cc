@@ -36,6 +36,11 @@ Status ReplicaCopy::OnReplicate(const Message& message, TimePoint now) {
   return {};
 }
 
+void ReplicaCopy::OnTick(TimePoint now) {
+  Outbox nobody;
+  core_.OnTick(now, nobody);
+}
+
 const pb::Replica* ReplicaCopy::Wanted(const pb::ClusterConfig& config, uint32_t own_node, uint32_t p) const {
   if (p >= static_cast<uint32_t>(config.partition_size())) return nullptr;
   const pb::PartitionConfig& partition = config.partition(static_cast<int>(p));

@@ -26,6 +26,7 @@ class ReplicaCopy {
 
   // An error: it cannot be kept up to date any more, and is of no use.
   Status OnReplicate(const Message& message, TimePoint now);
+  void OnTick(TimePoint now);
   // This shard's server has taken a configuration. Keeps what the copy is still to be a copy of.
   void OnConfig(const pb::ClusterConfig& config, uint32_t own_node);
   // It has nothing, and by that configuration will be given nothing.

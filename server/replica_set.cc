@@ -8,8 +8,11 @@ namespace sheaf {
 namespace {
 
 // Images are given while less than this is on its way: what comes to a shard meanwhile waits behind them.
-constexpr uint64_t kSettled = 0;  // no stream's name: a mark that waits for the scheduler
 constexpr uint64_t kImageBytesAhead = uint64_t{4} << 20;
+
+constexpr uint64_t kSettled = 0;  // no stream's name: a mark that waits for the scheduler
+// A backup that takes nothing for so long may be heard by the scheduler, and not by us, or be stuck.
+constexpr Duration kStuckAfter = std::chrono::seconds(5);
 
 const pb::ServerInfo* FindServer(const pb::ClusterConfig& config, uint32_t node) {
   for (const pb::ServerInfo& server : config.server()) {
@@ -58,7 +61,7 @@ ReplicaSet::Wanted ReplicaSet::WantedBy(const pb::ClusterConfig& config) {
   for (uint32_t p = place; p < count; p += static_cast<uint32_t>(us->shard_size())) {
     const pb::PartitionConfig& partition = config.partition(static_cast<int>(p));
     if (partition.primary() != us->node()) continue;
-    unsettled_ |= partition.former() != 0 && !Planted(Bug::kUnsettledAnswers);
+    unsettled_ |= partition.taking_over() && !Planted(Bug::kUnsettledAnswers);
     for (const pb::Replica& replica : partition.replica()) {
       const pb::ServerInfo* const server = FindServer(config, replica.node());
       if (server == nullptr || server->shard_size() == 0) continue;
@@ -126,34 +129,41 @@ void ReplicaSet::OnReply(PeerId from, const pb::ReplicateReply& reply, TimePoint
   if (found == backups_.end() || found->second->stream.name() != reply.stream()) return;
   Backup& backup = *found->second;
   if (reply.unknown()) {
-    // Nobody may be answered by its word any more. If others may believe that it has all, they must learn first.
-    if (backup.InSync()) {
-      backup.lost = true;
-      return;
-    }
-    std::map<uint32_t, pb::Replica> wanted;
-    for (const auto& [partition, copy] : backup.copies) wanted[partition] = copy.replica;
-    core.EndCopy(backup.stream.name());
-    return Begin(from, wanted, core);
+    return BeginAnew(backup, core);
   }
   if (backup.lost) return;
   backup.stream.OnReply(reply, now);
   backup.OnTaken();
 }
 
+// Nobody may be answered by its word any more. If others may believe that it has all, they must learn first.
+void ReplicaSet::BeginAnew(Backup& backup, ShardCore& core) {
+  if (backup.InSync()) {
+    backup.lost = true;
+    return;
+  }
+  const PeerId to = backup.stream.to();
+  std::map<uint32_t, pb::Replica> wanted;
+  for (const auto& [partition, copy] : backup.copies) wanted[partition] = copy.replica;
+  core.EndCopy(backup.stream.name());
+  Begin(to, wanted, core);
+}
+
 void ReplicaSet::GiveNext(Backup& backup, ShardCore& core) {
   for (auto& [partition, copy] : backup.copies) {
-    if (backup.stream.written() - backup.stream.taken() >= kImageBytesAhead) return;
+    const uint64_t ahead = backup.last_image_end - std::min(backup.stream.taken(), backup.last_image_end);
+    if (ahead >= kImageBytesAhead) return;
     if (copy.given || !core.Has(partition)) continue;
     core.GiveToCopy(backup.stream.name(), partition);
     copy.given = true;
-    copy.image_end = backup.stream.written();
+    copy.image_end = backup.last_image_end = backup.stream.written();
     if (Planted(Bug::kSyncedBeforeImage)) copy.awaited = copy.synced = true;
   }
 }
 
 void ReplicaSet::Flush(TimePoint now, ShardCore& core, Outbox& out) {
   for (auto& [peer, backup] : backups_) {
+    if (!backup->lost && backup->stream.WaitsSince(now - kStuckAfter)) BeginAnew(*backup, core);
     if (backup->lost) continue;
     GiveNext(*backup, core);
     backup->stream.Flush(now, out);

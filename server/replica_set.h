@@ -65,6 +65,7 @@ class ReplicaSet {
 
     ReplicaStream stream;
     std::map<uint32_t, Copy> copies;
+    uint64_t last_image_end = 0;
     bool lost = false;            // it has lost what it had of the stream: the scheduler must say what it is now
 
     // The scheduler may make it a primary, now or when it hears our last report.
@@ -77,6 +78,7 @@ class ReplicaSet {
   Wanted WantedBy(const pb::ClusterConfig& config);
   void Begin(PeerId to, const std::map<uint32_t, pb::Replica>& wanted, ShardCore& core);
   void Change(Backup& backup, const std::map<uint32_t, pb::Replica>& wanted, ShardCore& core);
+  void BeginAnew(Backup& backup, ShardCore& core);
   void GiveNext(Backup& backup, ShardCore& core);
 
   const PeerId self_;

@@ -47,7 +47,7 @@ void ReplicaStream::Flush(TimePoint now, Outbox& out) {
     }
   }
   if (fresh_.empty()) return;
-  if (sent_.empty()) waiting_since_ = now;
+  if (sent_.empty()) waiting_since_ = taken_at_ = now;
   uint64_t offset = written_ - fresh_.size();
   const Buffer all = Buffer::FromVector(std::exchange(fresh_, {}));
   for (size_t begin = 0; begin < all.size(); begin += kMaxMessageBytes) {
@@ -61,7 +61,7 @@ void ReplicaStream::Flush(TimePoint now, Outbox& out) {
 void ReplicaStream::OnReply(const pb::ReplicateReply& reply, TimePoint now) {
   if (reply.taken() <= taken_ || reply.taken() > written_) return;
   taken_ = reply.taken();
-  waiting_since_ = now;
+  waiting_since_ = taken_at_ = now;
   while (!sent_.empty() && sent_.front().offset + sent_.front().bytes.size() <= taken_) sent_.pop_front();
 }
 

@@ -28,6 +28,9 @@ class ReplicaStream {
   void Flush(TimePoint now, Outbox& out);
   void OnReply(const pb::ReplicateReply& reply, TimePoint now);
 
+  // Something was sent before, and nothing has been taken since.
+  bool WaitsSince(TimePoint then) const { return !sent_.empty() && taken_at_ <= then; }
+
   uint64_t name() const { return name_; }
   PeerId to() const { return to_; }
   uint64_t written() const { return written_; }  // bytes
@@ -46,7 +49,8 @@ class ReplicaStream {
   std::deque<Sent> sent_;           // and not taken
   uint64_t written_ = 0;
   uint64_t taken_ = 0;
-  TimePoint waiting_since_;         // for more to be taken
+  TimePoint waiting_since_;         // since something was taken, or all was sent again
+  TimePoint taken_at_;              // or, if nothing was on its way, sent
 };
 
 // The other side: bytes of a stream to records.

@@ -9,6 +9,8 @@
 namespace sheaf {
 namespace {
 
+constexpr size_t kHeldOverhead = 256;  // of an answer
+
 ShardOptions WithLog(ShardOptions options, RedoLog* log) {
   options.log = log;
   return options;
@@ -33,11 +35,21 @@ Shard::Shard(PeerId self, ShardOptions options, std::unique_ptr<RedoLog> log)
 Status Shard::OnConfig(Config config, TimePoint now) {
   if (config->generation() <= core_.generation() && !Planted(Bug::kServerTakesOldConfig)) return {};
   Hold();
-  const std::vector<uint32_t> owned = core_.owned();
+  std::map<uint32_t, uint64_t> epochs;  // of what was ours
+  for (size_t i = 0; i < core_.owned().size(); ++i) epochs[core_.owned()[i]] = core_.owned_epochs()[i];
   const Adopter adopt = [&](uint32_t partition) { return TakeOver(partition, config->generation()); };
   const Status taken = core_.OnConfig(*config, now, said_, adopt);
-  // Who has been answered by what is another's now would believe a word that nobody keeps.
-  if (!std::ranges::includes(core_.owned(), owned) && !Planted(Bug::kHeldAnswersSurvive)) held_.clear();
+  // Who is answered now by what has been another's since would believe a word that nobody keeps.
+  for (size_t i = 0; i < core_.owned().size(); ++i) {
+    owned_at_[core_.owned()[i]] = config->generation();
+    if (const auto was = epochs.find(core_.owned()[i]); was != epochs.end() && was->second == core_.owned_epochs()[i]) {
+      epochs.erase(was);
+    }
+  }
+  if (!epochs.empty() && !Planted(Bug::kHeldAnswersSurvive)) {
+    held_.clear();
+    held_bytes_ = 0;
+  }
   const uint32_t node = NodeOf(*config, self_);
   for (auto at = copies_.begin(); at != copies_.end();) {
     at->second.OnConfig(*config, node);
@@ -67,12 +79,12 @@ ReplicaCopy* Shard::NewestCopyOf(PeerId primary) {
   return newest->first.first == primary ? &newest->second : nullptr;
 }
 
-// If we have the partition, but by a configuration from before another gave us a copy of it, then it was not ours in
-// between, and what we have is of before.
+// If we have the partition, but another has given us a copy of it since it was last ours, then what we have is of
+// before (whoever was primary keeps it for a while).
 std::optional<MovedPartition> Shard::TakeOver(uint32_t partition, uint64_t generation) {
   ReplicaCopy* const copy = LatestCopy(partition, generation);
   if (copy == nullptr) return std::nullopt;
-  if (core_.Has(partition) && *copy->GivenAt(partition) <= core_.generation()) return std::nullopt;
+  if (core_.Has(partition) && *copy->GivenAt(partition) <= owned_at_[partition]) return std::nullopt;
   return copy->Release(partition, generation);
 }
 
@@ -108,7 +120,10 @@ void Shard::OnReplicate(PeerId from, const Message& message, TimePoint now) {
   free_.Send(from, std::move(answer));
 }
 
-void Shard::OnTick(TimePoint now) { core_.OnTick(now, refusing_ ? free_ : said_); }
+void Shard::OnTick(TimePoint now) {
+  core_.OnTick(now, said_);
+  for (auto& [name, copy] : copies_) copy.OnTick(now);
+}
 
 Status Shard::Commit() {
   if (log_ == nullptr) return {};
@@ -121,12 +136,17 @@ Status Shard::Commit() {
 
 void Shard::Hold() {
   if (said_.empty()) return;
-  held_.push_back({replicas_.Needed(), std::exchange(said_.items(), {})});
+  size_t bytes = 0;
+  for (const Outbox::Item& item : said_.items()) bytes += item.message.values.size() + kHeldOverhead;
+  if (held_bytes_ + bytes > options_.request_budget_bytes) return said_.clear();  // as if lost: it is asked for again
+  held_bytes_ += bytes;
+  held_.push_back({replicas_.Needed(), bytes, std::exchange(said_.items(), {})});
 }
 
 void Shard::Say(Outbox& out) {
   while (!held_.empty() && replicas_.Reached(held_.front().marks)) {
     for (Outbox::Item& item : held_.front().items) out.Send(item.to, std::move(item.message));
+    held_bytes_ -= held_.front().bytes;
     held_.pop_front();
   }
   if (!held_.empty()) return;
@@ -172,6 +192,12 @@ ShardStats Shard::stats() const {
   stats.failure = failure_;
   stats.seen_generation = safe_generation_;
   stats.synced = replicas_.Synced();
+  for (const uint32_t partition : core_.absent()) {
+    pb::SyncedReplica& absent = stats.synced.emplace_back();
+    absent.set_partition(partition);
+    absent.set_since(core_.generation());
+    absent.set_lost(true);
+  }
   for (const auto& [name, copy] : copies_) stats.memory_bytes += copy.stats().memory_bytes;
   return stats;
 }

@@ -60,6 +60,7 @@ class Shard {
   // What was said when the streams had come to `marks`.
   struct Held {
     ReplicaSet::Marks marks;
+    size_t bytes = 0;
     std::vector<Outbox::Item> items;
   };
   void OnReplicate(PeerId from, const Message& message, TimePoint now);
@@ -81,6 +82,8 @@ class Shard {
   std::map<std::pair<PeerId, uint64_t>, ReplicaCopy> copies_;
   Outbox said_;                                 // since the last Hold
   std::deque<Held> held_;
+  size_t held_bytes_ = 0;                       // never more than request_budget_bytes
+  std::map<uint32_t, uint64_t> owned_at_;       // generation by which a partition was last ours
   Outbox free_;                                 // shows nothing that has to be safe
   Durability to_commit_ = Durability::kMemory;  // of what was appended and is not committed yet
   uint64_t safe_generation_ = 0;                // the latest configuration that the log has, too

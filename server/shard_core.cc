@@ -106,6 +106,8 @@ uint64_t ShardCore::logged_bytes() const { return impl_->logged_bytes; }
 ShardStats ShardCore::stats() const { return impl_->Stats(); }
 uint64_t ShardCore::generation() const { return impl_->generation; }
 const std::vector<uint32_t>& ShardCore::owned() const { return impl_->owned; }
+const std::vector<uint64_t>& ShardCore::owned_epochs() const { return impl_->owned_epochs; }
+const std::vector<uint32_t>& ShardCore::absent() const { return impl_->absent; }
 
 const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
   for (const pb::Lane& known : roster.lane()) {
@@ -183,6 +185,7 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
   const bool keeps =
       options.is_copy || (!listed && options.log != nullptr && !Planted(Bug::kUnlistedDropsAll));
   left.clear();
+  absent.clear();
   if (count != 0) partitions.resize(count);
   lsns.resize(partitions.size());
   epochs.assign(partitions.size(), 0);
@@ -204,14 +207,18 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
       left.push_back(p);
       continue;
     }
-    owned.push_back(p);
-    owned_epochs.push_back(epochs[p]);
-    is_owned[p] = 1;
     if (std::optional<MovedPartition> moved = adopt ? adopt(p) : std::nullopt) {
       if (partitions[p] != nullptr) DropPartition(p);  // another has had it since
       adopted.push_back(std::move(*moved));
     }
     const bool here = partitions[p] != nullptr || (!adopted.empty() && adopted.back().state->id.value == p);
+    if (!here && !redoing && config.partition(static_cast<int>(p)).taking_over() && !Planted(Bug::kTakesOverNothing)) {
+      absent.push_back(p);  // it must not begin empty
+      continue;
+    }
+    owned.push_back(p);
+    owned_epochs.push_back(epochs[p]);
+    is_owned[p] = 1;
     if (here) continue;
     partitions[p] = std::make_unique<PartitionState>();
     partitions[p]->id = PartitionId(p);
@@ -296,8 +303,8 @@ void ShardCore::Impl::Adopt(MovedPartition moved, TimePoint now) {
   for (auto& [id, window] : moved.sessions) {
     Session& session = sessions[id];
     session.windows.resize(partitions.size());
+    if (session.last == TimePoint{}) session.last = now - kQuietSession;  // others go first if there is no room
     session.windows[p] = std::move(window);
-    session.last = now;
   }
 }
 

@@ -121,10 +121,10 @@ std::optional<RoundBegin> ShardCore::Impl::BeginRound() {
     if (partitions[p] != nullptr) round.partitions.push_back(p);
   }
   pb::RedoHeader header;
-  header.mutable_round();
+  header.mutable_round()->set_list_budget(options.key_list_budget_bytes);
   log.take(EncodeRedo(header, {}, {}));
   commit_level = std::max(commit_level, Durability::kLog);
-  if (!Planted(Bug::kListsNamedAcrossRounds)) log.lists.Clear();
+  if (!Planted(Bug::kListsNamedAcrossRounds)) log.lists.Begin(options.key_list_budget_bytes);
   return round;
 }
 

@@ -97,7 +97,6 @@ struct ShardCore::Impl {
   Impl(PeerId self_peer, ShardOptions shard_options);
 
   // ---- configuration (shard_core.cc)
-  Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out);
   // `member`: as whom the configuration knows this shard.
   // `holds`: of a copy, those that it has been given; nullptr: all that the configuration says.
   using Holds = const google::protobuf::RepeatedField<uint32_t>*;
@@ -292,6 +291,7 @@ struct ShardCore::Impl {
   std::vector<uint64_t> owned_epochs;
   std::vector<uint8_t> is_owned;                           // by partition
   std::vector<uint32_t> left;                              // of a copy: its primary believes that it has them
+  std::vector<uint32_t> absent;                            // ours by the configuration, and nobody's
   std::vector<MovedPartition> adopted;                     // by the configuration that is being taken
   uint64_t placement = 0;                                  // the signature of what is owned
   std::map<uint32_t, Table> tables;

@@ -60,7 +60,10 @@ void ShardCore::Impl::WriteConfig(RedoWriter& to, const pb::ClusterConfig& confi
     if (ours) *record.mutable_config()->add_server() = server;
   }
   record.set_base(base);
-  if (base) to.lists.Clear();
+  if (base) {
+    to.lists.Begin(options.key_list_budget_bytes);
+    record.set_list_budget(options.key_list_budget_bytes);
+  }
   if (to.holds) {
     record.set_copy(true);
     record.mutable_holds()->Add(to.holds->begin(), to.holds->end());
@@ -232,7 +235,8 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
   redo_from_base = redo_from_round = false;
   if (is_base || is_round) {
     redo_parts.clear();
-    log.lists.Clear();
+    const uint64_t budget = is_base ? record.header.config().list_budget() : record.header.round().list_budget();
+    log.lists.Begin(budget > 0 ? budget : options.key_list_budget_bytes);
   }
   redoing = true;
   Status done;
@@ -248,7 +252,9 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
       break;
     case pb::RedoHeader::kImage: {
       const uint32_t partition = record.header.image().partition();
-      if (asleep.contains(partition)) break;
+      // Unless there is no image of it in the store: then it was here all the time, but not as it was.
+      const auto sleeper = asleep.find(partition);
+      if (sleeper != asleep.end() && sleeper->second != kUntilDropped) break;
       done = Import(bytes, now);
       if (done && options.is_copy && coming == nullptr) TakeAsOwn(partition);
       break;

@@ -80,7 +80,6 @@ class Snapshotter {
   void Begin(TimePoint now);
   void Copy();
   void EndRound();
-  void TryAgainLater(TimePoint now);
 
   ShardCore& core_;
   RedoLog& log_;

@@ -68,7 +68,7 @@ void TableRows::Mark(std::span<const HashedKey> keys, const uint32_t* slots) {
 
 std::unique_ptr<RowStore> TableRows::Take(uint32_t partition) {
   views_[partition] = {};
-  marks_[partition] = {};
+  marks_[partition].words = nullptr;
   return std::move(stores_[partition]);
 }
 

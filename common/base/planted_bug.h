@@ -57,6 +57,7 @@ enum class Bug {
   kPromotedLearner,        // a learner is made the primary
   kFormerDrops,            // who was primary drops what it has before its successor is known to have it
   kUnsettledAnswers,       // a successor answers before it is known to have taken over
+  kTakesOverNothing,       // who has no copy of what it should take over begins it empty
   kSyncOutdated,           // a backup is in sync by a report on what it had before
   // Servers: rounds of snapshots.
   kImageWithoutWindows,     // which pushes are in is not part of an image

@@ -35,7 +35,7 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(BackupsNotAwaited), SHEAF_BUG(SyncedBeforeImage), SHEAF_BUG(SyncedByImage),
     SHEAF_BUG(MovedCopyConfirms),
     SHEAF_BUG(HeldAnswersSurvive), SHEAF_BUG(PromotedLearner), SHEAF_BUG(SyncOutdated), SHEAF_BUG(FormerDrops),
-    SHEAF_BUG(UnsettledAnswers),
+    SHEAF_BUG(UnsettledAnswers), SHEAF_BUG(TakesOverNothing),
     SHEAF_BUG(ImageWithoutWindows), SHEAF_BUG(TrimmedBeforeFlush), SHEAF_BUG(NeverSleeps),
     SHEAF_BUG(ListsNamedAcrossRounds), SHEAF_BUG(StateAfterMark),
     SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(RetryUnderNewName),

@@ -159,10 +159,6 @@ SimCluster::Link SimCluster::AnyOtherLink() {
   if (tool_ != nullptr && random_.Chance(0.5))
     return LinkOf(tool_->self, random_.Chance(0.3) ? kSchedulerPeer : AnyShard(), Fault::kCutToolOneWay,
                   Fault::kCutTool);
-  if (options_.replicas > 1 && servers_.size() > 1 && random_.Chance(0.5)) {
-    const PeerId one = AnyShard(), other = AnyShard();
-    if (one.value != other.value) return LinkOf(one, other, Fault::kCutShardsOneWay, Fault::kCutShards);
-  }
   const auto server = static_cast<uint32_t>(random_.Below(options_.servers));
   return LinkOf(ServerPeer(server, incarnations_[server]), kSchedulerPeer, Fault::kCutServerSchedulerOneWay,
                 Fault::kCutServerScheduler);
@@ -251,6 +247,11 @@ void SimCluster::Misfortune() {
   if (workers_.size() < options_.workers_at_most && random_.Chance(options_.joins * per_tick)) {
     Note(Fault::kJoin);
     StartWorker();
+  }
+  // Nobody is taken for gone because two servers do not hear each other: as many as you like.
+  for (int often = 0; often < 4 && options_.replicas > 1; ++often) {
+    const PeerId one = AnyShard(), other = AnyShard();
+    if (one.value != other.value) MisfortuneOfLink(LinkOf(one, other, Fault::kCutShardsOneWay, Fault::kCutShards));
   }
   for (int twice = 0; twice < 2; ++twice) {
     const Link link = AnyOtherLink();

@@ -138,7 +138,7 @@ TEST(PlacementReplicas, GiveBackWhatTheyHadNotTakenOverWhenTheyDied) {
   EXPECT_FALSE(placement.Settle(kB, 100)) << "no configuration says so yet";
   placement.Stamp(3);
   EXPECT_FALSE(placement.Settle(kB, 2));
-  EXPECT_EQ(placement.Lose(kB, /*keeps=*/true), std::set<NodeId>{kA});
+  EXPECT_EQ(placement.Lose(kB, /*keeps=*/true).given_back, std::set<NodeId>{kA});
   EXPECT_EQ(placement.homes()[0].primary, kA);
   EXPECT_EQ(placement.homes()[0].former, NodeId());
 }
@@ -148,7 +148,7 @@ TEST(PlacementReplicas, KeepWhatTheyAreKnownToHaveTakenOver) {
   placement.Lose(kA, /*keeps=*/true);
   placement.Stamp(3);
   EXPECT_TRUE(placement.Settle(kB, 3));
-  EXPECT_TRUE(placement.Lose(kB, /*keeps=*/true).empty());
+  EXPECT_TRUE(placement.Lose(kB, /*keeps=*/true).given_back.empty());
   EXPECT_EQ(placement.homes()[0].primary, kB);
 }
 

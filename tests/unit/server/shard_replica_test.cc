@@ -186,12 +186,16 @@ TEST_F(ShardReplica, WhoTakesOverAnswersNobodyBeforeTheSchedulerKnows) {
     config.mutable_partition(p)->set_primary(2);
     config.mutable_partition(p)->set_epoch(4);
     config.mutable_partition(p)->set_former(1);
+    config.mutable_partition(p)->set_taking_over(true);
     config.mutable_partition(p)->clear_replica();
   }
   InstallAll();
   EXPECT_TRUE(AskShard(kOther, PushTo(0, 1)).empty());
   EXPECT_FALSE(shards_.at(kShardPeer)->Export(0).empty()) << "who had it keeps it until then";
-  for (int p = 0; p < 2; ++p) config.mutable_partition(p)->clear_former();
+  for (int p = 0; p < 2; ++p) {
+    config.mutable_partition(p)->clear_former();
+    config.mutable_partition(p)->clear_taking_over();
+  }
   InstallAll();
   Settle();
   ASSERT_EQ(answers_.size(), 1u);
