@@ -15,26 +15,12 @@
 #include "common/base/strings.h"
 #include "common/storage/rocks_store.h"
 #include "tests/sim/sim_store.h"
+#include "tests/temp_folder.h"
 
 namespace sheaf {
 namespace {
 
 using Map = std::map<std::string, std::string, std::less<>>;
-
-class TempFolder {
- public:
-  TempFolder() : path_(std::filesystem::temp_directory_path() / "sheaf-kv-XXXXXX") {
-    SHEAF_CHECK(mkdtemp(path_.data()) != nullptr);
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 std::unique_ptr<KvStore> OpenRocks(const std::string& folder, size_t write_buffer_bytes = size_t{1} << 20) {
   auto store = OpenRocksStore(folder, {.write_buffer_bytes = write_buffer_bytes, .memory = nullptr});

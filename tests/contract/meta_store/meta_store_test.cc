@@ -11,6 +11,7 @@
 
 #include "common/storage/memory_meta_store.h"
 #include "common/storage/rocks_meta_store.h"
+#include "tests/temp_folder.h"
 
 namespace sheaf {
 namespace {
@@ -28,21 +29,6 @@ class MemoryHome final : public Home {
 
  private:
   MemoryMetaStore store_;
-};
-
-class TempFolder {
- public:
-  TempFolder() : path_(std::filesystem::temp_directory_path() / "sheaf-meta-XXXXXX") {
-    SHEAF_CHECK(mkdtemp(path_.data()) != nullptr);
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 class RocksHome final : public Home {

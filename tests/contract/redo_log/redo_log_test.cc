@@ -10,6 +10,7 @@
 
 #include "common/storage/file_log.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/temp_folder.h"
 
 namespace sheaf {
 namespace {
@@ -23,22 +24,15 @@ class Home {
 
 class FolderHome final : public Home {
  public:
-  explicit FolderHome(size_t segment_bytes)
-      : folder_(std::filesystem::temp_directory_path() / "sheaf-log-XXXXXX"), segment_bytes_(segment_bytes) {
-    SHEAF_CHECK(mkdtemp(folder_.data()) != nullptr);
-  }
-  ~FolderHome() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
+  explicit FolderHome(size_t segment_bytes) : segment_bytes_(segment_bytes) {}
   std::unique_ptr<RedoLog> Open() override {
-    auto log = FileLog::Open(folder_ + "/log", {.segment_bytes = segment_bytes_});
+    auto log = FileLog::Open(folder_.path() + "/log", {.segment_bytes = segment_bytes_});
     SHEAF_CHECK(log.has_value(), log.error().message);
     return std::move(*log);
   }
 
  private:
-  std::string folder_;
+  const TempFolder folder_;
   const size_t segment_bytes_;
 };
 

@@ -143,6 +143,22 @@ TEST(PlacementReplicas, GiveBackWhatTheyHadNotTakenOverWhenTheyDied) {
   EXPECT_EQ(placement.homes()[0].former, NodeId());
 }
 
+TEST(PlacementReplicas, GiveBackWhatTheyHaveNoCopyOf) {
+  Placement placement = InSync({kA, kB}, 2);
+  placement.Lose(kA, /*keeps=*/true);
+  placement.Stamp(3);
+  EXPECT_TRUE(placement.NoteAbsent(kB, 0, 2).given_back.empty()) << "a word on an earlier configuration";
+  EXPECT_EQ(placement.NoteAbsent(kB, 0, 3).given_back, std::set<NodeId>{kA});
+  EXPECT_EQ(placement.homes()[0].primary, kA);
+}
+
+TEST(PlacementReplicas, LoseRowsWhenThereIsNobodyToGiveThemBackTo) {
+  Placement placement = InSync({kA, kB}, 2);
+  placement.Lose(kA, /*keeps=*/false);
+  placement.Stamp(3);
+  EXPECT_TRUE(placement.Lose(kB, /*keeps=*/true).rows);
+}
+
 TEST(PlacementReplicas, KeepWhatTheyAreKnownToHaveTakenOver) {
   Placement placement = InSync({kA, kB}, 2);
   placement.Lose(kA, /*keeps=*/true);

@@ -223,6 +223,57 @@ TEST_F(ShardReplica, ABackupThatHasLostItsCopyHoldsAnswersUpUntilTheSchedulerHas
   EXPECT_FALSE(shards_.at(kOther)->Export(0).empty()) << "it begins anew";
 }
 
+TEST_F(ShardReplica, DoesNotBeginEmptyWhatItShouldHaveTakenOverAndHasNot) {
+  Connect();
+  SayInSync();
+  AskShard(kShardPeer, PushTo(0, 0));
+  Start(kOther);  // without what it had
+  shards_.erase(kShardPeer);
+  for (int p = 0; p < 2; ++p) {
+    config.mutable_partition(p)->set_primary(2);
+    config.mutable_partition(p)->set_epoch(4);
+    config.mutable_partition(p)->set_taking_over(true);
+  }
+  InstallAll();
+  Settle();
+  EXPECT_TRUE(shards_.at(kOther)->Export(0).empty());
+  const auto said = shards_.at(kOther)->stats().synced;
+  ASSERT_EQ(said.size(), 2u);
+  EXPECT_TRUE(said[0].lost());
+  EXPECT_EQ(said[0].node(), 0u);
+  EXPECT_EQ(said[0].since(), config.generation());
+}
+
+TEST_F(ShardReplica, ABackupThatTakesNothingForLongIsReportedAsLost) {
+  Connect();
+  SayInSync();
+  cut_ = {kShardPeer, kOther};
+  AskShard(kShardPeer, PushTo(0, 0));
+  now += std::chrono::seconds(4);
+  Settle();
+  EXPECT_TRUE(shards_.at(kShardPeer)->stats().synced.empty());
+  now += std::chrono::seconds(2);
+  Settle();
+  const auto said = shards_.at(kShardPeer)->stats().synced;
+  ASSERT_EQ(said.size(), 2u);
+  EXPECT_TRUE(said[0].lost());
+}
+
+TEST_F(ShardReplica, AnswersThatWaitAreNoMoreThanTheBudgetForRequests) {
+  shards_[kShardPeer] = std::make_unique<Shard>(kShardPeer, ShardOptions{.request_budget_bytes = 1000}, nullptr);
+  Connect();
+  SayInSync();
+  cut_ = {kOther};
+  for (uint64_t seq = 0; seq < 10; ++seq) EXPECT_TRUE(AskShard(kShardPeer, PushTo(0, seq)).empty());
+  cut_.clear();
+  now += Milliseconds(400);
+  shards_.at(kOther)->OnTick(now);
+  Settle();
+  EXPECT_GE(answers_.size(), 1u);
+  EXPECT_LT(answers_.size(), 5u);
+  EXPECT_TRUE(AskShard(kShardPeer, PushTo(0, 9)).at(0).header.push_reply().duplicate()) << "it was taken all the same";
+}
+
 TEST_F(ShardReplica, LeavesAloneWhatIsForTheProcessThatHadItsAddress) {
   Connect();
   Message message;
