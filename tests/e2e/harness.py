@@ -160,8 +160,9 @@ class SheafTest(unittest.TestCase):
     def workers_of(self, process):
         return self.processes_of(process, "sheaf-worker")
 
-    def kill_now_and_then(self, process, program, kills, pause, chance, all_at_once=False):
-        """SIGKILL to a random process of that program, or to all, until so many times or the run is over."""
+    def kill_now_and_then(self, process, program, kills, pause, chance, all_at_once=False, ready=lambda pid: True):
+        """SIGKILL to a random process of that program, or to all, until so many times or the run is over; each victim
+        has to be `ready` first."""
         killed = 0
         # The first kill waits until there are workers at all.
         wait_until(lambda: self.workers_of(process) or process.poll() is not None, 30, "workers start")
@@ -170,6 +171,8 @@ class SheafTest(unittest.TestCase):
             victims = self.processes_of(process, program)
             struck = 0
             for pid in victims if all_at_once or not victims else [chance.choice(victims)]:
+                wait_until(lambda: process.poll() is not None or not alive(pid) or ready(pid), 60,
+                           f"{pid} may be killed")
                 try:
                     os.kill(pid, signal.SIGKILL)
                     struck += 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import random
 import resource
 import shutil
@@ -15,7 +16,8 @@ ROWS = 32561
 
 
 class KillServers(harness.SheafTest):
-    def run_with_kills(self, *arguments, settings, kills, seed, all_at_once=False, environment=None):
+    def run_with_kills(self, *arguments, settings, kills, seed, all_at_once=False, environment=None,
+                       ready=lambda pid: True):
         """Kills a random server, or all, now and then; returns report and how many times that was."""
         chance = random.Random(seed)
         report = self.folder / f"killed-{len(self.started)}.json"
@@ -23,7 +25,7 @@ class KillServers(harness.SheafTest):
         process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs",
                              "--store_dir", self.folder / f"store-{len(self.started)}", *options, *arguments,
                              environment=environment)
-        killed = self.kill_now_and_then(process, "sheaf-server", kills, (0.2, 0.6), chance, all_at_once)
+        killed = self.kill_now_and_then(process, "sheaf-server", kills, (0.2, 0.6), chance, all_at_once, ready)
         outcome = self.finish(process, timeout=600)
         self.assertEqual(outcome.code, 0, outcome)
         return json.loads(report.read_text()), killed
@@ -80,8 +82,23 @@ class KillServers(harness.SheafTest):
     def test_snapshots_are_made_under_kills_and_what_comes_back_from_them_is_the_same_to_the_byte(self):
         settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
+        rounds_at_kill = {}
+
+        def has_made_a_round(pid):
+            """Since it was started: or it would come back from its log alone, however slow the machine is."""
+            words = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            name = next((pathlib.Path(word).name for word in words if word.startswith("--data_dir=")), None)
+            if name is None:
+                return False  # It is gone.
+            rounds = (self.folder / "logs" / f"{name}.log").read_text().count("round of snapshots")
+            if rounds <= rounds_at_kill.get(name, 0):
+                return False
+            rounds_at_kill[name] = rounds
+            return True
+
         report, killed = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=8,
-                                             seed=3, environment={"SHEAF_SNAPSHOT_AFTER_MB": "0"})
+                                             seed=3, environment={"SHEAF_SNAPSHOT_AFTER_MB": "0"},
+                                             ready=has_made_a_round)
         self.assertGreaterEqual(killed, 4)
         self.assertEqual(report["examples_total"], ROWS * 16)
         said = "".join(path.read_text() for path in (self.folder / "logs").glob("server-*.log"))
