@@ -21,6 +21,7 @@ build_packages=(
   librocksdb-dev
   zlib1g-dev libzstd-dev liblzma-dev
   libgtest-dev libgmock-dev
+  iptables iproute2
 )
 # The sonames that the packages above link to in Debian 12.
 runtime_packages=(
