@@ -14,7 +14,8 @@ constexpr Duration kFirstRepeat = Milliseconds(250);
 constexpr Duration kLongestRepeat = std::chrono::seconds(2);
 constexpr Duration kSilenceWorthSaying = std::chrono::seconds(3);
 constexpr Duration kConfigEvery = std::chrono::seconds(1);      // while an operation is under way
-constexpr Duration kWantedConfigEvery = Milliseconds(100);      // when a server has named a newer one
+constexpr Duration kWantedConfigEvery = Milliseconds(100);      // when a server has named a newer one, or is silent
+constexpr Duration kWorthAsking = Milliseconds(200);            // silence: another may have taken over by now
 
 ErrorCode CodeOf(pb::Refusal::Reason reason) {
   switch (reason) {
@@ -236,7 +237,9 @@ Status BlockingClient::Turn(Duration at_most) {
 Status BlockingClient::RefreshConfig(TimePoint now) {
   if (client_.operations_in_flight() == 0) return {};
   answers_.clear();   // nobody asks the scheduler and waits for an operation at once
-  if (client_.wants_config()) next_config_ = std::min(next_config_, now + kWantedConfigEvery);
+  if (client_.wants_config() || !client_.WaitingFor(now, kWorthAsking).empty()) {
+    next_config_ = std::min(next_config_, now + kWantedConfigEvery);
+  }
   if (now < next_config_) return {};
   next_config_ = now + kConfigEvery;
   Message request;
