@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "bench/failover/failover_suite.h"
 #include "bench/kv/core_suite.h"
 #include "bench/kv/kv_suite.h"
 #include "bench/snapshots/snapshot_suite.h"
@@ -17,6 +18,8 @@ DEFINE_double(seconds, 0.25, "of one sample; each case takes twelve or more");
 DEFINE_int32(rounds, 5, "that count, after one that warms up");
 DEFINE_bool(ours_only, false, "leave the limits out: for a profiler");
 DEFINE_bool(tcp, false, "kv: our client goes over TCP, not over the unix socket that processes of one host use");
+DEFINE_int32(kills, 30, "failover: servers killed");
+DEFINE_int32(stops, 10, "failover: servers told to stop");
 DEFINE_uint64(rows, 10'000'000, "of the large tables");
 
 namespace sheaf::bench {
@@ -35,10 +38,13 @@ int Run(const std::string& name) {
     status = RunTrain({.seconds = FLAGS_seconds}, suite);
   } else if (name == "scale") {
     status = RunScale(suite);
+  } else if (name == "failover") {
+    status = RunFailover({.kills = FLAGS_kills, .stops = FLAGS_stops}, suite);
   } else if (name == "snapshots") {
     status = RunSnapshots({.rows = FLAGS_rows});
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale and snapshots\n", name.c_str());
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover and snapshots\n",
+                 name.c_str());
     return kExitUsage;
   }
   if (!FLAGS_json.empty()) {
@@ -65,10 +71,10 @@ int Run(const std::string& name) {
 int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|snapshots [--json FILE] [--only TEXT]");
+  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|failover|snapshots [--json FILE] [--only TEXT]");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|snapshots [--json FILE] [--only TEXT]\n");
+    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|failover|snapshots [--json FILE] [--only TEXT]\n");
     return sheaf::kExitUsage;
   }
   return sheaf::bench::Run(argv[1]);
