@@ -174,6 +174,7 @@ struct ZmqTransport::Impl {
     PeerId peer;  // DEALER: whom it is connected to
     std::string address;
     bool may_have_messages = true;
+    std::optional<TimePoint> refused_since{};  // DEALER: no message was taken since then
   };
 
   Impl(zmq::context_t& zmq_context, PeerId id, ZmqTransportOptions transport_options)
@@ -183,6 +184,7 @@ struct ZmqTransport::Impl {
   Status SendFrames(Socket& socket, PeerId to, Message& message, size_t header_bytes);
   std::optional<Received> ReceiveFrom(Socket& socket);
   size_t ReceiveFrames(Socket& socket);
+  bool IsBroken(Socket& socket);
   void Problem(const std::string& text);
   void SocketsChanged();
 
@@ -298,6 +300,14 @@ size_t ZmqTransport::Impl::ReceiveFrames(Socket& socket) {
   return count;
 }
 
+// Asked when a socket has just refused a message.
+bool ZmqTransport::Impl::IsBroken(Socket& socket) {
+  if (socket.is_router) return false;
+  const TimePoint now = clock.Now();
+  if (!socket.refused_since) socket.refused_since = now;
+  return now - *socket.refused_since >= options.renew_after;
+}
+
 std::optional<ZmqTransport::Received> ZmqTransport::Impl::ReceiveFrom(Socket& socket) {
   for (;;) {
     const size_t frame_count = ReceiveFrames(socket);
@@ -398,6 +408,13 @@ Status ZmqTransport::Send(PeerId to, Message message) {
   if (!header_bytes) return Wrap(header_bytes.error(), "message to peer ", to);
   const Status sent = impl_->SendFrames(*socket, to, message, *header_bytes);
   impl_->bodies.Recycle(message.header);
+  if (sent) {
+    socket->refused_since.reset();
+  } else if (sent.error().code == ErrorCode::kOverloaded && impl_->IsBroken(*socket)) {
+    const std::string address = socket->address;
+    Disconnect(to);
+    SHEAF_RETURN_IF_ERROR(Connect(to, address));
+  }
   return sent;
 }
 

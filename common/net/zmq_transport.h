@@ -48,6 +48,9 @@ struct ZmqTransportOptions {
   // Finds connections that died without a word. Answered by ZeroMQ's own thread, so a peer that computes is not cut.
   Duration heartbeat_every = std::chrono::seconds(1);
   Duration heartbeat_timeout = std::chrono::seconds(10);  // longer than a 4 MiB message takes on a slow link
+  // A peer whose queue takes nothing for so long is connected to anew: ZeroMQ gives up for good on a connection that
+  // brought what is not its protocol (bytes of another service, a stream with a hole), and only refuses from then on.
+  Duration renew_after = std::chrono::seconds(1);
   // What went wrong with a peer's message, for the log. Called on the transport's thread.
   std::function<void(const std::string&)> on_problem = {};
 };

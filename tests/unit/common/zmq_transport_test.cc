@@ -2,7 +2,10 @@
 // (The rest: tests/contract/transport.)
 #include "common/net/zmq_transport.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <zmq.hpp>
@@ -141,6 +144,51 @@ TEST(ZmqTransport, SaysOverloadedWhenAQueueIsFullAndTakesMoreLater) {
   ASSERT_TRUE(client.Connect(kServer, address));
   EXPECT_TRUE(client.Send(kServer, Request(2)));
   EXPECT_EQ(Await(server)->message.header.request(), 2u);
+}
+
+// As much of ZeroMQ's protocol as it takes to be connected to, and then a frame that cannot be.
+void AnswerWithGarbage(int listener) {
+  const int peer = accept(listener, nullptr, nullptr);
+  ASSERT_GE(peer, 0);
+  std::string greeting = std::string("\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL", 16);
+  greeting.resize(64);
+  const std::string ready("\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER", 30);
+  const std::string garbage("\x02\xff\xff\xff\xff\xff\xff\xff\xff", 9);
+  for (const std::string& part : {greeting, ready, garbage}) {
+    ASSERT_EQ(write(peer, part.data(), part.size()), static_cast<ssize_t>(part.size()));
+  }
+  char byte;
+  while (read(peer, &byte, 1) > 0) continue;  // until it hangs up
+  close(peer);
+}
+
+TEST(ZmqTransport, ConnectsAgainAfterBytesThatWereNotOfItsProtocol) {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ASSERT_EQ(listen(listener, 1), 0);
+  const std::string name = StrCat("tcp://127.0.0.1:", ntohs(address.sin_port));
+  ZmqContext context;
+  ZmqTransport client(context, kClient, {.renew_after = Milliseconds(50)});
+  ASSERT_TRUE(client.Connect(kServer, name));
+  ASSERT_NO_FATAL_FAILURE(AnswerWithGarbage(listener));
+  close(listener);
+
+  ZmqTransport server(context, kServer);
+  ASSERT_TRUE(server.Bind(name));
+  const SystemClock clock;
+  const TimePoint until = clock.Now() + kPatience;
+  std::optional<ZmqTransport::Received> received;
+  while (!received && clock.Now() < until) {
+    (void)client.Send(kServer, Request(7));  // as whoever waits for an answer does
+    received = Await(server, Milliseconds(20));
+  }
+  ASSERT_TRUE(received) << "it never connected again";
+  EXPECT_EQ(received->message.header.request(), 7u);
 }
 
 TEST(ZmqTransport, DropsAndCountsWhatIsNoMessage) {
