@@ -29,6 +29,7 @@ Command CancelCommand();
 Command ExportCommand();
 Command PredictCommand();
 Command BenchCommand();
+Command ChaosCommand();
 Command ValidateCommand();
 Command DatagenCommand();
 Command VersionCommand();

@@ -9,7 +9,7 @@ from harness import ADULT, BIN
 class Usage(harness.SheafTest):
     def test_help_lists_every_command_and_explains_each(self):
         overview = self.run_ok("help").out
-        for command in ("run", "submit", "status", "jobs", "cancel", "trace", "export", "predict", "validate",
+        for command in ("run", "submit", "status", "jobs", "cancel", "trace", "chaos", "export", "predict", "validate",
                         "datagen", "bench", "version"):
             self.assertIn(f"  {command} ", overview)
             self.assertIn("usage: sheaf " + command, self.run_ok("help", command).out)
