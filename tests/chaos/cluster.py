@@ -176,6 +176,7 @@ class Cluster:
 
     def spoil(self, *order):
         self.proxy.stdin.write(" ".join(map(str, order)) + "\n")
+        self.proxy.stdout.readline()       # it is obeyed
 
     # ---- a disk that is full ----
 

@@ -5,7 +5,8 @@
 
 An order a line: `delay NAME SECONDS`, `hold NAME up|down` (that direction of every connection is silent, as if half
 open), `slow NAME BYTES_A_SECOND`, `reset NAME` (all connections, now), `tear NAME` (each connection's next piece is cut
-in the middle, and the connection reset), `heal NAME`. New connections bear what is in force.
+in the middle, and the connection reset), `heal NAME`. New connections bear what is in force. An order that is obeyed is
+said back on standard output.
 """
 
 import asyncio
@@ -180,6 +181,7 @@ async def main(arguments):
     while line := await orders.readline():
         act, name, *value = line.decode().split()
         targets[name].order(act, value[0] if value else "")
+        print(line.decode().strip(), flush=True)
 
 
 if __name__ == "__main__":
