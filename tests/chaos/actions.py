@@ -1,6 +1,7 @@
 """What is done to the cluster: drawn from a seed, begun, healed, and remembered with its time."""
 
 import random
+import time
 
 from cluster import now
 
@@ -51,6 +52,7 @@ class Actions:
         self.done = []
         self.lasting = []
         self.next_at = now()
+        self.log = open(cluster.logs / "acts.log", "w", buffering=1)
         self.skipped = {}
         if cluster.network.why_no_cuts:
             self.skipped = {kind: cluster.network.why_no_cuts for kind in KINDS if kind.startswith("cut")}
@@ -65,12 +67,16 @@ class Actions:
             act = self._draw()
             if act:
                 self.done.append(act)
+                self.log.write(f"{time.strftime('%H:%M:%S')} {act.text}\n")   # beside the times of other logs
                 if act.heal:
                     self.lasting.append(act)
 
     def heal_all(self):
         for act in list(self.lasting):
             self._heal(act)
+
+    def close(self):
+        self.log.close()
 
     def _heal(self, act):
         act.heal()

@@ -23,6 +23,8 @@ import harness
 TICK = 0.02
 TAIL_LINES = 15
 LEAST_A_MINUTE = 6           # kills and pauses
+LONG_PAUSE = 3.0             # seconds: more than one fault
+LONGEST_PAUSES = 5
 AFTER_KILL = 60              # within which backups take over and new copies are in sync
 
 
@@ -137,8 +139,7 @@ class Run:
     def table(self):
         """Each pause of a client's pushes belongs to the last act that had begun by then."""
         acts = self.actions.done
-        for line in self.load.stalls.read_text().splitlines() if self.load.stalls.exists() else []:
-            begin, end = map(float, line.split())
+        for begin, end in self.stalls():
             before = [act for act in acts if act.begin <= begin + 0.2]
             if before:
                 before[-1].gaps.append(end - max(begin, before[-1].begin))
@@ -152,6 +153,22 @@ class Run:
             if kind == "full disk" and self.why_no_tmpfs:
                 note += f"   ({self.why_no_tmpfs})"
             print(f"{kind:<26}{len(of_kind):>6}   {note}")
+
+    def longest_pauses(self):
+        """The pauses of clients' pushes that bear a look, each with what came in the seconds before its end."""
+        pauses = {}
+        for begin, end in self.stalls():
+            if end - begin >= LONG_PAUSE:
+                pauses[round(end)] = max(pauses.get(round(end), (0, 0)), (end - begin, end))
+        for length, end in sorted(pauses.values(), reverse=True)[:LONGEST_PAUSES]:
+            acts = [act for act in self.actions.done if end - length - 2 <= act.begin <= end]
+            print(f"a pause of {length:.1f} s, to {end - self.begin:.1f} s: "
+                  + "; ".join(f"{act.begin - self.begin:.1f} {act.text}" for act in acts))
+
+    def stalls(self):
+        if not self.load.stalls.exists():
+            return []
+        return [tuple(map(float, line.split())) for line in self.load.stalls.read_text().splitlines()]
 
     def verdict(self):
         load, cluster = self.load, self.cluster
@@ -193,6 +210,7 @@ class Run:
     def close(self):
         self.load.close()
         self.cluster.close()
+        self.actions.close()
 
 
 def clock(seconds):
@@ -236,6 +254,7 @@ def run(options, folder):
         except Hangs as hang:
             chaos.wrong.append(str(hang))
         chaos.table()
+        chaos.longest_pauses()
         good = chaos.verdict()
         if not good:
             chaos.dump()
