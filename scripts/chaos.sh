@@ -10,9 +10,10 @@
 #   --build DIR    programs that are there already (default: the release preset, built first)
 #
 # A scheduler, three servers with two copies of each partition and two workers train one job after the other, and three
-# clients push integers to the job's table and read them back. Meanwhile: SIGKILL to any process or to all servers,
-# SIGSTOP for up to 5 s, connections that are slow, silent in one direction, reset or cut in mid-frame, wires cut by
-# iptables in both directions or one, a disk that is full. Whatever ends is started again.
+# clients push integers to the job's table and read them back. Meanwhile: SIGKILL to any process, to all servers, or to
+# one whose backups have heard nothing of it for a while; SIGSTOP for up to 5 s; connections that are slow, silent in
+# one direction, reset or cut in mid-frame; wires cut by iptables in both directions or one; a disk that is full.
+# Whatever ends is started again.
 #
 # At the end of each job every row is what was acknowledged, to the unit, and the job has counted each example once. At
 # the end of all, servers are killed one after the other: what their backups have is bit for bit what they had.

@@ -12,6 +12,7 @@ KINDS = {
     "kill the scheduler": 10,
     "kill a client": 5,
     "kill all servers": 3,
+    "kill ahead of its copies": 6,
     "pause a server": 14,
     "pause a worker": 7,
     "pause the scheduler": 7,
@@ -30,6 +31,7 @@ PAUSE = (0.5, 3.5)           # between the beginnings of two acts
 MOST_AT_ONCE = 3             # of those that last
 SHORT = (0.2, 0.6)           # a killed process is back at once ...
 LONG = (1.5, 4.0)            # ... or when others have taken over
+AHEAD = (0.2, 0.8)
 LASTS = {"pause": (0.1, 5.0), "network": (0.3, 3.0), "cut": (0.3, 4.0), "full": (1.0, 4.0)}
 
 
@@ -120,12 +122,33 @@ class Actions:
             for name in self._names("server"):
                 self.cluster.kill(name, chance.uniform(*SHORT))
             return Act(kind, "kill all servers")
+        if what == "ahead of its copies":
+            return self._kill_ahead(kind, again)
         name = chance.choice(self._names(what.split()[1]))
         if not self.cluster.nodes[name].up:
             return None
         act = Act(kind, f"kill {name}")
         self.cluster.kill(name, again)
         return act
+
+    def _kill_ahead(self, kind, again):
+        """Nothing reaches the other servers for a while; then the one that could not tell them dies, and what was on
+        its way is lost. Whatever it acknowledged meanwhile would be gone when they take over."""
+        name = self.chance.choice(self._names("server"))
+        others = [other for other in self._names("server") if other != name]
+        if self._busy(name) or any(act.on == "network of " + other for act in self.lasting for other in others):
+            return None
+        for other in others:
+            self.cluster.spoil("hold", other, "up")
+
+        def strike():
+            self.cluster.kill(name, again)
+            for other in others:
+                self.cluster.spoil("reset", other)
+                self.cluster.spoil("heal", other)
+
+        return Act(kind, f"silence before {', '.join(others)}, then kill {name}",
+                   now() + self.chance.uniform(*AHEAD), strike, "network of " + others[0])
 
     def _busy(self, name):
         return any(act.on == name for act in self.lasting) or not self.cluster.nodes[name].up

@@ -59,7 +59,8 @@ class Run:
             self.progress(end)
         self.actions.heal_all()
         self.load.more = False
-        self.wait(lambda: self.load.over, self.options.settle, "the last job and its clients end after the last fault")
+        self.wait(lambda: self.load.over or self.load.wrong, self.options.settle,
+                  "the last job and its clients end after the last fault")
         if not self.load.wrong:
             self.compare_replicas()
 
@@ -186,6 +187,9 @@ class Run:
               f"{'' if any('examples_total' in line for line in load.wrong) else ', exact'}")
         print(f"replicas             {self.replicas}")
         print(f"crashes              {len(cluster.crashes)}")
+        for node in sorted({line.split()[0] for line in cluster.gave_up}):
+            lines = [line for line in cluster.gave_up if line.split()[0] == node]
+            print(f"gave up, {len(lines)} times: {lines[-1]}")
         for line in wrong:
             print(f"WRONG: {line}")
         return not wrong
