@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "common/storage/rocks_no_log.h"
+
 namespace sheaf {
 namespace {
 
@@ -39,8 +41,7 @@ rocksdb::Options MetaOptions() {
   options.max_write_buffer_number = 2;
   options.max_open_files = 64;
   options.max_background_jobs = 2;
-  options.keep_log_file_num = 2;
-  options.info_log_level = rocksdb::WARN_LEVEL;
+  options.info_log = MakeRocksNoLog();
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   return options;

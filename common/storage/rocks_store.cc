@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/storage/files.h"
+#include "common/storage/rocks_no_log.h"
 
 namespace sheaf {
 
@@ -51,8 +52,7 @@ rocksdb::Options OptionsOf(const RocksStoreOptions& options, const RocksMemory::
   set.bytes_per_sync = 1 << 20;               // so that the end of a file does not wait for all of it
   set.avoid_flush_during_shutdown = true;     // who wants it flushed says so
   set.max_bgerror_resume_count = 0;
-  set.keep_log_file_num = 2;
-  set.max_log_file_size = 1 << 20;
+  set.info_log = MakeRocksNoLog();
   set.stats_dump_period_sec = 0;
   set.stats_persist_period_sec = 0;
   rocksdb::BlockBasedTableOptions table;

@@ -2,6 +2,7 @@
 #include "common/storage/kv_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -266,6 +267,29 @@ TEST(RocksStore, SaysThatItIsDamaged) {
   }
   EXPECT_GT(refused, 50);
   std::cout << "  " << refused << " refused, " << harmless << " of no account\n";
+}
+
+// A limit on the size of files is to RocksDB what a full disk is. What it writes here fits; its own log would not.
+TEST(RocksStore, LivesOnWhenWhatItTellsOfItselfFindsNoRoom) {
+  const TempFolder folder;
+  const std::unique_ptr<KvStore> store = OpenRocks(folder.path() + "/rows");
+  rlimit unlimited{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+  const auto before = std::signal(SIGXFSZ, SIG_IGN);  // as in our servers: an error, not the end
+  rlimit small = unlimited;
+  small.rlim_cur = 32 << 10;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  Status status;
+  for (int i = 0; i < 100 && status; ++i) {
+    KvBatch batch;
+    batch.Put("a", std::to_string(i));
+    status = store->Write(batch);
+    if (status) status = store->Flush();
+  }
+  setrlimit(RLIMIT_FSIZE, &unlimited);
+  std::signal(SIGXFSZ, before);
+  EXPECT_TRUE(status) << status.error().message;
+  EXPECT_EQ(ReadAll(*store), (Map{{"a", "99"}}));
 }
 
 TEST(RocksStore, IsBrokenAfterAnErrorAndSoundWhenItIsOpenedAnew) {
