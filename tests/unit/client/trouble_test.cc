@@ -26,7 +26,8 @@ TEST(Trouble, RepeatsAnUnansweredRequestUnderItsNumberAfterDoublingTimes) {
       at_ms.push_back((h.now - TimePoint{}) / Milliseconds(1));
     }
   }
-  EXPECT_EQ(at_ms, (std::vector<int64_t>{500, 1500, 3500, 7500, 12500, 17500}));
+  EXPECT_EQ(at_ms, (std::vector<int64_t>{500, 1500, 3500, 5500, 7500, 9500, 11500, 13500, 15500, 17500,
+                                         19500}));
 }
 
 TEST(Trouble, NamesThePeerThatWasSilentUntilTheDeadline) {
