@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/planted_bug.h"
+#include "common/base/random.h"
 
 namespace sheaf {
 namespace {
@@ -22,6 +23,10 @@ const pb::ServerInfo* FindServer(const pb::ClusterConfig& config, uint32_t node)
 }
 
 }  // namespace
+
+// Answers to a process that had our address before must not be taken for ones to us.
+ReplicaSet::ReplicaSet(PeerId self)
+    : self_(self), next_name_((Planted(Bug::kStreamNamesRepeat) ? 0 : MixKey(self.value) << 32) + 1) {}
 
 bool ReplicaSet::Backup::InSync() const {
   return std::ranges::any_of(copies,

@@ -30,7 +30,7 @@ class ReplicaSet {
   // How far each stream has to be taken: (name, bytes).
   using Marks = std::vector<std::pair<uint64_t, uint64_t>>;
 
-  explicit ReplicaSet(PeerId self) : self_(self) {}
+  explicit ReplicaSet(PeerId self);
 
   // The core has taken this configuration.
   void OnConfig(Config config, ShardCore& core);
@@ -86,7 +86,7 @@ class ReplicaSet {
   bool unsettled_ = false;                             // the scheduler does not know yet what we have taken over
   std::map<PeerId, std::unique_ptr<Backup>> backups_;  // by shard; never moved, as the core writes to their streams
   std::map<PeerId, pb::ShardEndpoint> endpoints_;      // of those that the configuration wants
-  uint64_t next_name_ = 1;
+  uint64_t next_name_;                                 // of a stream: none of a process before had it
   std::vector<pb::ShardEndpoint> connections_;
   std::vector<PeerId> disconnections_;
 };

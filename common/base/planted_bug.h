@@ -52,6 +52,7 @@ enum class Bug {
   kBackupsNotAwaited,      // a push is answered before its backups have it
   kSyncedBeforeImage,      // a backup is in sync before it has what was there
   kSyncedByImage,          // a backup is in sync although it lacks what was answered while its image was on its way
+  kStreamNamesRepeat,      // streams to copies are numbered anew by each process: an answer to the one before counts
   kMovedCopyConfirms,      // who has taken a partition over goes on to confirm what its old primary does to it
   kHeldAnswersSurvive,     // what waited for backups is answered when others have taken over
   kPromotedLearner,        // a learner is made the primary

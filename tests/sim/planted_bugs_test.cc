@@ -33,6 +33,7 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(ParkedNeverWoken), SHEAF_BUG(ServerTakesOldConfig), SHEAF_BUG(UpdateOutOfTurn),
     SHEAF_BUG(SentBeforeLogged), SHEAF_BUG(ClockUnlogged), SHEAF_BUG(UnlistedDropsAll),
     SHEAF_BUG(BackupsNotAwaited), SHEAF_BUG(SyncedBeforeImage), SHEAF_BUG(SyncedByImage),
+    SHEAF_BUG(StreamNamesRepeat),
     SHEAF_BUG(MovedCopyConfirms),
     SHEAF_BUG(HeldAnswersSurvive), SHEAF_BUG(PromotedLearner), SHEAF_BUG(SyncOutdated), SHEAF_BUG(FormerDrops),
     SHEAF_BUG(UnsettledAnswers), SHEAF_BUG(TakesOverNothing),

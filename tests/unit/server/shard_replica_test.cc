@@ -300,5 +300,23 @@ TEST_F(ShardReplica, HasTheSameBitsAsItsPrimary) {
   }
 }
 
+// What a copy says to a process that had the address before is no answer to this one.
+TEST_F(ShardReplica, NoStreamHasTheNameOfOneOfAProcessBefore) {
+  const auto name_by = [this](PeerId self) {
+    Shard shard(self, ShardOptions{}, nullptr);
+    pb::ClusterConfig other = config;
+    other.mutable_server(0)->mutable_shard(0)->set_peer(self.value);
+    EXPECT_TRUE(shard.OnConfig(std::make_shared<pb::ClusterConfig>(other), now));
+    Outbox out;
+    EXPECT_TRUE(shard.Flush(now, out));
+    for (const Outbox::Item& item : out.items()) {
+      if (item.message.header.has_replicate()) return item.message.header.replicate().stream();
+    }
+    return uint64_t{0};
+  };
+  EXPECT_NE(name_by(PeerId(501)), 0u);
+  EXPECT_NE(name_by(PeerId(501)), name_by(PeerId(502)));
+}
+
 }  // namespace
 }  // namespace sheaf
