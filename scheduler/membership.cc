@@ -116,6 +116,7 @@ void Membership::Revive(Node& node, PeerId peer, const pb::Register& registratio
     node.state = NodeState::kAlive;
   }
   node.given_up = false;
+  node.disconnected_at.reset();
   node.peer = peer;
   node.last_heard = now;
   node.registration = registration;

@@ -32,6 +32,7 @@ struct Node {
   PeerId peer;                      // where to send: the incarnation
   NodeState state = NodeState::kAlive;
   TimePoint last_heard;
+  std::optional<TimePoint> disconnected_at;  // its latest connection but for those it has made since
   pb::Register registration;
   pb::ServerReport server_report;   // the latest, of a server
   pb::WorkerReport worker_report;   // the latest, of a worker (without plan and evaluation counts)

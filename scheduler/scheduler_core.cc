@@ -16,6 +16,8 @@ namespace {
 
 constexpr size_t kRememberedJobs = 256;  // for `sheaf jobs`
 constexpr Duration kReconnect = std::chrono::seconds(3);
+// Who lives, and lost only his connection, has reported again by then: a report period, and what connecting takes.
+constexpr Duration kConnectAnew = Milliseconds(500);
 constexpr Duration kPublishPerServer = std::chrono::microseconds(200);
 
 Message Reply(uint64_t request) {
@@ -80,12 +82,16 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
 void SchedulerCore::OnTick(TimePoint now, Outbox& out) {
   recovering_ = recovering_ && Recovering(now);
   const Duration least =
-      std::min({options_.worker_dead_after, options_.take_over_after, options_.server_dead_after});
+      std::min({options_.worker_dead_after, options_.take_over_after, options_.server_dead_after, kConnectAnew});
   members_.Expire(
       now, least, [&](const Node& node) { return LimitOf(node, now); },
       [&](const Node& node) { NodeGone(node, /*died=*/true, now); });
   GiveUpAwaited(now);
   Settle(now, out);
+}
+
+void SchedulerCore::OnDisconnected(PeerId peer, TimePoint now) {
+  if (Node* const node = members_.FindAlive(peer)) node->disconnected_at = now;
 }
 
 // A server that others can stand in for at once is not waited for: who is silent because he is slow loses little by it.
@@ -94,6 +100,8 @@ Duration SchedulerCore::LimitOf(const Node& node, TimePoint now) const {
   // After a start they have to find us again.
   const bool new_here = now - started_ < kReconnect && epoch_ > 1;
   const bool replaceable = options_.replicas > 1 && !new_here && placement_.CanLose(node.id);
+  const bool cut_off = node.disconnected_at && *node.disconnected_at >= node.last_heard;
+  if (replaceable && cut_off) return std::min(kConnectAnew, options_.take_over_after);
   return replaceable ? std::min(options_.take_over_after, options_.server_dead_after) : options_.server_dead_after;
 }
 
@@ -165,6 +173,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
     return;
   }
   const pb::ServerReport& report = message.header.server_report();
+  node->disconnected_at.reset();
   // One that takes no configuration does not hear us: as good as dead, although we hear it.
   const uint64_t before =
       std::exchange(node->taken_generation, std::max(node->taken_generation, report.config_generation()));

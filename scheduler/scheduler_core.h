@@ -48,6 +48,8 @@ class SchedulerCore {
 
   void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnTick(TimePoint now, Outbox& out);
+  // The connection to a member has ended. If nothing is heard over another one soon, it is dead.
+  void OnDisconnected(PeerId peer, TimePoint now);
 
   // What the store must have before anything leaves that was put out since the last call. Adds to `txn`.
   void Save(TimePoint now, MetaTxn& txn);

@@ -37,8 +37,9 @@ SchedulerShell::SchedulerShell(ZmqContext& context, const Clock& clock, Schedule
                                SavedState saved)
     : folder_(std::move(folder)), memory_(std::move(memory)),
       transport_(context, kSchedulerPeer,
-                 [] {
+                 [this] {
                    ZmqTransportOptions transport;
+                   transport.on_disconnected = [this](PeerId peer) { core_.OnDisconnected(peer, loop_.Now()); };
                    transport.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
                    return transport;
                  }()),

@@ -171,6 +171,7 @@ struct ZmqTransport::Impl {
   struct Socket {
     zmq::socket_t socket;
     bool is_router = false;
+    bool is_monitor = false;
     PeerId peer;  // DEALER: whom it is connected to
     std::string address;
     bool may_have_messages = true;
@@ -185,6 +186,10 @@ struct ZmqTransport::Impl {
   std::optional<Received> ReceiveFrom(Socket& socket);
   size_t ReceiveFrames(Socket& socket);
   bool IsBroken(Socket& socket);
+  void WatchConnections();
+  // Tells of connections that have ended.
+  void ReadMonitor(Socket& monitor);
+  void NoteConnection(PeerId from);
   void Problem(const std::string& text);
   void SocketsChanged();
 
@@ -192,6 +197,9 @@ struct ZmqTransport::Impl {
   const PeerId self;
   const ZmqTransportOptions options;
   std::unique_ptr<Socket> router;  // made by Bind
+  std::unique_ptr<Socket> monitor;  // of its connections; or nullptr
+  std::unordered_map<int, PeerId> heard_over;         // by file descriptor: who was heard last
+  std::unordered_map<PeerId, int> connections;        // the same by peer
   std::unordered_map<PeerId, std::unique_ptr<Socket>> dealers;
   std::vector<Socket*> sockets;                       // the router and the dealers, in order of making
   std::vector<pollfd> polled;                         // one for each of sockets, then the caller's
@@ -308,7 +316,51 @@ bool ZmqTransport::Impl::IsBroken(Socket& socket) {
   return now - *socket.refused_since >= options.renew_after;
 }
 
+void ZmqTransport::Impl::WatchConnections() {
+  const std::string name = StrCat("inproc://connections-", reinterpret_cast<uintptr_t>(this));
+  if (zmq_socket_monitor(router->socket.handle(), name.c_str(), ZMQ_EVENT_DISCONNECTED) != 0) return;
+  monitor = std::make_unique<Socket>();
+  monitor->is_monitor = true;
+  monitor->socket = zmq::socket_t(context, zmq::socket_type::pair);
+  monitor->socket.set(zmq::sockopt::linger, 0);
+  monitor->socket.connect(name);
+  sockets.push_back(monitor.get());
+}
+
+// Frames: event (16 bits) and value (32 bits, the file descriptor), then the address.
+void ZmqTransport::Impl::ReadMonitor(Socket& from) {
+  for (zmq::message_t event, address; TryReceive(from.socket, event);) {
+    if (event.more()) TryReceive(from.socket, address);
+    int32_t fd = -1;
+    if (event.size() < sizeof(uint16_t) + sizeof(fd)) continue;
+    std::memcpy(&fd, static_cast<const std::byte*>(event.data()) + sizeof(uint16_t), sizeof(fd));
+    const auto last = heard_over.find(fd);
+    if (last == heard_over.end()) continue;
+    const PeerId peer = last->second;
+    heard_over.erase(last);
+    // One that has connected anew meanwhile was heard over that connection since.
+    if (const auto at = connections.find(peer); at == connections.end() || at->second != fd) continue;
+    connections.erase(peer);
+    options.on_disconnected(peer);
+  }
+}
+
+// ZeroMQ knows over which connection a message came.
+void ZmqTransport::Impl::NoteConnection(PeerId from) {
+  const int fd = zmq_msg_get(frames[0].handle(), ZMQ_SRCFD);
+  if (fd < 0) return;
+  int& known = connections.try_emplace(from, -1).first->second;
+  if (known == fd) return;
+  if (known >= 0) heard_over.erase(known);
+  known = fd;
+  heard_over[fd] = from;
+}
+
 std::optional<ZmqTransport::Received> ZmqTransport::Impl::ReceiveFrom(Socket& socket) {
+  if (socket.is_monitor) {
+    ReadMonitor(socket);
+    return std::nullopt;
+  }
   for (;;) {
     const size_t frame_count = ReceiveFrames(socket);
     if (frame_count == 0) return std::nullopt;
@@ -344,6 +396,7 @@ std::optional<ZmqTransport::Received> ZmqTransport::Impl::ReceiveFrom(Socket& so
     }
     ++counters.messages_received;
     counters.bytes_received += bytes;
+    if (socket.is_router && monitor != nullptr) NoteConnection(*from);
     return Received{*from, std::move(message).value()};
   }
 }
@@ -361,6 +414,7 @@ Result<std::string> ZmqTransport::Bind(const std::string& address) {
     if (!impl_->router) {
       impl_->router = impl_->MakeSocket(true);
       impl_->sockets.push_back(impl_->router.get());
+      if (impl_->options.on_disconnected) impl_->WatchConnections();
       impl_->SocketsChanged();
     }
     impl_->router->may_have_messages = true;

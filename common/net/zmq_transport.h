@@ -51,6 +51,9 @@ struct ZmqTransportOptions {
   // A peer whose queue takes nothing for so long is connected to anew: ZeroMQ gives up for good on a connection that
   // brought what is not its protocol (bytes of another service, a stream with a hole), and only refuses from then on.
   Duration renew_after = std::chrono::seconds(1);
+  // The connection has ended over which a peer was heard last, that had connected to us. It may be dead, or connect
+  // anew. Called by Receive. Nothing: nobody wants to know, and connections are not watched.
+  std::function<void(PeerId)> on_disconnected = {};
   // What went wrong with a peer's message, for the log. Called on the transport's thread.
   std::function<void(const std::string&)> on_problem = {};
 };

@@ -235,6 +235,13 @@ void SimCluster::CrashServer(uint32_t number) {
   for (const ServerNode::ShardNode& shard : servers_[number]->shards) {
     if (shard.snapshotter != nullptr && !shard.snapshotter->idle()) Note(Fault::kRoundCut);
   }
+  // Usually the scheduler is told by its network; not if it is a machine that died.
+  const PeerId peer = ServerPeer(number, servers_[number]->incarnation);
+  if (random_.Chance(0.5)) {
+    network_.Schedule(Within({}, Milliseconds(5)), [this, peer] {
+      if (scheduler_ != nullptr && !scheduler_->ended) scheduler_->core.OnDisconnected(peer, scheduler_->Now());
+    });
+  }
   servers_[number].reset();
   if (options_.job.durability == pb::JobSpec::FSYNC) {
     Note(Fault::kPowerLoss);

@@ -260,5 +260,32 @@ TEST(ZmqTransport, PollWakesForADescriptorOfTheCaller) {
   close(ends[1]);
 }
 
+TEST(ZmqTransportConnections, TellsWhoseConnectionHasEnded) {
+  ZmqContext context;
+  std::vector<PeerId> gone;
+  ZmqTransportOptions options;
+  options.on_disconnected = [&](PeerId peer) { gone.push_back(peer); };
+  ZmqTransport server(context, kServer, options);
+  const auto address = server.Bind("tcp://127.0.0.1:0");
+  ASSERT_TRUE(address) << address.error().message;
+  ZmqTransport other(context, PeerId(21));
+  ASSERT_TRUE(other.Connect(kServer, *address));
+  ASSERT_TRUE(other.Send(kServer, Request(1)));
+  ASSERT_TRUE(Await(server));
+  {
+    ZmqTransport client(context, kClient);
+    ASSERT_TRUE(client.Connect(kServer, *address));
+    ASSERT_TRUE(client.Send(kServer, Request(2)));
+    ASSERT_TRUE(Await(server));
+    EXPECT_TRUE(gone.empty());
+  }
+  const SystemClock clock;
+  for (const TimePoint until = clock.Now() + kPatience; gone.empty() && clock.Now() < until;) {
+    EXPECT_FALSE(server.Receive());
+    server.Poll(Milliseconds(100), {});
+  }
+  EXPECT_EQ(gone, std::vector<PeerId>{kClient});
+}
+
 }  // namespace
 }  // namespace sheaf

@@ -1,0 +1,85 @@
+// When a server of whose partitions another has copies counts as dead.
+#include <gtest/gtest.h>
+
+#include "common/base/build_info.h"
+#include "scheduler/scheduler_core.h"
+
+namespace sheaf {
+namespace {
+
+const PeerId kServer(101), kOther(102);
+
+class TakeOver : public testing::Test {
+ protected:
+  TakeOver() : core_(Options(), TimePoint{}) {
+    for (const PeerId server : {kServer, kOther}) {
+      pb::Header header;
+      pb::Register& registration = *header.mutable_register_node();
+      registration.set_role(pb::SERVER);
+      registration.set_wire_version(kWireVersion);
+      registration.add_shard()->set_peer(server.value + 1000);
+      Tell(server, header);
+    }
+    for (int times = 0; times < 3; ++times) Report({kServer, kOther});
+  }
+  static SchedulerOptions Options() {
+    SchedulerOptions options;
+    options.partition_count = 8;
+    options.replicas = 2;
+    return options;
+  }
+  void Tell(PeerId from, const pb::Header& header) {
+    Outbox out;
+    core_.OnMessage(from, Message{header, {}, {}}, now_, out);
+  }
+  // They have taken the latest configuration, and their copies are in sync. 100 ms pass.
+  void Report(const std::vector<PeerId>& servers) {
+    for (const PeerId server : servers) {
+      pb::Header header;
+      pb::ServerReport& report = *header.mutable_server_report();
+      report.set_seen_generation(core_.config().generation());
+      report.set_config_generation(core_.config().generation());
+      for (int p = 0; p < core_.config().partition_size(); ++p) {
+        for (const pb::Replica& replica : core_.config().partition(p).replica()) {
+          pb::SyncedReplica& synced = *report.add_synced();
+          synced.set_partition(static_cast<uint32_t>(p));
+          synced.set_node(replica.node());
+          synced.set_since(replica.since());
+        }
+      }
+      Tell(server, header);
+    }
+    now_ += Milliseconds(100);
+    Outbox out;
+    core_.OnTick(now_, out);
+  }
+  int AliveAfter(Duration time) {
+    for (Duration done{}; done < time; done += Milliseconds(100)) Report({kOther});
+    return core_.config().server_size();
+  }
+
+  TimePoint now_{};
+  SchedulerCore core_;
+};
+
+TEST_F(TakeOver, WaitsASecondForOneThatIsOnlySilent) {
+  EXPECT_EQ(AliveAfter(Milliseconds(800)), 2);
+  EXPECT_EQ(AliveAfter(Milliseconds(400)), 1);
+}
+
+TEST_F(TakeOver, WaitsHalfASecondForOneWhoseConnectionHasEnded) {
+  core_.OnDisconnected(kServer, now_);
+  EXPECT_EQ(AliveAfter(Milliseconds(300)), 2) << "it may connect anew";
+  EXPECT_EQ(AliveAfter(Milliseconds(400)), 1);
+  for (const auto& partition : core_.config().partition()) EXPECT_EQ(partition.primary(), 2u);
+}
+
+TEST_F(TakeOver, DoesNotTakeOneForDeadThatHasConnectedAnew) {
+  core_.OnDisconnected(kServer, now_);
+  Report({kOther});
+  Report({kServer, kOther});
+  EXPECT_EQ(AliveAfter(Milliseconds(800)), 2);
+}
+
+}  // namespace
+}  // namespace sheaf
