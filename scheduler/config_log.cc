@@ -31,6 +31,7 @@ const std::string& ConfigLog::UpdateFor(pb::Role role, uint64_t since) {
       partition.clear_replica();
       partition.clear_former();
       partition.clear_taking_over();
+      partition.clear_handed_over();
     }
   }
   entry->second = update.SerializeAsString();

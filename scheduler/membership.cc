@@ -33,6 +33,7 @@ void Membership::Restore(const std::vector<pb::NodeRecord>& saved, const pb::Cou
     node.state = !record.gone() ? NodeState::kAlive : record.left() ? NodeState::kLeft : NodeState::kDead;
     node.last_heard = node.gone_at = now;
     node.given_up = record.given_up();
+    node.change = record.change();
     node.returning = node.alive() && node.role == pb::WORKER;
     Node& added = nodes_.emplace(node.id, std::move(node)).first->second;
     if (added.registration.store() != 0) by_store_[added.registration.store()] = added.id;
@@ -59,6 +60,7 @@ pb::NodeRecord Membership::Describe(const Node& node) {
   if (!node.alive()) record.set_gone(true);
   if (node.state == NodeState::kLeft) record.set_left(true);
   if (node.given_up) record.set_given_up(true);
+  if (node.change != pb::ChangeNode::UNCHANGED) record.set_change(node.change);
   return record;
 }
 
@@ -75,6 +77,11 @@ void Membership::CountersTo(pb::CountersRecord& counters) const {
 void Membership::GiveUp(NodeId awaited) {
   nodes_.at(awaited).given_up = true;
   changed_.insert(awaited);
+}
+
+void Membership::SetChange(NodeId id, pb::ChangeNode::Change change) {
+  nodes_.at(id).change = change;
+  changed_.insert(id);
 }
 
 Node& Membership::Register(PeerId peer, const pb::Register& registration, TimePoint now) {

@@ -39,6 +39,7 @@ struct Node {
   uint32_t partitions = 0;          // of a server: how many it is primary of
   TimePoint gone_at;                // when it departed
   bool given_up = false;            // it was waited for in vain
+  pb::ChangeNode::Change change = pb::ChangeNode::UNCHANGED;  // DRAIN or STOP: what was asked for
   bool returning = false;           // a worker of an earlier scheduler, of which we have not heard yet all that it has
   uint64_t sent_generation = 0;     // of a server: the configuration it has, or was sent last
   uint64_t sent_since = 0;          // ... as what has changed since this one
@@ -76,6 +77,7 @@ class Membership {
   // A later process has the store that this one comes with: it must not take it back.
   bool IsSuperseded(PeerId peer, const pb::Register& registration) const;
   void GiveUp(NodeId awaited);
+  void SetChange(NodeId id, pb::ChangeNode::Change change);
 
   // Marks nodes that were silent for longer than `limit_of` allows, which is never less than `least`, as dead, and
   // tells `gone` of each before it asks about the next. If we have not looked for a while (a stopped process, a machine

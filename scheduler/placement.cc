@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "common/base/check.h"
 #include "common/base/planted_bug.h"
 
 namespace sheaf {
@@ -15,6 +16,7 @@ void Placement::Restore(const std::vector<pb::PartitionConfig>& saved) {
     home.epoch = Epoch(saved[p].epoch());
     home.former = NodeId(saved[p].former());
     home.taking_over = saved[p].taking_over();  // whether that is settled by now we shall hear
+    home.handed_over = saved[p].handed_over();
     home.replicas.clear();
     for (const pb::Replica& replica : saved[p].replica()) {
       home.replicas.push_back({NodeId(replica.node()), replica.since(), replica.in_sync()});
@@ -34,6 +36,7 @@ pb::PartitionConfig Placement::Describe(const Home& home) {
   }
   if (home.former != NodeId()) partition.set_former(home.former.value);
   if (home.taking_over) partition.set_taking_over(true);
+  if (home.handed_over) partition.set_handed_over(true);
   return partition;
 }
 
@@ -44,7 +47,7 @@ bool Placement::Balance(const std::vector<NodeId>& servers) {
     home.epoch = Epoch(home.epoch.value + 1);
     home.replicas.clear();
     home.former = {};
-    home.taking_over = false;
+    home.taking_over = home.handed_over = false;
     NoteChange(home);
     moved = true;
   };
@@ -103,8 +106,12 @@ void Placement::Renew(NodeId server) {
     if (home.primary != server) continue;
     home.epoch = Epoch(home.epoch.value + 1);
     NoteChange(home);
-    for (Replica& replica : home.replicas) replica = {.node = replica.node};
+    BeginAnew(home);
   }
+}
+
+void Placement::BeginAnew(Home& home) {
+  for (Replica& replica : home.replicas) replica = {.node = replica.node};
 }
 
 // So that what one server did is shared by several.
@@ -123,6 +130,13 @@ Placement::Lost Placement::Lose(NodeId server, bool keeps) {
     if (std::erase_if(home.replicas, [&](const Replica& replica) { return replica.node == server; }) > 0) {
       NoteChange(home);
     }
+    if (home.former == server && home.handed_over) {
+      // Who takes it over has all that was acknowledged; of the rest it may have more or less than other copies.
+      home.handed_over = false;
+      if (!keeps) home.former = {};
+      BeginAnew(home);
+      NoteChange(home);
+    }
     if (home.primary != server) continue;
     if (home.taking_over) {
       GiveBack(home, lost);
@@ -139,7 +153,7 @@ Placement::Lost Placement::Lose(NodeId server, bool keeps) {
 // Who was to take it over has answered nobody.
 void Placement::GiveBack(Home& home, Lost& lost) {
   const NodeId former = std::exchange(home.former, {});
-  home.taking_over = false;
+  home.taking_over = home.handed_over = false;
   if (former == NodeId()) {
     lost.rows = true;
     return NoteChange(home);
@@ -153,8 +167,40 @@ void Placement::MoveTo(Home& home, NodeId next) {
   home.epoch = Epoch(home.epoch.value + 1);
   std::erase_if(home.replicas, [&](const Replica& replica) { return replica.node == next; });
   // Others may have more or less of what was not acknowledged yet than the new primary.
-  for (Replica& replica : home.replicas) replica = {.node = replica.node};
+  BeginAnew(home);
   NoteChange(home);
+}
+
+void Placement::HandOver(uint32_t partition, NodeId to, bool stays) {
+  Home& home = homes_.at(partition);
+  const auto heir = std::ranges::find(home.replicas, to, &Replica::node);
+  SHEAF_CHECK(heir != home.replicas.end() && heir->in_sync && !home.taking_over, "partition ", partition);
+  home.replicas.erase(heir);
+  for (Replica& replica : home.replicas) {
+    if (!replica.in_sync) replica = {.node = replica.node};
+  }
+  if (stays) home.replicas.push_back({.node = home.primary, .in_sync = true});
+  home.former = std::exchange(home.primary, to);
+  home.epoch = Epoch(home.epoch.value + 1);
+  home.taking_over = home.handed_over = true;
+  home.moved = 0;
+  NoteChange(home);
+}
+
+void Placement::TakeBack(uint32_t partition) {
+  SHEAF_CHECK(homes_.at(partition).handed_over, "partition ", partition);
+  Lost nothing;
+  GiveBack(homes_[partition], nothing);
+}
+
+void Placement::AddLearner(uint32_t partition, NodeId node) {
+  homes_.at(partition).replicas.push_back({.node = node});
+  NoteChange(homes_[partition]);
+}
+
+void Placement::DropReplica(uint32_t partition, NodeId node) {
+  std::erase_if(homes_.at(partition).replicas, [&](const Replica& replica) { return replica.node == node; });
+  NoteChange(homes_[partition]);
 }
 
 Placement::Lost Placement::NoteAbsent(NodeId server, uint32_t partition, uint64_t generation) {
@@ -172,6 +218,7 @@ bool Placement::Settle(NodeId server, uint64_t generation) {
     if (home.primary != server || !home.taking_over || home.moved == 0 || home.moved > generation) continue;
     home.former = {};
     home.taking_over = false;
+    if (std::exchange(home.handed_over, false)) ++handed_over_;
     NoteChange(home);
     settled = true;
   }

@@ -30,6 +30,7 @@ class Placement {
     // The primary before, until the primary is known to have taken over: until then it has answered nobody.
     NodeId former;
     bool taking_over = false;       // so it is; there is no former one that has no store
+    bool handed_over = false;       // by the former one, which lives; copies that are in sync stay so
     uint64_t moved = 0;             // the generation of the first configuration that says so; 0: the next one
   };
 
@@ -63,6 +64,13 @@ class Placement {
   // Lists learners until each partition has so many copies, or all of `servers` (those that can have one) have it.
   // Returns whether any was listed.
   bool Replicate(const std::vector<NodeId>& servers, uint32_t copies);
+  // The primary hands the partition over to `to`, which has a copy in sync; it keeps one itself if `stays`.
+  void HandOver(uint32_t partition, NodeId to, bool stays);
+  // What is being handed over, and is not settled, goes back.
+  void TakeBack(uint32_t partition);
+  // One more, or one less, has a copy of it. Who had one in sync is asked by no answer any more.
+  void AddLearner(uint32_t partition, NodeId node);
+  void DropReplica(uint32_t partition, NodeId node);
   // What `primary` says of a copy: it is in sync, or has lost what it had. False: it was outdated, or is known.
   bool Note(NodeId primary, uint32_t partition, NodeId node, uint64_t since, bool lost);
   // A configuration of this generation says all this.
@@ -70,17 +78,20 @@ class Placement {
 
   const std::vector<Home>& homes() const { return homes_; }
   uint32_t CountOn(NodeId server) const;  // whose primary it is
+  uint64_t handed_over() const { return handed_over_; }  // and settled, since it was made
   // It has of no partition all that there is.
   bool CanLose(NodeId server) const;
 
  private:
   void GiveBack(Home& home, Lost& lost);
+  static void BeginAnew(Home& home);  // all its copies
   void MoveTo(Home& home, NodeId next);
   NodeId LeastLoadedBackup(const Home& home) const;  // NodeId(0): none is in sync
   void NoteChange(const Home& home) { changed_.insert(static_cast<uint32_t>(&home - homes_.data())); }
 
   std::vector<Home> homes_;
   std::set<uint32_t> changed_;
+  uint64_t handed_over_ = 0;
 };
 
 }  // namespace sheaf

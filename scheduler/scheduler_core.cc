@@ -53,7 +53,7 @@ Status CheckJob(const pb::JobSpec& spec) {
 
 SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now, SavedState saved)
     : options_(std::move(options)), started_(now), cluster_id_(saved.cluster_id), epoch_(saved.epoch),
-      recovering_(!saved.nodes.empty()), placement_(options_.partition_count),
+      recovering_(!saved.nodes.empty()), placement_(options_.partition_count), rebalancer_(options_.partition_count),
       configs_(FirstConfig(options_.partition_count)), saved_behind_(now) {
   Restore(std::move(saved));
 }
@@ -67,6 +67,7 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
     case pb::Header::kCancel: OnCancel(from, message, now, out); break;
     case pb::Header::kGetStatus: OnGetStatus(from, message, now, out); break;
     case pb::Header::kGetTrace: OnGetTrace(from, message, now, out); break;
+    case pb::Header::kChangeNode: OnChangeNode(from, message, now, out); break;
     case pb::Header::kGetConfig: {
       Message reply = Reply(message.header.request());
       *reply.header.mutable_config() = config();
@@ -187,6 +188,8 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   if (report.seen_generation() >= node->server_report.seen_generation()) node->server_report = report;
   node->server_report.clear_trace();
   TakeSynced(*node, report, now);
+  if (report.has_loads()) rebalancer_.loads().Note(node->id, report.loads(), now);
+  if (MayStop(*node)) orders.set_stop(true);
   if (report.leaving()) {
     members_.MarkLeft(node->id, now);
     NodeGone(*node, /*died=*/false, now);
@@ -429,6 +432,7 @@ void SchedulerCore::Settle(TimePoint now, Outbox& out) {
   const bool spaced = MayPublish(now);
   job = Current();
   if (job != nullptr && spaced && job->wants_lanes()) job->MakeWantedLanes();
+  if (spaced) Rebalance(now);
   bool dirty = servers_changed_ || replicas_changed_ || tables_changed_, urgent = false;
   for (const JobId id : open_) {
     dirty |= jobs_.at(id)->config_dirty();
@@ -505,14 +509,11 @@ void SchedulerCore::PokeIdle(Job& job, Outbox& out) {
   }
 }
 
-// Partitions cannot move while a job's rows are in them; until then they follow the servers.
 void SchedulerCore::BalancePlacement() {
-  std::vector<NodeId> servers;
-  for (const Node* server : members_.Alive(pb::SERVER)) servers.push_back(server->id);
-  const bool held = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second->holds_tables(); });
+  const std::vector<NodeId> servers = ServersToHold();
   const bool placed = std::any_of(placement_.homes().begin(), placement_.homes().end(),
                                   [](const Placement::Home& home) { return home.primary != NodeId(); });
-  if (!held || !placed) placement_.Balance(servers);
+  if (!TablesHeld() || !placed) placement_.Balance(servers);
   placement_.Replicate(servers, options_.replicas);
   CountPartitions();
 }
@@ -601,6 +602,7 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
       out.set_leases(static_cast<uint32_t>(leases));
     }
   }
+  DescribeMoves(status);
   for (const auto& [id, job] : jobs_) *status.add_job() = job->Describe(members_, now, /*whole=*/false);
   return status;
 }

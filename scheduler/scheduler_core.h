@@ -20,6 +20,7 @@
 #include "scheduler/job.h"
 #include "scheduler/membership.h"
 #include "scheduler/placement.h"
+#include "scheduler/rebalancer.h"
 #include "scheduler/saved_state.h"
 #include "scheduler/trace_hub.h"
 
@@ -70,6 +71,7 @@ class SchedulerCore {
   void OnCancel(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetTrace(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnChangeNode(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void Restore(SavedState saved);
   // Not all workers that an earlier scheduler had have told what they hold, and there is time left for them.
   bool Recovering(TimePoint now) const;
@@ -98,7 +100,13 @@ class SchedulerCore {
   bool MayPublish(TimePoint now) const;
   void MarkPass(TimePoint now);
   void MarkLeases(NodeId worker, const pb::WorkerOrders& orders, TimePoint now);
+  // Before there are rows in them partitions just follow the servers.
   void BalancePlacement();
+  bool TablesHeld() const;
+  std::vector<NodeId> ServersToHold() const;
+  void Rebalance(TimePoint now);
+  bool MayStop(const Node& server) const;  // as it was asked to: it has nothing any more
+  void DescribeMoves(pb::ClusterStatus& status) const;
   void Publish(TimePoint now, Outbox& out);
   // What takes a server from configuration `since` to the latest, to be sent now.
   const std::string& UpdateToSend(Node& server, uint64_t since, TimePoint now);
@@ -111,6 +119,8 @@ class SchedulerCore {
   bool recovering_;
   Membership members_;
   Placement placement_;
+  Rebalancer rebalancer_;
+  TimePoint rebalance_at_;
   std::map<JobId, std::unique_ptr<Job>> jobs_;
   std::deque<JobId> open_;             // those that had not ended when last looked at
   std::map<uint64_t, JobId> tokens_;   // submissions already taken

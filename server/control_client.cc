@@ -6,6 +6,11 @@
 #include "common/net/config_update.h"
 
 namespace sheaf {
+namespace {
+
+constexpr Duration kLoadsEvery = std::chrono::seconds(1);
+
+}  // namespace
 
 void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint now, Outbox& out) {
   next_report_ = now + link_.report_every();
@@ -27,6 +32,15 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   report.set_overloaded(stats.overloaded);
   for (const std::string& line : stats.waiting) report.add_waiting(line);
   for (const pb::SyncedReplica& replica : stats.synced) *report.add_synced() = replica;
+  reported_news_ = stats.news;
+  if (now >= next_loads_) {
+    next_loads_ = now + kLoadsEvery;
+    for (const PartitionLoad& load : stats.loads) {
+      report.mutable_loads()->add_partition(load.partition);
+      report.mutable_loads()->add_bytes(load.bytes);
+      report.mutable_loads()->add_keys(load.keys);
+    }
+  }
   report.set_leaving(leaving);
   report.set_config_generation(config_.generation());
   report.set_scheduler_epoch(link_.scheduler_epoch());
@@ -45,6 +59,7 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
     trace_->Follow(orders.trace_ms(), orders.clock_ns(), reported_at_, now);
   }
   if (orders.unknown()) link_.OnUnknown(now, out);
+  told_to_stop_ |= orders.stop();
   pb::ConfigUpdate update;
   if (!orders.has_config_update() || !update.ParseFromString(orders.config_update())) return;
   if (update.config().generation() <= config_.generation() && !Planted(Bug::kServerTakesOldConfig)) return;
@@ -59,7 +74,8 @@ void ControlClient::OnTick(const ShardStats& stats, TimePoint now, Outbox& out) 
   if (trace_ != nullptr) trace_->OnTick(now);
   link_.OnTick(now, out);
   if (!link_.registered()) return;
-  if (report_now_ || now >= next_report_ || stats.seen_generation > reported_generation_) {
+  if (report_now_ || now >= next_report_ || stats.seen_generation > reported_generation_ ||
+      stats.news != reported_news_) {
     SendReport(stats, /*leaving=*/false, now, out);
   }
 }

@@ -26,6 +26,8 @@ class ControlClient {
   void OnMessage(const Message& message, TimePoint now, Outbox& out);
   // `stats` are the shards' latest, added up.
   void OnTick(const ShardStats& stats, TimePoint now, Outbox& out);
+  // The scheduler says that this server is to end: it has nothing any more.
+  bool told_to_stop() const { return told_to_stop_; }
   // Tells the scheduler that this server goes.
   void Leave(const ShardStats& stats, TimePoint now, Outbox& out);
 
@@ -42,10 +44,12 @@ class ControlClient {
   TraceLog* const trace_;
   SchedulerLink link_;
   bool report_now_ = false;
-  TimePoint next_report_;
+  bool told_to_stop_ = false;
+  TimePoint next_report_, next_loads_;
   uint64_t asked_ = 0;                       // number of the latest report,
   TimePoint reported_at_;                    // and when it was sent
   uint64_t reported_generation_ = 0;
+  uint64_t reported_news_ = 0;
   pb::ClusterConfig config_;         // the latest, to which updates are applied
   bool is_new_ = false;              // nobody has taken it yet
 };

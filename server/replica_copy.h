@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <vector>
@@ -24,8 +25,13 @@ class ReplicaCopy {
  public:
   ReplicaCopy(PeerId primary, uint64_t stream, ShardOptions options);
 
-  // An error: it cannot be kept up to date any more, and is of no use.
-  Status OnReplicate(const Message& message, TimePoint now);
+  // An error: it cannot be kept up to date any more, and is of no use. `adopt` gives what this primary was handed over
+  // by the one before, of which there is a copy here; until it does, what comes after it waits.
+  Status OnReplicate(const Message& message, TimePoint now, const Adopter& adopt);
+  // The same for what waits.
+  Status Continue(TimePoint now, const Adopter& adopt);
+  bool waits() const { return !waiting_.empty(); }
+  uint32_t WaitsFor() const;  // for this partition; if it waits
   void OnTick(TimePoint now);
   // This shard's server has taken a configuration. Keeps what the copy is still to be a copy of.
   void OnConfig(const pb::ClusterConfig& config, uint32_t own_node);
@@ -38,9 +44,11 @@ class ReplicaCopy {
 
   // When it was given the partition, as a generation of configurations; nothing if it was not.
   std::optional<uint64_t> GivenAt(uint32_t partition) const;
+  // The primary has handed the partition over, and this is all that it did to it: the epoch of who has it now.
+  std::optional<uint64_t> HandedOverAt(uint32_t partition) const;
   // Takes the partition from it: the shard serves it itself from now on, by configuration `generation`. Until the
   // primary has taken that too, nothing more of its stream is confirmed: it would take that for a word on this
-  // partition.
+  // partition. (Unless it has handed it over, and knows.)
   std::optional<MovedPartition> Release(uint32_t partition, uint64_t generation);
 
   // What the primary is to be told, if that has changed.
@@ -52,8 +60,16 @@ class ReplicaCopy {
   std::vector<ImagePiece> Export(uint32_t partition) { return core_.Export(partition, /*index=*/0); }
 
  private:
-  // The configuration wants us to have a copy of the partition from this primary. Nullptr: it does not.
-  const pb::Replica* Wanted(const pb::ClusterConfig& config, uint32_t own_node, uint32_t partition) const;
+  struct HandedOver {
+    uint64_t epoch = 0;
+    MovedPartition partition;  // as it was then: what the primary does since is no business of it
+  };
+  // The configuration wants us to have a copy of the partition. Nullptr: it does not.
+  static const pb::Replica* Wanted(const pb::ClusterConfig& config, uint32_t own_node, uint32_t partition);
+  static bool IsHandedTo(const pb::ClusterConfig& config, uint32_t own_node, uint32_t partition);
+  bool IsPrimaryOf(const pb::ClusterConfig& config, uint32_t partition) const;
+  void NoteGiven();
+  void NoteHandedOver(uint32_t partition);
 
   const PeerId primary_;
   const uint64_t stream_;
@@ -61,8 +77,10 @@ class ReplicaCopy {
   ShardCore core_;
   std::map<uint32_t, uint64_t> given_at_;  // by partition
   std::vector<uint32_t> up_to_date_;       // those that the primary goes on to tell us of, ascending
+  std::map<uint32_t, HandedOver> handed_over_;
+  std::deque<Buffer> waiting_;             // records that are not done yet
+  uint64_t taken_ = 0;                     // bytes of the stream that are done
   uint64_t silent_until_ = 0;              // the primary has this generation
-  uint64_t replied_ = 0;                   // bytes
   bool asked_ = false;
 };
 

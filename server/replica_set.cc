@@ -37,25 +37,31 @@ bool ReplicaSet::Backup::Awaited() const {
   return InSync() || std::ranges::any_of(copies, [](const auto& copy) { return copy.second.awaited; });
 }
 
-void ReplicaSet::Backup::OnTaken() {
+bool ReplicaSet::Backup::OnTaken() {
+  bool news = false;
   for (auto& [partition, copy] : copies) {
     if (copy.given && !copy.awaited && stream.taken() >= copy.image_end) {
       copy.awaited = true;
       copy.answered_end = Planted(Bug::kSyncedByImage) ? 0 : stream.written();
     }
-    copy.synced |= copy.awaited && stream.taken() >= copy.answered_end;
+    if (copy.synced || !copy.awaited || stream.taken() < copy.answered_end) continue;
+    copy.synced = news = true;
   }
+  return news;
 }
 
 // Which shard is to have which of our partitions.
 ReplicaSet::Wanted ReplicaSet::WantedBy(const pb::ClusterConfig& config) {
   endpoints_.clear();
+  heirs_.clear();
+  present_.clear();
   unsettled_ = false;
   Wanted wanted;
   const pb::ServerInfo* us = nullptr;
   uint32_t place = 0;
   for (const pb::ServerInfo& server : config.server()) {
     for (int i = 0; i < server.shard_size(); ++i) {
+      present_.insert(PeerId(server.shard(i).peer()));
       if (PeerId(server.shard(i).peer()) != self_) continue;
       us = &server;
       place = static_cast<uint32_t>(i);
@@ -65,6 +71,7 @@ ReplicaSet::Wanted ReplicaSet::WantedBy(const pb::ClusterConfig& config) {
   const auto count = static_cast<uint32_t>(config.partition_size());
   for (uint32_t p = place; p < count; p += static_cast<uint32_t>(us->shard_size())) {
     const pb::PartitionConfig& partition = config.partition(static_cast<int>(p));
+    if (partition.handed_over() && partition.former() == us->node()) AddHeirs(config, p);
     if (partition.primary() != us->node()) continue;
     unsettled_ |= partition.taking_over() && !Planted(Bug::kUnsettledAnswers);
     for (const pb::Replica& replica : partition.replica()) {
@@ -78,18 +85,34 @@ ReplicaSet::Wanted ReplicaSet::WantedBy(const pb::ClusterConfig& config) {
   return wanted;
 }
 
+void ReplicaSet::AddHeirs(const pb::ClusterConfig& config, uint32_t p) {
+  const pb::PartitionConfig& partition = config.partition(static_cast<int>(p));
+  const auto add = [&](uint32_t node) {
+    const pb::ServerInfo* const server = FindServer(config, node);
+    if (server == nullptr || server->shard_size() == 0) return;
+    heirs_.insert(PeerId(server->shard(static_cast<int>(p) % server->shard_size()).peer()));
+  };
+  add(partition.primary());
+  for (const pb::Replica& replica : partition.replica()) {
+    if (replica.in_sync()) add(replica.node());
+  }
+}
+
 void ReplicaSet::OnConfig(Config config, ShardCore& core) {
   config_ = std::move(config);
   const Wanted wanted = WantedBy(*config_);
-  for (auto at = backups_.begin(); at != backups_.end();) {
-    if (wanted.contains(at->first)) {
-      ++at;
-      continue;
+  ++news_;
+  std::vector<PeerId> over;
+  for (auto& [peer, backup] : backups_) {
+    backup->heir |= heirs_.contains(peer) && !Planted(Bug::kHeirsForgotten);
+    if (wanted.contains(peer)) continue;
+    if (backup->heir && present_.contains(peer)) {
+      Change(*backup, {}, core);
+      if (heirs_.contains(peer) || !backup->HasAll()) continue;
     }
-    core.EndCopy(at->second->stream.name());
-    disconnections_.push_back(at->first);
-    at = backups_.erase(at);
+    over.push_back(peer);
   }
+  for (const PeerId peer : over) End(peer, core);
   for (const auto& [peer, partitions] : wanted) {
     const auto found = backups_.find(peer);
     if (found == backups_.end()) {
@@ -98,6 +121,7 @@ void ReplicaSet::OnConfig(Config config, ShardCore& core) {
     } else {
       Change(*found->second, partitions, core);
     }
+    if (!Planted(Bug::kKeptTooLate)) LeaveKept(*backups_.at(peer), core);
   }
 }
 
@@ -121,6 +145,7 @@ void ReplicaSet::Change(Backup& backup, const std::map<uint32_t, pb::Replica>& w
     at = backup.copies.erase(at);
   }
   if (backup.lost && !backup.InSync()) {
+    voided_ |= backup.heir;
     const PeerId to = backup.stream.to();
     core.EndCopy(backup.stream.name());
     return Begin(to, wanted, core);
@@ -138,15 +163,24 @@ void ReplicaSet::OnReply(PeerId from, const pb::ReplicateReply& reply, TimePoint
   }
   if (backup.lost) return;
   backup.stream.OnReply(reply, now);
-  backup.OnTaken();
+  if (backup.OnTaken()) ++news_;
+  if (backup.heir && backup.copies.empty() && backup.HasAll() && !heirs_.contains(from)) End(from, core);
+}
+
+void ReplicaSet::End(PeerId backup, ShardCore& core) {
+  core.EndCopy(backups_.at(backup)->stream.name());
+  backups_.erase(backup);
+  disconnections_.push_back(backup);
 }
 
 // Nobody may be answered by its word any more. If others may believe that it has all, they must learn first.
 void ReplicaSet::BeginAnew(Backup& backup, ShardCore& core) {
   if (backup.InSync()) {
     backup.lost = true;
+    ++news_;
     return;
   }
+  voided_ |= backup.heir;
   const PeerId to = backup.stream.to();
   std::map<uint32_t, pb::Replica> wanted;
   for (const auto& [partition, copy] : backup.copies) wanted[partition] = copy.replica;
@@ -154,11 +188,22 @@ void ReplicaSet::BeginAnew(Backup& backup, ShardCore& core) {
   Begin(to, wanted, core);
 }
 
+// It has them from the primary before, who has handed them over to us: before anything comes to them.
+void ReplicaSet::LeaveKept(Backup& backup, ShardCore& core) {
+  if (backup.lost) return;
+  for (auto& [partition, copy] : backup.copies) {
+    if (copy.given || !copy.replica.in_sync() || !std::ranges::binary_search(core.owned(), partition)) continue;
+    core.LeaveToCopy(backup.stream.name(), partition, *config_);
+    copy.given = copy.awaited = copy.synced = true;
+  }
+}
+
 void ReplicaSet::GiveNext(Backup& backup, ShardCore& core) {
   for (auto& [partition, copy] : backup.copies) {
     const uint64_t ahead = backup.last_image_end - std::min(backup.stream.taken(), backup.last_image_end);
     if (ahead >= kImageBytesAhead) return;
-    if (copy.given || !core.Has(partition)) continue;
+    const bool kept = copy.replica.in_sync();
+    if (copy.given || kept || !std::ranges::binary_search(core.owned(), partition)) continue;
     core.GiveToCopy(backup.stream.name(), partition);
     copy.given = true;
     copy.image_end = backup.last_image_end = backup.stream.written();
@@ -170,6 +215,7 @@ void ReplicaSet::Flush(TimePoint now, ShardCore& core, Outbox& out) {
   for (auto& [peer, backup] : backups_) {
     if (!backup->lost && backup->stream.WaitsSince(now - kStuckAfter)) BeginAnew(*backup, core);
     if (backup->lost) continue;
+    if (Planted(Bug::kKeptTooLate)) LeaveKept(*backup, core);
     GiveNext(*backup, core);
     backup->stream.Flush(now, out);
   }

@@ -1,6 +1,8 @@
 // The copies of a shard's partitions on other servers, from the primary's side: who has which, who is told of what
 // comes, and up to where each must have it before it is answered. See docs/protocol.md, "Replicas".
 //
+// A partition that was handed over to us as planned is left to its copies as they are; who hands one over goes on with
+// the streams to those that have copies of it, until they have all.
 // A backup gets partitions one after the other: the image of each goes into the stream of what the shard does, so what
 // came before it is in it and what comes after follows. When the backup has the image, nothing is answered any more
 // that it does not have; when it also has what was answered until then, it is in sync, and the scheduler is told.
@@ -32,7 +34,7 @@ class ReplicaSet {
 
   explicit ReplicaSet(PeerId self);
 
-  // The core has taken this configuration.
+  // The core has taken this configuration, or what it hands over.
   void OnConfig(Config config, ShardCore& core);
   void OnReply(PeerId from, const pb::ReplicateReply& reply, TimePoint now, ShardCore& core);
   // Sends what the core has done since, and the next image to who is ready for it.
@@ -43,8 +45,12 @@ class ReplicaSet {
   // What must be taken before that may be told which the core has done until now.
   Marks Needed() const;
   bool Reached(const Marks& marks) const;
+  // An heir will not get all that we did: what waits for it must not be answered any more.
+  bool TakeVoided() { return std::exchange(voided_, false); }
   // What the scheduler's configuration does not say yet.
   std::vector<pb::SyncedReplica> Synced() const;
+  // Rises whenever that changes.
+  uint64_t news() const { return news_; }
 
   // Shards that must be reachable from now on, and those that nobody speaks to any more.
   std::vector<pb::ShardEndpoint> TakeConnections() { return std::exchange(connections_, {}); }
@@ -66,27 +72,39 @@ class ReplicaSet {
     ReplicaStream stream;
     std::map<uint32_t, Copy> copies;
     uint64_t last_image_end = 0;
+    bool heir = false;            // it is to have all that we did to what we have handed over
     bool lost = false;            // it has lost what it had of the stream: the scheduler must say what it is now
 
     // The scheduler may make it a primary, now or when it hears our last report.
     bool InSync() const;
     bool Awaited() const;
-    void OnTaken();
+    bool HasAll() const { return stream.taken() >= stream.written(); }
+    // Returns whether a copy is in sync now that was not.
+    bool OnTaken();
   };
   using Wanted = std::map<PeerId, std::map<uint32_t, pb::Replica>>;
 
   Wanted WantedBy(const pb::ClusterConfig& config);
+  // Adds who is to have what we did to a partition that we hand over.
+  void AddHeirs(const pb::ClusterConfig& config, uint32_t partition);
   void Begin(PeerId to, const std::map<uint32_t, pb::Replica>& wanted, ShardCore& core);
   void Change(Backup& backup, const std::map<uint32_t, pb::Replica>& wanted, ShardCore& core);
   void BeginAnew(Backup& backup, ShardCore& core);
+  void LeaveKept(Backup& backup, ShardCore& core);
   void GiveNext(Backup& backup, ShardCore& core);
+  // We speak to it no longer.
+  void End(PeerId backup, ShardCore& core);
 
   const PeerId self_;
   Config config_;
   bool unsettled_ = false;                             // the scheduler does not know yet what we have taken over
   std::map<PeerId, std::unique_ptr<Backup>> backups_;  // by shard; never moved, as the core writes to their streams
   std::map<PeerId, pb::ShardEndpoint> endpoints_;      // of those that the configuration wants
+  std::set<PeerId> heirs_;
+  std::set<PeerId> present_;                           // all shards of the cluster
   uint64_t next_name_;                                 // of a stream: none of a process before had it
+  uint64_t news_ = 0;
+  bool voided_ = false;
   std::vector<pb::ShardEndpoint> connections_;
   std::vector<PeerId> disconnections_;
 };

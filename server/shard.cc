@@ -26,6 +26,24 @@ uint32_t NodeOf(const pb::ClusterConfig& config, PeerId shard) {
   return 0;
 }
 
+bool HandsOver(const pb::ClusterConfig& config, uint32_t node, uint32_t partition) {
+  const pb::PartitionConfig& at = config.partition(static_cast<int>(partition));
+  return at.handed_over() && at.former() == node;
+}
+
+MovedPartition FromImage(uint32_t partition, std::vector<Buffer> image) {
+  MovedPartition moved;
+  moved.partition = partition;
+  moved.image = std::move(image);
+  return moved;
+}
+
+Buffer Joined(const ImagePiece& piece) {
+  std::vector<std::byte> bytes;
+  for (const Buffer& part : piece) bytes.insert(bytes.end(), part.bytes().begin(), part.bytes().end());
+  return Buffer::FromVector(std::move(bytes));
+}
+
 }  // namespace
 
 Shard::Shard(PeerId self, ShardOptions options, std::unique_ptr<RedoLog> log)
@@ -35,30 +53,108 @@ Shard::Shard(PeerId self, ShardOptions options, std::unique_ptr<RedoLog> log)
 Status Shard::OnConfig(Config config, TimePoint now) {
   if (config->generation() <= core_.generation() && !Planted(Bug::kServerTakesOldConfig)) return {};
   Hold();
+  config_ = std::move(config);
+  const uint32_t node = NodeOf(*config_, self_);
   std::map<uint32_t, uint64_t> epochs;  // of what was ours
   for (size_t i = 0; i < core_.owned().size(); ++i) epochs[core_.owned()[i]] = core_.owned_epochs()[i];
-  const Adopter adopt = [&](uint32_t partition) { return TakeOver(partition, config->generation()); };
-  const Status taken = core_.OnConfig(*config, now, said_, adopt);
-  // Who is answered now by what has been another's since would believe a word that nobody keeps.
+  const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return TakeOver(by, partition); };
+  const Status taken = core_.OnConfig(*config_, now, said_, adopt);
+  KeepOwn(*config_, node, epochs);
+  // Who is answered now by what has been another's since would believe a word that nobody keeps. (What we hand over is
+  // another's when it has all that we did.)
   for (size_t i = 0; i < core_.owned().size(); ++i) {
-    owned_at_[core_.owned()[i]] = config->generation();
+    owned_at_[core_.owned()[i]] = config_->generation();
     if (const auto was = epochs.find(core_.owned()[i]); was != epochs.end() && was->second == core_.owned_epochs()[i]) {
       epochs.erase(was);
     }
   }
-  if (!epochs.empty() && !Planted(Bug::kHeldAnswersSurvive)) {
-    held_.clear();
-    held_bytes_ = 0;
+  for (auto was = epochs.begin(); was != epochs.end();) {
+    const bool handed_over = HandsOver(*config_, node, was->first);
+    if (handed_over) handed_over_[was->first] = config_->partition(static_cast<int>(was->first)).epoch();
+    was = handed_over ? epochs.erase(was) : std::next(was);
   }
-  const uint32_t node = NodeOf(*config, self_);
+  const bool taken_back = std::ranges::any_of(handed_over_, [&](const auto& each) {
+    return config_->partition(static_cast<int>(each.first)).epoch() != each.second;
+  });
+  if ((!epochs.empty() || taken_back) && !Planted(Bug::kHeldAnswersSurvive)) DropHeld();
+  if (held_.empty()) handed_over_.clear();
   for (auto at = copies_.begin(); at != copies_.end();) {
-    at->second.OnConfig(*config, node);
+    at->second.OnConfig(*config_, node);
     const bool newest = &at->second == NewestCopyOf(at->first.first);
-    const bool over = newest ? at->second.IsOver(*config, node) : at->second.empty();
+    const bool over = newest ? at->second.IsOver(*config_, node) : at->second.empty();
     at = over ? copies_.erase(at) : std::next(at);
   }
-  replicas_.OnConfig(std::move(config), core_);
+  replicas_.OnConfig(config_, core_);
+  GoOn(now);
   return taken;
+}
+
+void Shard::KeepOwn(const pb::ClusterConfig& config, uint32_t node, const std::map<uint32_t, uint64_t>& were_ours) {
+  std::map<uint32_t, Kept> kept;
+  for (int p = 0; p < config.partition_size(); ++p) {
+    const pb::PartitionConfig& at = config.partition(p);
+    const auto us = std::ranges::find(at.replica(), node, &pb::Replica::node);
+    if (us == at.replica().end() || !us->in_sync()) continue;
+    const auto partition = static_cast<uint32_t>(p);
+    if (const auto known = kept_.find(partition); known != kept_.end() && known->second.since == us->since()) {
+      kept[partition] = std::move(known->second);
+    } else if (HandsOver(config, node, partition) && were_ours.contains(partition)) {
+      kept[partition] = {at.epoch(), us->since(), {}};
+      for (const ImagePiece& piece : core_.Export(partition, /*index=*/0)) {
+        kept[partition].image.push_back(Joined(piece));
+      }
+    }
+  }
+  kept_ = std::move(kept);
+}
+
+std::optional<MovedPartition> Shard::Inherit(const pb::ClusterConfig& config, uint32_t partition) {
+  if (static_cast<int>(partition) >= config.partition_size()) return std::nullopt;
+  const uint64_t epoch = config.partition(static_cast<int>(partition)).epoch();
+  if (auto kept = kept_.find(partition); kept != kept_.end() && kept->second.epoch == epoch) {
+    MovedPartition moved = FromImage(partition, std::move(kept->second.image));
+    kept_.erase(kept);
+    return moved;
+  }
+  for (auto& [name, copy] : copies_) {
+    if (copy.HandedOverAt(partition) == epoch) return copy.Release(partition, config.generation());
+  }
+  return std::nullopt;
+}
+
+void Shard::TakeHandedOver(TimePoint now) {
+  if (std::ranges::none_of(core_.coming(), [this](uint32_t p) { return HasAllOf(p); })) return;
+  Hold();
+  const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return TakeOver(by, partition); };
+  (void)core_.OnHandedOver(*config_, now, said_, adopt);  // what of it cannot be used was said the first time
+  for (const uint32_t p : core_.owned()) owned_at_[p] = config_->generation();
+  replicas_.OnConfig(config_, core_);
+}
+
+bool Shard::HasAllOf(uint32_t partition) {
+  const ReplicaCopy* const copy = LatestCopy(partition, config_->generation());
+  return copy != nullptr && copy->HandedOverAt(partition) == config_->partition(static_cast<int>(partition)).epoch() &&
+         !(core_.Has(partition) && *copy->GivenAt(partition) <= owned_at_[partition]);
+}
+
+bool Shard::CanGoOn(const ReplicaCopy& waiting) const {
+  const uint32_t partition = waiting.WaitsFor();
+  return kept_.contains(partition) || std::ranges::any_of(copies_, [&](const auto& copy) {
+           return &copy.second != &waiting && copy.second.GivenAt(partition);
+         });
+}
+
+void Shard::GoOn(TimePoint now) {
+  const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return Inherit(by, partition); };
+  for (auto at = copies_.begin(); at != copies_.end();) {
+    if (!at->second.waits() || (at->second.Continue(now, adopt) && (!at->second.waits() || CanGoOn(at->second)))) {
+      ++at;
+      continue;
+    }
+    SayUnknown(at->first.first, at->first.second);
+    at = copies_.erase(at);
+  }
+  if (!core_.coming().empty()) TakeHandedOver(now);
 }
 
 // Of several copies the one that was given last: those before are of primaries before. One that was given later than
@@ -81,11 +177,18 @@ ReplicaCopy* Shard::NewestCopyOf(PeerId primary) {
 
 // If we have the partition, but another has given us a copy of it since it was last ours, then what we have is of
 // before (whoever was primary keeps it for a while).
-std::optional<MovedPartition> Shard::TakeOver(uint32_t partition, uint64_t generation) {
-  ReplicaCopy* const copy = LatestCopy(partition, generation);
-  if (copy == nullptr) return std::nullopt;
+std::optional<MovedPartition> Shard::TakeOver(const pb::ClusterConfig& config, uint32_t partition) {
+  const pb::PartitionConfig& at = config.partition(static_cast<int>(partition));
+  ReplicaCopy* const copy = LatestCopy(partition, config.generation());
+  if (copy == nullptr) {
+    if (core_.Has(partition)) return std::nullopt;
+    auto kept = kept_.extract(partition);
+    return kept ? std::optional(FromImage(partition, std::move(kept.mapped().image))) : std::nullopt;
+  }
   if (core_.Has(partition) && *copy->GivenAt(partition) <= owned_at_[partition]) return std::nullopt;
-  return copy->Release(partition, generation);
+  const bool unfinished = at.handed_over() && copy->HandedOverAt(partition) != at.epoch();
+  if (unfinished && !Planted(Bug::kHandedOverUnfinished)) return std::nullopt;
+  return copy->Release(partition, config.generation());
 }
 
 void Shard::OnMessage(PeerId from, const Message& message, TimePoint now) {
@@ -108,16 +211,21 @@ void Shard::OnReplicate(PeerId from, const Message& message, TimePoint now) {
     copy = &copies_.try_emplace({from, header.stream()}, from, header.stream(), options_).first->second;
   }
   if (copy != nullptr && header.stream() == copy->stream()) {
-    if (copy->OnReplicate(message, now)) {
+    const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return Inherit(by, partition); };
+    if (copy->OnReplicate(message, now, adopt)) {
       for (auto at = copies_.lower_bound({from, 0}); &at->second != copy; ++at) at->second.LeaveTo(*copy);
-      return;
+      return GoOn(now);
     }
     copies_.erase({from, header.stream()});
   }
+  SayUnknown(from, header.stream());
+}
+
+void Shard::SayUnknown(PeerId primary, uint64_t stream) {
   Message answer;
-  answer.header.mutable_replicate_reply()->set_stream(header.stream());
+  answer.header.mutable_replicate_reply()->set_stream(stream);
   answer.header.mutable_replicate_reply()->set_unknown(true);
-  free_.Send(from, std::move(answer));
+  free_.Send(primary, std::move(answer));
 }
 
 void Shard::OnTick(TimePoint now) {
@@ -132,6 +240,12 @@ Status Shard::Commit() {
   SHEAF_RETURN_IF_ERROR(log_->Commit(to_commit_));
   to_commit_ = Durability::kMemory;
   return {};
+}
+
+// As if they were lost on their way: they are asked for again.
+void Shard::DropHeld() {
+  held_.clear();
+  held_bytes_ = 0;
 }
 
 void Shard::Hold() {
@@ -159,6 +273,7 @@ Status Shard::Flush(TimePoint now, Outbox& out) {
   if (!failure_.empty()) return {};
   if (!held_.empty() || !replicas_.idle()) Hold();
   replicas_.Flush(now, core_, out);
+  if (replicas_.TakeVoided()) DropHeld();
   for (auto& [name, copy] : copies_) {
     if (auto reply = copy.TakeReply()) {
       Message message;
@@ -170,7 +285,8 @@ Status Shard::Flush(TimePoint now, Outbox& out) {
   free_.clear();
   const Status committed = Commit();
   if (committed) {
-    safe_generation_ = core_.generation();
+    // Of what is handed over to us and not here yet we have not taken the configuration.
+    if (core_.coming().empty()) safe_generation_ = core_.generation();
     if (std::exchange(refusing_, false)) core_.RefuseAll("");
     Say(out);
     return {};
@@ -192,6 +308,7 @@ ShardStats Shard::stats() const {
   stats.failure = failure_;
   stats.seen_generation = safe_generation_;
   stats.synced = replicas_.Synced();
+  stats.news = news();
   for (const uint32_t partition : core_.absent()) {
     pb::SyncedReplica& absent = stats.synced.emplace_back();
     absent.set_partition(partition);

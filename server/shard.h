@@ -52,6 +52,8 @@ class Shard {
   // The log cannot be written, now or ever.
   bool refusing() const { return refusing_; }
   uint64_t generation() const { return core_.generation(); }
+  // Rises when there is something new in what stats() tells the scheduler.
+  uint64_t news() const { return safe_generation_ + replicas_.news(); }
   const std::vector<uint32_t>& owned() const { return core_.owned(); }
   // All of a partition, its own or a copy (ShardCore::Export); nothing if it has none.
   std::vector<ImagePiece> Export(uint32_t partition);
@@ -64,13 +66,26 @@ class Shard {
     std::vector<Outbox::Item> items;
   };
   void OnReplicate(PeerId from, const Message& message, TimePoint now);
+  void SayUnknown(PeerId primary, uint64_t stream);
   ReplicaCopy* NewestCopyOf(PeerId primary);  // nullptr: there is none
   // Given before that generation; nullptr: there is none.
   ReplicaCopy* LatestCopy(uint32_t partition, uint64_t before);
-  std::optional<MovedPartition> TakeOver(uint32_t partition, uint64_t generation);
+  std::optional<MovedPartition> TakeOver(const pb::ClusterConfig& config, uint32_t partition);
+  // For a copy of the primary that it was handed over to in this configuration.
+  std::optional<MovedPartition> Inherit(const pb::ClusterConfig& config, uint32_t partition);
+  void TakeHandedOver(TimePoint now);
+  // Keeps what we hand over and are to have a copy of, as it is now.
+  void KeepOwn(const pb::ClusterConfig& config, uint32_t node, const std::map<uint32_t, uint64_t>& were_ours);
+  // It is handed over to us, and here is all of it.
+  bool HasAllOf(uint32_t partition);
+  // Some copy here, or we, could still come to what `waiting` waits for.
+  bool CanGoOn(const ReplicaCopy& waiting) const;
+  // Copies may have come to where others can go on.
+  void GoOn(TimePoint now);
   Status Commit();
   // What was said since the last call must wait for what was written until now.
   void Hold();
+  void DropHeld();
   void Say(Outbox& out);
 
   const PeerId self_;
@@ -84,6 +99,15 @@ class Shard {
   std::deque<Held> held_;
   size_t held_bytes_ = 0;                       // never more than request_budget_bytes
   std::map<uint32_t, uint64_t> owned_at_;       // generation by which a partition was last ours
+  Config config_;                               // that the core has taken
+  // What we handed over and are to have a copy of, until who has it now tells us to go on from it.
+  struct Kept {
+    uint64_t epoch = 0;         // of who has it now
+    uint64_t since = 0;         // of us as a replica
+    std::vector<Buffer> image;
+  };
+  std::map<uint32_t, Kept> kept_;
+  std::map<uint32_t, uint64_t> handed_over_;    // what we have handed over, to which epoch, while answers are held
   Outbox free_;                                 // shows nothing that has to be safe
   Durability to_commit_ = Durability::kMemory;  // of what was appended and is not committed yet
   uint64_t safe_generation_ = 0;                // the latest configuration that the log has, too

@@ -35,6 +35,11 @@ Status ShardCore::OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbo
   return impl_->TakeConfig(config, impl_->self, nullptr, adopt, now, out);
 }
 
+Status ShardCore::OnHandedOver(const pb::ClusterConfig& config, TimePoint now, Outbox& out, const Adopter& adopt) {
+  SHEAF_CHECK(config.generation() == impl_->generation, "configuration ", config.generation());
+  return impl_->TakeConfig(config, impl_->self, nullptr, adopt, now, out);
+}
+
 bool ShardCore::Has(uint32_t partition) const {
   return partition < impl_->partitions.size() && impl_->partitions[partition] != nullptr;
 }
@@ -47,7 +52,9 @@ void ShardCore::BeginRedo(const RedoStart& start) {
 }
 std::vector<uint32_t> ShardCore::ImagesDue(uint64_t index) const { return impl_->ImagesDue(index); }
 std::vector<uint32_t> ShardCore::ImagesMissing() const { return impl_->ImagesMissing(); }
-Status ShardCore::Redo(const Buffer& record, TimePoint now) { return impl_->Redo(record, now); }
+Status ShardCore::Redo(const Buffer& record, TimePoint now, const Adopter& adopt) {
+  return impl_->Redo(record, now, adopt);
+}
 
 void ShardCore::EndRedo() { impl_->EndRedo(); }
 
@@ -99,7 +106,7 @@ std::vector<uint32_t> ShardCore::StoredPartitions() const { return impl_->Stored
 void ShardCore::SetStored(uint32_t partition, bool stored) { impl_->SetStored(partition, stored); }
 const pb::ConfigRecord& ShardCore::last_config() const { return impl_->last_config; }
 void ShardCore::RedoLatestConfig(const pb::ConfigRecord& record) {
-  impl_->RedoConfig(pb::ConfigRecord(record));
+  impl_->RedoConfig(pb::ConfigRecord(record), {}, {});
   impl_->only_known_tables = true;
 }
 uint64_t ShardCore::logged_bytes() const { return impl_->logged_bytes; }
@@ -108,6 +115,7 @@ uint64_t ShardCore::generation() const { return impl_->generation; }
 const std::vector<uint32_t>& ShardCore::owned() const { return impl_->owned; }
 const std::vector<uint64_t>& ShardCore::owned_epochs() const { return impl_->owned_epochs; }
 const std::vector<uint32_t>& ShardCore::absent() const { return impl_->absent; }
+const std::vector<uint32_t>& ShardCore::coming() const { return impl_->handed_over; }
 
 const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
   for (const pb::Lane& known : roster.lane()) {
@@ -127,7 +135,7 @@ Status ShardCore::Impl::TakeConfig(const pb::ClusterConfig& config, PeerId membe
   Status tables_taken = TakeTables(config);
   std::vector<uint32_t> came;
   for (MovedPartition& moved : std::exchange(adopted, {})) {
-    came.push_back(moved.state->id.value);
+    came.push_back(moved.partition);
     Adopt(std::move(moved), now);
   }
   TakeRosters(config);
@@ -137,7 +145,7 @@ Status ShardCore::Impl::TakeConfig(const pb::ClusterConfig& config, PeerId membe
     if (pass.bsp()) ApplyCompleteClocks(key, pass);
   }
   // As they are now: the log has nothing of what came to them before.
-  for (const uint32_t p : came) {
+  for (const uint32_t p : redoing ? std::vector<uint32_t>() : came) {
     for (RedoWriter* const writer : WritersOf(DurabilityOfTables())) {
       if (!writer->holds) WriteImage(*writer, p);
     }
@@ -186,12 +194,15 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
       options.is_copy || (!listed && options.log != nullptr && !Planted(Bug::kUnlistedDropsAll));
   left.clear();
   absent.clear();
+  handed_over.clear();
+  std::map<uint32_t, uint64_t> had;  // epochs of those that were ours
+  for (size_t i = 0; !options.is_copy && i < owned.size(); ++i) had[owned[i]] = owned_epochs[i];
+  owned.clear();
+  owned_epochs.clear();
   if (count != 0) partitions.resize(count);
   lsns.resize(partitions.size());
   epochs.assign(partitions.size(), 0);
   is_owned.assign(partitions.size(), 0);
-  owned.clear();
-  owned_epochs.clear();
   for (uint32_t p = 0; p < partitions.size(); ++p) {
     if (p < count) epochs[p] = config.partition(static_cast<int>(p)).epoch();
     const bool ours =
@@ -203,15 +214,22 @@ Status ShardCore::Impl::TakePartitions(const pb::ClusterConfig& config, PeerId m
       continue;
     }
     if (options.is_copy && std::ranges::find(*holds, p) == holds->end()) continue;
-    if (options.is_copy && partitions[p] == nullptr) {
+    if (std::optional<MovedPartition> moved = adopt ? adopt(config, p) : std::nullopt) {
+      if (partitions[p] != nullptr) DropPartition(p);  // another has had it since
+      adopted.push_back(std::move(*moved));
+    } else if (config.partition(static_cast<int>(p)).handed_over() && !options.is_copy) {
+      const auto was = had.find(p);
+      const bool ours_since = (was != had.end() && was->second == epochs[p]) || std::ranges::count(redo_takes, p) > 0;
+      if (!ours_since) {
+        handed_over.push_back(p);  // what may be here is of before
+        continue;
+      }
+    }
+    const bool here = partitions[p] != nullptr || (!adopted.empty() && adopted.back().partition == p);
+    if (options.is_copy && !here) {
       left.push_back(p);
       continue;
     }
-    if (std::optional<MovedPartition> moved = adopt ? adopt(p) : std::nullopt) {
-      if (partitions[p] != nullptr) DropPartition(p);  // another has had it since
-      adopted.push_back(std::move(*moved));
-    }
-    const bool here = partitions[p] != nullptr || (!adopted.empty() && adopted.back().state->id.value == p);
     if (!here && !redoing && config.partition(static_cast<int>(p)).taking_over() && !Planted(Bug::kTakesOverNothing)) {
       absent.push_back(p);  // it must not begin empty
       continue;
@@ -261,6 +279,14 @@ void ShardCore::GiveToCopy(uint64_t name, uint32_t partition) {
   copy.holds->insert(at, partition);
 }
 
+void ShardCore::LeaveToCopy(uint64_t name, uint32_t partition, const pb::ClusterConfig& config) {
+  RedoWriter& copy = impl_->copies.at(name);
+  const auto at = std::ranges::lower_bound(*copy.holds, partition);
+  SHEAF_CHECK(Has(partition) && (at == copy.holds->end() || *at != partition), "partition ", partition);
+  copy.holds->insert(at, partition);
+  impl_->WriteConfig(copy, config, /*base=*/false, {partition});
+}
+
 void ShardCore::TakeFromCopy(uint64_t name, const std::set<uint32_t>& partitions, const pb::ClusterConfig& config) {
   RedoWriter& copy = impl_->copies.at(name);
   if (std::erase_if(*copy.holds, [&](uint32_t p) { return partitions.contains(p); }) == 0) return;
@@ -272,6 +298,7 @@ void ShardCore::EndCopy(uint64_t name) { impl_->copies.erase(name); }
 std::optional<MovedPartition> ShardCore::Impl::Release(uint32_t partition) {
   if (partition >= partitions.size() || partitions[partition] == nullptr) return std::nullopt;
   MovedPartition moved;
+  moved.partition = partition;
   moved.state = std::move(partitions[partition]);
   moved.lsn = std::exchange(lsns[partition], {});
   for (auto& [id, table] : tables) {
@@ -289,7 +316,14 @@ std::optional<MovedPartition> ShardCore::Impl::Release(uint32_t partition) {
 
 // Of tables that have ended meanwhile its rows go.
 void ShardCore::Impl::Adopt(MovedPartition moved, TimePoint now) {
-  const uint32_t p = moved.state->id.value;
+  const uint32_t p = moved.partition;
+  if (!moved.image.empty()) {
+    const bool only_known_before = std::exchange(only_known_tables, true);
+    coming.reset();
+    for (const Buffer& piece : moved.image) SHEAF_CHECK(Import(piece, now).has_value(), "an image of our own");
+    only_known_tables = only_known_before;
+    return;
+  }
   partitions[p] = std::move(moved.state);
   partitions[p]->stored = {};  // our store has nothing of it
   lsns[p] = moved.lsn;
@@ -463,10 +497,10 @@ ShardStats ShardCore::Impl::Stats() const {
     for (const auto& [key, examples] : Owned(p).ended) count(key, examples);
     for (const auto& [id, table] : tables) {
       const RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(p);
-      if (store == nullptr) continue;
-      stats.rows += store->size();
-      stats.memory_bytes += store->memory_bytes();
+      if (store != nullptr) stats.rows += store->size();
     }
+    stats.loads.push_back(LoadOf(p));
+    stats.memory_bytes += stats.loads.back().bytes;
   }
   for (auto& [key, ledger] : ledgers) {
     const auto running = passes.find(key);
@@ -670,6 +704,8 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
     sum.request_bytes += shard.request_bytes;
     if (sum.failure.empty()) sum.failure = shard.failure;
     sum.synced.insert(sum.synced.end(), shard.synced.begin(), shard.synced.end());
+    sum.news += shard.news;
+    sum.loads.insert(sum.loads.end(), shard.loads.begin(), shard.loads.end());
     for (const pb::PassLedger& ledger : shard.ledgers) {
       const auto [at, fresh] = ledgers.try_emplace({ledger.job(), ledger.pass()}, ledger);
       if (fresh) continue;

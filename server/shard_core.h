@@ -54,6 +54,13 @@ struct ShardOptions {
   bool is_copy = false;
 };
 
+// Of one partition that it is primary of.
+struct PartitionLoad {
+  uint32_t partition = 0;
+  uint64_t bytes = 0;                        // of rows and their indexes
+  uint64_t keys = 0;                         // pulled and pushed since the shard was started, about
+};
+
 // What the shard's owner reports to the scheduler, and people see.
 struct ShardStats {
   uint64_t seen_generation = 0;
@@ -68,6 +75,8 @@ struct ShardStats {
   size_t staged_pushes = 0;
   size_t request_bytes = 0;                  // used of request_budget_bytes
   std::vector<pb::SyncedReplica> synced;     // what is to be told of copies of its partitions
+  uint64_t news = 0;                         // rises when there is something that the scheduler should hear at once
+  std::vector<PartitionLoad> loads;
   std::vector<pb::PassLedger> ledgers;       // over this shard's partitions; ascending (job, pass)
   std::string failure;                       // not empty: the shard is of no use any more, and why
   std::vector<std::string> waiting;          // "lane 0 waits for lane 1 at clock 41 of job 3", at most 8
@@ -92,6 +101,8 @@ class ShardCore {
   // answered. An error names what of the configuration cannot be used; the rest is in force.
   // A partition that it makes ours is taken from `adopt`, if that has it; else it is what it was here, or begins empty.
   Status OnConfig(const pb::ClusterConfig& config, TimePoint now, Outbox& out, const Adopter& adopt = {});
+  // The same configuration once more: something that is handed over by it is to be had now.
+  Status OnHandedOver(const pb::ClusterConfig& config, TimePoint now, Outbox& out, const Adopter& adopt);
   // Keeps of the message only its frames, by reference: its header is the caller's to use again.
   void OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out);
   // Drops what nobody came back for. Call about once a second.
@@ -103,8 +114,9 @@ class ShardCore {
   // A partition of which there is an image sleeps until the records before its index are done: what they say is in the
   // image. These are to be imported before record `index` is done.
   std::vector<uint32_t> ImagesDue(uint64_t index) const;
-  // Does again what a record says. kDataLoss: it cannot be; the shard is of no use then.
-  Status Redo(const Buffer& record, TimePoint now);
+  // Does again what a record says. kDataLoss: it cannot be; the shard is of no use then. kUnavailable: of a copy, the
+  // record says that a partition comes from `adopt`, which has it not; nothing has changed.
+  Status Redo(const Buffer& record, TimePoint now, const Adopter& adopt = {});
   // In force when the last images were made, of which the log has lost the records. Rows of other tables than it has
   // are left out of images from now on: those tables had gone.
   void RedoLatestConfig(const pb::ConfigRecord& record);
@@ -118,6 +130,8 @@ class ShardCore {
   // has just taken leaves it, then what comes to the partitions that it has been given. They keep their order.
   void BeginCopy(uint64_t name, const pb::ClusterConfig& config, RedoWriter::Take take);
   void GiveToCopy(uint64_t name, uint32_t partition);
+  // The same of one that the copy's shard has already, from the primary before: as it was handed over to us.
+  void LeaveToCopy(uint64_t name, uint32_t partition, const pb::ClusterConfig& config);
   // It is not told of them any more. (A configuration by itself takes from it what is no longer the shard's own.)
   void TakeFromCopy(uint64_t name, const std::set<uint32_t>& partitions, const pb::ClusterConfig& config);
   void EndCopy(uint64_t name);
@@ -163,6 +177,8 @@ class ShardCore {
   const std::vector<uint64_t>& owned_epochs() const;  // of each of them
   // Those that it should have taken over, and nobody here has a copy of.
   const std::vector<uint32_t>& absent() const;
+  // Those that are handed over to it, and are not here yet.
+  const std::vector<uint32_t>& coming() const;
 
  private:
   struct Impl;

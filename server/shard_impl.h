@@ -184,6 +184,11 @@ struct ShardCore::Impl {
                          Table& table);
   std::string WaitingFor(const PassKey& pass, std::span<const uint32_t> partitions, uint64_t clock) const;
 
+  // ---- loads (shard_load.cc)
+  // A pull is answered, or a push is taken.
+  void NoteLoad(const RequestPart& part);
+  PartitionLoad LoadOf(uint32_t partition) const;
+
   // ---- images (shard_image.cc)
   bool marking() const { return options.log != nullptr; }  // rows that have changed are to be found again
   std::vector<ImagePiece> Export(uint32_t partition, uint64_t index);
@@ -234,12 +239,16 @@ struct ShardCore::Impl {
   // ---- the log (shard_redo.cc)
   // Each is told to the log, if what it speaks of is to outlive the process, and to all copies.
   void LogConfig(const pb::ClusterConfig& config);
+  // Those of ours that the configuration hands over to us.
+  std::vector<uint32_t> HandedOver(const pb::ClusterConfig& config) const;
   void LogPush(const Push& push);
   void LogClock(const Push& push);
   void WritePush(RedoWriter& to, const Push& push);
   // `record` says who the push is.
   void WritePart(RedoWriter& to, RequestPart& part, const std::vector<uint32_t>& taking, pb::PushRecord record);
-  void WriteConfig(RedoWriter& to, const pb::ClusterConfig& config, bool base);
+  // `takes`: ConfigRecord.takes
+  void WriteConfig(RedoWriter& to, const pb::ClusterConfig& config, bool base,
+                   const std::vector<uint32_t>& takes = {});
   void WriteImage(RedoWriter& to, uint32_t partition);
   Durability DurabilityOf(const Push& push) const;
   Durability DurabilityOfTables() const;  // the greatest
@@ -251,8 +260,9 @@ struct ShardCore::Impl {
   void BeginRedo(const RedoStart& start);
   std::vector<uint32_t> ImagesDue(uint64_t index) const;
   std::vector<uint32_t> ImagesMissing() const;
-  Status Redo(const Buffer& record, TimePoint now);
-  void RedoConfig(const pb::ConfigRecord& record);
+  Status Redo(const Buffer& record, TimePoint now, const Adopter& adopt);
+  Result<std::optional<MovedPartition>> Take(const pb::ConfigRecord& record, const Adopter& adopt);
+  void RedoConfig(const pb::ConfigRecord& record, std::optional<MovedPartition> taken, TimePoint now);
   void EndRedo();
   void TakeAsOwn(uint32_t partition);
   // Takes away those that sleep, and those that a copy has given away.
@@ -292,6 +302,8 @@ struct ShardCore::Impl {
   std::vector<uint8_t> is_owned;                           // by partition
   std::vector<uint32_t> left;                              // of a copy: its primary believes that it has them
   std::vector<uint32_t> absent;                            // ours by the configuration, and nobody's
+  std::vector<uint32_t> handed_over;                       // to us, and not here yet
+  std::vector<uint32_t> redo_takes;                        // of the record that is being done: such as were here
   std::vector<MovedPartition> adopted;                     // by the configuration that is being taken
   uint64_t placement = 0;                                  // the signature of what is owned
   std::map<uint32_t, Table> tables;
@@ -308,6 +320,8 @@ struct ShardCore::Impl {
   uint64_t next_parked = 0;
   TimePoint next_session_sweep{};
 
+  uint64_t requests_seen = 0;
+  std::vector<uint64_t> keys_served;                       // by partition; about
   ShardStats counters;                                     // only its counters are kept up
 
   std::unique_ptr<Coming> coming;                          // or nullptr

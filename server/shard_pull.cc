@@ -157,6 +157,7 @@ void ShardCore::Impl::AnswerPull(const Pull& pull, Outbox& out) {
   }
   out.Send(pull.from, std::move(message));
   ++counters.pulls_answered;
+  NoteLoad(pull.part);
 }
 
 void ShardCore::Impl::NoteStaleness(const Pull& pull) {

@@ -145,11 +145,13 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
     }
     const SeqWindow* window = FindWindow(owned[i], key);
     if (window == nullptr || !window->Contains(request.seq())) {
-      // It may have come to the shard since the client heard of it.
-      const bool outdated = progress.generation() < generation;
-      return Refuse(outdated ? pb::Refusal::STALE_EPOCH : pb::Refusal::INVALID,
+      // It may have come to the shard since the client heard of it, or be on its way to another of which we have not.
+      const auto reason = progress.generation() < generation   ? pb::Refusal::STALE_EPOCH
+                          : progress.generation() > generation ? pb::Refusal::UNKNOWN_EPOCH
+                                                               : pb::Refusal::INVALID;
+      return Refuse(reason,
                     "a training push names every partition of the shard that does not have it: partition ", owned[i],
-                    " is left out", outdated ? "; fetch the configuration and route again" : "");
+                    " is left out");
     }
   }
   const pb::Lane& lane = *pass->FindLane(progress.lane());
@@ -285,6 +287,7 @@ MaybeRefusal ShardCore::Impl::RefuseIfNeverRoom(const Push& push) const {
 
 void ShardCore::Impl::Accept(const Push& push, const Pass* pass, TimePoint now) {
   MarkTaken(push, now);
+  for (const auto& part : push.parts) NoteLoad(*part);
   if (Planted(Bug::kAckWithoutApply)) return;
   if (pass != nullptr && pass->bsp()) {
     for (const auto& part : push.parts) part->CutByPartition(static_cast<uint32_t>(partitions.size()));

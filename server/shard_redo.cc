@@ -39,7 +39,7 @@ bool ShardCore::Impl::IsAll(const RedoWriter& to, const std::vector<uint32_t>& n
 void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
   if (options.log != nullptr) {
     if (config.table_size() == 0) options.log->BeginAnew();  // nothing is left of what was before
-    WriteConfig(log, config, /*base=*/tables.empty() || config.table_size() == 0);
+    WriteConfig(log, config, /*base=*/tables.empty() || config.table_size() == 0, HandedOver(config));
     commit_level = std::max(commit_level, Durability::kLog);
   }
   for (auto& [name, copy] : copies) {
@@ -48,7 +48,14 @@ void ShardCore::Impl::LogConfig(const pb::ClusterConfig& config) {
   }
 }
 
-void ShardCore::Impl::WriteConfig(RedoWriter& to, const pb::ClusterConfig& config, bool base) {
+std::vector<uint32_t> ShardCore::Impl::HandedOver(const pb::ClusterConfig& config) const {
+  std::vector<uint32_t> ours = owned;
+  std::erase_if(ours, [&](uint32_t p) { return !config.partition(static_cast<int>(p)).handed_over(); });
+  return ours;
+}
+
+void ShardCore::Impl::WriteConfig(RedoWriter& to, const pb::ClusterConfig& config, bool base,
+                                  const std::vector<uint32_t>& takes) {
   pb::RedoHeader header;
   pb::ConfigRecord& record = *header.mutable_config();
   record.set_self(self.value);
@@ -60,6 +67,7 @@ void ShardCore::Impl::WriteConfig(RedoWriter& to, const pb::ClusterConfig& confi
     if (ours) *record.mutable_config()->add_server() = server;
   }
   record.set_base(base);
+  record.mutable_takes()->Add(takes.begin(), takes.end());
   if (base) {
     to.lists.Begin(options.key_list_budget_bytes);
     record.set_list_budget(options.key_list_budget_bytes);
@@ -200,7 +208,7 @@ void ShardCore::Impl::BeginRedo(const RedoStart& start) {
   redo_from_round = start.config.has_value();
   asleep = start.images;
   if (!start.config) return;
-  RedoConfig(*start.config);
+  RedoConfig(*start.config, {}, {});
   for (const uint32_t p : owned) asleep.try_emplace(p, kUntilDropped);
 }
 
@@ -225,8 +233,12 @@ void ShardCore::Impl::KeepAwake(std::vector<uint32_t>& named) const {
   std::erase_if(named, [&](uint32_t p) { return asleep.contains(p) || std::ranges::binary_search(left, p); });
 }
 
-Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
+Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now, const Adopter& adopt) {
   SHEAF_ASSIGN_OR_RETURN(const RedoRecord record, DecodeRedo(bytes));
+  std::optional<MovedPartition> taken;
+  if (record.header.config().copy()) {
+    SHEAF_ASSIGN_OR_RETURN(taken, Take(record.header.config(), adopt));
+  }
   logged_bytes += bytes.size();
   const bool is_base = record.header.config().base(), is_round = record.header.has_round();
   if ((redo_from_base && !is_base) || (redo_from_round && !is_base && !is_round)) {
@@ -248,7 +260,7 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now) {
       done = RedoClock(record.header.clock());
       break;
     case pb::RedoHeader::kConfig:
-      RedoConfig(record.header.config());
+      RedoConfig(record.header.config(), std::move(taken), now);
       break;
     case pb::RedoHeader::kImage: {
       const uint32_t partition = record.header.image().partition();
@@ -277,13 +289,28 @@ void ShardCore::Impl::TakeAsOwn(uint32_t partition) {
   std::erase(left, partition);
 }
 
-void ShardCore::Impl::RedoConfig(const pb::ConfigRecord& record) {
+// What a copy is to take from the one of the primary before.
+Result<std::optional<MovedPartition>> ShardCore::Impl::Take(const pb::ConfigRecord& record, const Adopter& adopt) {
+  if (record.takes().empty()) return std::optional<MovedPartition>();
+  if (record.takes_size() > 1) return Unusable("a copy that takes several partitions at once");
+  auto taken = adopt ? adopt(record.config(), record.takes(0)) : std::nullopt;
+  if (!taken) return Fail(ErrorCode::kUnavailable, "partition ", record.takes(0), " is not handed over yet");
+  return taken;
+}
+
+void ShardCore::Impl::RedoConfig(const pb::ConfigRecord& record, std::optional<MovedPartition> taken, TimePoint now) {
   const bool was_redoing = std::exchange(redoing, true);
   Outbox nobody;
   last_config = record;
   if (record.base()) configured = false;  // as after a start: it may be of another cluster, with other partitions
   // What of it could not be used then cannot be used now.
-  (void)TakeConfig(record.config(), PeerId(record.self()), record.copy() ? &record.holds() : nullptr, {}, {}, nobody);
+  const Adopter adopt = [&taken](const pb::ClusterConfig&, uint32_t partition) {
+    return taken && taken->partition == partition ? std::exchange(taken, {}) : std::nullopt;
+  };
+  if (!record.copy()) redo_takes.assign(record.takes().begin(), record.takes().end());
+  (void)TakeConfig(record.config(), PeerId(record.self()), record.copy() ? &record.holds() : nullptr, adopt, now,
+                   nobody);
+  redo_takes.clear();
   redoing = was_redoing;
 }
 

@@ -235,6 +235,12 @@ void ShardServer::OnTick(TimePoint now) {
     SetLogRole(name_);
     LOG(INFO) << "registered with " << options_.scheduler << " as " << name_;
   }
+  if (control_->told_to_stop()) {
+    LOG(INFO) << "told to stop: others have all that it had; leaving";
+    control_->Leave(merged_, now, out_);
+    Flush();
+    return loop_.Stop();
+  }
   if (control_->link().fatal()) {
     outcome_ = Failure{*control_->link().fatal()};
     loop_.Stop();
@@ -243,9 +249,9 @@ void ShardServer::OnTick(TimePoint now) {
 
 void ShardServer::OnStats(size_t shard) {
   if (auto stats = shards_[shard]->TakeStats()) stats_[shard] = std::move(*stats);
-  const uint64_t before = merged_.seen_generation;
+  const uint64_t before = merged_.news;
   merged_ = MergeStats(stats_);
-  if (merged_.seen_generation > before) loop_.RequestTick();
+  if (merged_.news != before) loop_.RequestTick();
   if (!merged_.failure.empty() && outcome_) {
     outcome_ = Fail(ErrorCode::kIo, "the log cannot be written, and what it holds of the last pushes is not known: ",
                     merged_.failure);

@@ -118,6 +118,7 @@ void ShardThread::Serve(PeerId from, const Message& message) {
 
 void ShardThread::OnTurnEnd(TimePoint now) {
   if (!shard_.immediate()) Flush();
+  if (shard_.news() != published_news_) PublishStats();
   if (snapshotter_ && !shard_.refusing()) StepSnapshots(now);
 }
 
@@ -170,6 +171,7 @@ void ShardThread::TakeConfigs() {
 
 void ShardThread::PublishStats() {
   // Full: the main thread has older ones to take, and the next tick brings newer ones.
+  published_news_ = shard_.news();
   (void)stats_.TryPut(shard_.stats());
 }
 

@@ -78,6 +78,7 @@ class ShardThread final : private EventLoop::Handler {
   Outbox out_;
   Mailbox<Config> configs_{8};
   Mailbox<ShardStats> stats_{8};
+  uint64_t published_news_ = 0;
   Thread thread_;
 };
 

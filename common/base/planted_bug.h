@@ -53,6 +53,10 @@ enum class Bug {
   kSyncedBeforeImage,      // a backup is in sync before it has what was there
   kSyncedByImage,          // a backup is in sync although it lacks what was answered while its image was on its way
   kStreamNamesRepeat,      // streams to copies are numbered anew by each process: an answer to the one before counts
+  kHandedOverUnfinished,   // what is handed over is taken before all is here that the old primary did to it
+  kHeirsForgotten,         // who hands a partition over stops telling those that have copies of it
+  kKeptTooLate,            // what comes to a handed over partition first is not told to the copies that stay
+  kHandOverTakenBack,      // a copy goes on from what was handed over and taken back
   kMovedCopyConfirms,      // who has taken a partition over goes on to confirm what its old primary does to it
   kHeldAnswersSurvive,     // what waited for backups is answered when others have taken over
   kPromotedLearner,        // a learner is made the primary

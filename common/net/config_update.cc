@@ -25,7 +25,7 @@ bool Same(const pb::Replica& a, const pb::Replica& b) {
 }
 bool Same(const pb::PartitionConfig& a, const pb::PartitionConfig& b) {
   return a.epoch() == b.epoch() && a.primary() == b.primary() && a.former() == b.former() &&
-         a.taking_over() == b.taking_over() &&
+         a.taking_over() == b.taking_over() && a.handed_over() == b.handed_over() &&
          std::equal(a.replica().begin(), a.replica().end(), b.replica().begin(), b.replica().end(),
                     [](const pb::Replica& one, const pb::Replica& other) { return Same(one, other); });
 }

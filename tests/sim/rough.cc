@@ -51,6 +51,7 @@ void DrawFaults(Random& random, SimOptions& options) {
   if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
   options.scheduler_crashes = random.Chance(0.6) ? 0.5 : 0;
   options.store_full = random.Chance(0.3) ? 0.3 : 0;
+  options.drains = random.Chance(0.5) ? 1 : 0;
 }
 
 SimOptions Undisturbed(SimOptions options) {
@@ -61,6 +62,7 @@ SimOptions Undisturbed(SimOptions options) {
   options.clock_skew = options.tool = options.stores = false;
   options.server_crashes = options.scheduler_crashes = options.store_full = 0;
   options.replicas = 1;
+  options.drains = 0;
   options.cancel_after = {};
   return options;
 }

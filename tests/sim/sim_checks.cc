@@ -65,9 +65,15 @@ void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
 
 void SimCluster::NoteTakeOvers(const pb::ClusterConfig& config) {
   for (int p = 0; p < config.partition_size(); ++p) {
-    uint32_t& primary = primaries_[p];
-    const auto before = std::exchange(primary, config.partition(p).primary());
-    if (before != 0 && before != primary && config.table_size() > 0) Note(Fault::kTakeOver);
+    const pb::PartitionConfig& now_it = config.partition(p);
+    pb::PartitionConfig& known = partitions_[p];
+    const pb::PartitionConfig before = std::exchange(known, now_it);
+    const bool moved = before.primary() != 0 && before.primary() != now_it.primary() && config.table_size() > 0;
+    moved_ |= moved;
+    if (moved && !now_it.handed_over()) Note(Fault::kTakeOver);
+    if (before.handed_over() && now_it.primary() == before.primary() && !now_it.taking_over()) Note(Fault::kHandOver);
+    if (before.handed_over() && now_it.taking_over() && !now_it.handed_over()) Note(Fault::kHandOverCut);
+    if (before.handed_over() && moved) Note(Fault::kHandOverCut);
   }
 }
 
@@ -119,6 +125,8 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
     const auto push = pushes_.find(name);
     const bool whole = header.has_push_reply() && !header.push_reply().staged() && push != pushes_.end();
     if (whole && !InBspTraining(push->second)) CheckPushed(server, index, push->second);
+    // When the answer leaves, other partitions may be here.
+    if (whole) said_for_[name].insert(push->second.partition().begin(), push->second.partition().end());
   }
   if (server.ended || !FlushShard(server, index)) {
     shard.out.clear();
@@ -133,9 +141,9 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
       const auto push = pushes_.extract(name);
       if (push && InBspTraining(push.mapped())) {
         const pb::Progress& progress = push.mapped().progress();
-        acknowledged_[{progress.pass(), progress.lane(), progress.clock()}].insert(push.mapped().partition().begin(),
-                                                                                   push.mapped().partition().end());
+        acknowledged_[{progress.pass(), progress.lane(), progress.clock()}].merge(said_for_[name]);
       }
+      said_for_.erase(name);
     }
   }
   shard.Flush();
@@ -240,8 +248,12 @@ void SimCluster::CheckEnd() {
   network_.HealAll();
   const bool restarts = options_.stores || options_.replicas > 1 || options_.scheduler_crashes > 0;
   if (restarts) network_.RunFor(std::chrono::seconds(6));
+  if (options_.drains > 0) {
+    ChangeServer(pb::ChangeNode::UNCHANGED, {});
+    network_.RunFor(std::chrono::seconds(6));
+  }
   CheckRows();
-  if (options_.replicas > 1) CheckReplicas();
+  if (options_.replicas > 1 || options_.drains > 0) CheckReplicas();
   if (options_.job.statistics) CheckStatisticsRows();
   if (tool_ != nullptr) CheckToolRows();
   // What is still under way comes to its end: then shards hold nothing for anybody.
@@ -323,7 +335,7 @@ void SimCluster::CheckRows() {
         }
         const uint32_t server =
             static_cast<uint32_t>(scheduler_->core.config().partition(static_cast<int>(p)).primary());
-        if (options_.replicas > 1) continue;  // who holds it now need not be who took it
+        if (moved_) continue;  // who holds it now need not be who took it
         const auto stamp = stamps.try_emplace({name, ShardPeer(server, p % options_.shards)}, value).first;
         if (stamp->second != value || std::count(values.begin(), values.end(), value) != kDim)
           Violation("one attempt", BatchText(name) + " was put together from two computations");

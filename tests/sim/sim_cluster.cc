@@ -254,6 +254,7 @@ void SimCluster::CrashServer(uint32_t number) {
 bool SimCluster::FlushShard(ServerNode& server, size_t index) {
   ServerNode::ShardNode& shard = server.shards[index];
   using End = ServerNode::End;
+  if (server.end != End::kNone && !options_.stores && !AllCopied()) server.end = End::kNone;  // not any more
   if (server.end != End::kBeforeCommit) SHEAF_CHECK(shard.core->Flush(server.Now(), shard.out).has_value());
   const bool ends = server.end == End::kBeforeCommit || (server.end == End::kBeforeSend && !shard.out.empty());
   if (!ends) return true;
@@ -388,6 +389,22 @@ void SimCluster::Submit(uint64_t token) {
   scheduler_->core.OnMessage(PeerId(5), message, scheduler_->Now(), scheduler_->out);
   SHEAF_CHECK(scheduler_->keeper.Commit(scheduler_->core, scheduler_->Now()).has_value());
   scheduler_->out.clear();
+}
+
+void SimCluster::ChangeServer(pb::ChangeNode::Change change, std::optional<uint32_t> which) {
+  const bool listens = scheduler_ != nullptr && !scheduler_->ended && !scheduler_->stopped() && !scheduler_->stalled;
+  if (!listens) return;
+  const std::vector<Node*> servers = scheduler_->core.members().Alive(pb::SERVER);
+  for (size_t i = 0; i < servers.size() && !scheduler_->ended && !scheduler_->stalled; ++i) {
+    if (which && *which % servers.size() != i) continue;
+    Message message;
+    message.header.mutable_change_node()->set_name(servers[i]->name);
+    message.header.mutable_change_node()->set_change(change);
+    const bool was = servers[i]->change == pb::ChangeNode::DRAIN;
+    scheduler_->core.OnMessage(PeerId(5), message, scheduler_->Now(), scheduler_->out);
+    if (!was && servers[i]->change == pb::ChangeNode::DRAIN) Note(Fault::kDrain);
+    AfterScheduler({}, 0);
+  }
 }
 
 // As a person does: again if there is no scheduler to take it.

@@ -75,6 +75,8 @@ struct SimOptions {
   double full_disks = 0;
   Duration snapshot_takes = Milliseconds(5);  // at most, a partition's writing
   Duration server_dead_after = std::chrono::seconds(30);
+  // Per second: a server is to be drained, and some time later to stay.
+  double drains = 0;
   // Per second: the scheduler ends and is started again from its store; the store's disk is full for a while.
   double scheduler_crashes = 0, store_full = 0;
   // Per simulated second, of one of each worker's links and of two of all others: cut for up to two seconds, one way or
@@ -99,7 +101,7 @@ struct SimOptions {
 // clang-format off
 enum class Fault {
   kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
-  kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss, kTakeOver,
+  kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss, kTakeOver, kDrain, kHandOver, kHandOverCut,
   kRound, kRoundCut, kRoundFailed, kImageLoaded, kSnapshotLost, kStoreAhead, kDiskFull,
   kSchedulerCrash, kSchedulerCrashUnsaved, kSchedulerCrashUnsent, kStoreFull,
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
@@ -154,6 +156,8 @@ class SimCluster {
   void TickScheduler();
   void Submit(uint64_t token);
   void Cancel(uint64_t job);
+  // DRAIN or UNCHANGED, of any server, or of all.
+  void ChangeServer(pb::ChangeNode::Change change, std::optional<uint32_t> which);
   void StartServer(uint32_t number);
   void ServeShard(ServerNode& server, uint32_t index);
   // Its process is gone, and another one is started in a while.
@@ -162,6 +166,7 @@ class SimCluster {
   bool FlushShard(ServerNode& server, size_t shard);
   // A server may go, or be taken for gone: what was acknowledged is in others that go on, or on disks.
   bool ServersCalm() const;
+  bool AllCopied() const;  // of every partition another server has a copy in sync
   void CheckReplicas();
   bool MayLosePower() const {
     return faults_on_ && options_.server_crashes > 0 && options_.job.durability == pb::JobSpec::FSYNC;
@@ -238,7 +243,8 @@ class SimCluster {
   std::unique_ptr<ToolNode> tool_;
   bool faults_on_ = true;
   TimePoint servers_hindered_until_{};
-  std::map<int, uint32_t> primaries_;  // of the latest configuration
+  std::map<int, pb::PartitionConfig> partitions_;  // of the latest configuration
+  bool moved_ = false;                             // some, to another server
   FaultCounts faults_{};
   std::string violation_;
   uint64_t job_ = 1;  // the one that is watched
@@ -247,6 +253,7 @@ class SimCluster {
   // Requests that shards have not answered yet.
   std::map<RequestName, pb::PullRequest> pulls_;
   std::map<RequestName, pb::PushRequest> pushes_;
+  std::map<RequestName, std::set<uint32_t>> said_for_;  // partitions, of answers that wait
   // What lanes computed at their clocks, as the workers said when they pushed. (pass, lane, clock)
   using ClockName = std::tuple<uint32_t, uint32_t, uint64_t>;
   std::map<ClockName, std::set<BatchName>> batches_of_clock_;

@@ -30,6 +30,12 @@ const char* FaultName(Fault fault) {
       return "servers that lost their power";
     case Fault::kTakeOver:
       return "partitions taken over by a backup";
+    case Fault::kDrain:
+      return "servers that were to be drained";
+    case Fault::kHandOver:
+      return "partitions handed over as planned";
+    case Fault::kHandOverCut:
+      return "partitions whose handing over was cut short";
     case Fault::kRound:
       return "rounds of snapshots completed";
     case Fault::kRoundCut:
@@ -304,8 +310,12 @@ bool SimCluster::ServersCalm() const {
     const bool ends = server == nullptr || server->ended || server->end != ServerNode::End::kNone;
     if (ends || server->stopped() || !listed.contains(ShardPeerOf(*server, 0))) return false;
   }
-  return config.server_size() == static_cast<int>(servers_.size()) &&
-         std::ranges::all_of(config.partition(), [](const pb::PartitionConfig& partition) {
+  return config.server_size() == static_cast<int>(servers_.size()) && AllCopied();
+}
+
+bool SimCluster::AllCopied() const {
+  return scheduler_ != nullptr && !scheduler_->ended &&
+         std::ranges::all_of(scheduler_->core.config().partition(), [](const pb::PartitionConfig& partition) {
            return partition.former() == 0 && std::ranges::any_of(partition.replica(), &pb::Replica::in_sync);
          });
 }
@@ -329,6 +339,11 @@ void SimCluster::MisfortuneOfServers() {
       server->end = ends[random_.Below(3)];
       if (server->end == ServerNode::End::kNone) CrashServer(number);
     }
+  }
+  if (random_.Chance(options_.drains * ToSeconds(kTick))) {
+    ChangeServer(pb::ChangeNode::DRAIN, static_cast<uint32_t>(random_.Below(options_.servers)));
+    network_.Schedule(Within(Milliseconds(200), Milliseconds(3000)),
+                      [this] { ChangeServer(pb::ChangeNode::UNCHANGED, {}); });
   }
   if (options_.full_disks > 0 && random_.Chance(options_.full_disks * ToSeconds(kTick))) {
     Note(Fault::kDiskFull);

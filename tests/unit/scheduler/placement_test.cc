@@ -179,5 +179,59 @@ TEST(PlacementReplicas, ShareWhatADeadServerDid) {
   }
 }
 
+// ---- planned
+
+TEST(PlacementHandOver, KeepsTheCopiesThatAreInSyncAndTheOldPrimaryIfItStays) {
+  Placement placement = InSync({kA, kB, kC}, 3, 3);
+  placement.HandOver(0, kB, /*stays=*/true);
+  placement.Stamp(3);
+  const Placement::Home& home = placement.homes()[0];
+  EXPECT_EQ(home.primary, kB);
+  EXPECT_EQ(home.former, kA);
+  EXPECT_TRUE(home.handed_over && home.taking_over);
+  ASSERT_EQ(home.replicas.size(), 2u);
+  for (const Placement::Replica& replica : home.replicas) {
+    EXPECT_TRUE(replica.in_sync);
+    EXPECT_EQ(replica.since, replica.node == kC ? 1u : 3u);
+  }
+  EXPECT_TRUE(placement.Settle(kB, 3));
+  EXPECT_EQ(home.former, NodeId());
+  EXPECT_EQ(placement.handed_over(), 1u);
+}
+
+TEST(PlacementHandOver, IsATakeOverWhenTheOldPrimaryDiesMeanwhile) {
+  Placement placement = InSync({kA, kB, kC}, 3, 3);
+  placement.HandOver(0, kB, /*stays=*/true);
+  placement.Stamp(3);
+  placement.Lose(kA, /*keeps=*/true);
+  const Placement::Home& home = placement.homes()[0];
+  EXPECT_EQ(home.primary, kB);
+  EXPECT_EQ(home.former, kA) << "its disk has all that was acknowledged";
+  EXPECT_TRUE(home.taking_over);
+  EXPECT_FALSE(home.handed_over) << "there is nothing more to wait for";
+  ASSERT_EQ(home.replicas.size(), 1u);
+  EXPECT_FALSE(home.replicas[0].in_sync) << "it may have more or less of what was not acknowledged";
+}
+
+TEST(PlacementHandOver, GoesBackWhenTheNewPrimaryDiesMeanwhile) {
+  Placement placement = InSync({kA, kB, kC}, 3, 3);
+  placement.HandOver(0, kB, /*stays=*/true);
+  placement.Stamp(3);
+  const auto lost = placement.Lose(kB, /*keeps=*/true);
+  EXPECT_FALSE(lost.rows);
+  EXPECT_EQ(placement.homes()[0].primary, kA);
+  EXPECT_FALSE(placement.homes()[0].handed_over);
+}
+
+TEST(PlacementHandOver, IsInWhatIsSaved) {
+  Placement placement = InSync({kA, kB}, 2, 2);
+  placement.HandOver(0, kB, /*stays=*/false);
+  placement.Stamp(3);
+  Placement again(2);
+  again.Restore({Placement::Describe(placement.homes()[0]), Placement::Describe(placement.homes()[1])});
+  EXPECT_TRUE(again.homes()[0].handed_over);
+  EXPECT_EQ(again.homes()[0].former, kA);
+}
+
 }  // namespace
 }  // namespace sheaf

@@ -1,4 +1,5 @@
 // Two shards of two servers that keep copies of each other's partitions: what is answered when, and who takes over.
+#include <algorithm>
 #include <map>
 
 #include "server/shard.h"
@@ -100,6 +101,33 @@ class ShardReplica : public ShardFixture {
   void Connect() {
     InstallAll();
     Settle();
+  }
+  // A partition of the first server goes to the second, which has a copy in sync. The first stays as a copy.
+  void HandOver(int p) {
+    pb::PartitionConfig& partition = *config.mutable_partition(p);
+    partition.set_primary(2);
+    partition.set_former(1);
+    partition.set_epoch(partition.epoch() + 1);
+    partition.set_taking_over(true);
+    partition.set_handed_over(true);
+    partition.mutable_replica(0)->set_node(1);
+    partition.mutable_replica(0)->set_in_sync(true);
+    partition.mutable_replica(0)->set_since(config.generation() + 1);
+  }
+  // The scheduler has heard that it is taken.
+  void SayTaken(int p) {
+    config.mutable_partition(p)->clear_former();
+    config.mutable_partition(p)->clear_taking_over();
+    config.mutable_partition(p)->clear_handed_over();
+    InstallAll();
+    Settle();
+  }
+  std::vector<std::byte> Bytes(PeerId shard, uint32_t partition) {
+    std::vector<std::byte> bytes;
+    for (const ImagePiece& piece : shards_.at(shard)->Export(partition)) {
+      for (const Buffer& part : piece) bytes.insert(bytes.end(), part.bytes().begin(), part.bytes().end());
+    }
+    return bytes;
   }
 
   std::map<PeerId, std::unique_ptr<Shard>> shards_;
@@ -306,6 +334,7 @@ TEST_F(ShardReplica, NoStreamHasTheNameOfOneOfAProcessBefore) {
     Shard shard(self, ShardOptions{}, nullptr);
     pb::ClusterConfig other = config;
     other.mutable_server(0)->mutable_shard(0)->set_peer(self.value);
+    other.set_generation(1);
     EXPECT_TRUE(shard.OnConfig(std::make_shared<pb::ClusterConfig>(other), now));
     Outbox out;
     EXPECT_TRUE(shard.Flush(now, out));
@@ -316,6 +345,79 @@ TEST_F(ShardReplica, NoStreamHasTheNameOfOneOfAProcessBefore) {
   };
   EXPECT_NE(name_by(PeerId(501)), 0u);
   EXPECT_NE(name_by(PeerId(501)), name_by(PeerId(502)));
+}
+
+// ---- planned
+
+TEST_F(ShardReplica, WhoIsHandedAPartitionTakesItWhenItHasAllThatWasDoneToIt) {
+  Connect();
+  SayInSync();
+  cut_ = {kShardPeer};
+  AskShard(kShardPeer, PushTo(0, 0));  // nobody has been answered, and the second has not heard of it
+  HandOver(0);
+  InstallAll();
+  Settle();
+  EXPECT_TRUE(std::ranges::count(shards_.at(kOther)->owned(), 0u) == 0) << "it has not all";
+  EXPECT_LT(shards_.at(kOther)->stats().seen_generation, config.generation()) << "nor does the scheduler believe so";
+  cut_.clear();
+  now += Milliseconds(400);
+  Settle();
+  EXPECT_TRUE(std::ranges::count(shards_.at(kOther)->owned(), 0u) == 1);
+  EXPECT_EQ(shards_.at(kOther)->stats().seen_generation, config.generation());
+  ASSERT_EQ(answers_.size(), 1u) << "what waited with the first is answered: the second has it";
+  EXPECT_TRUE(answers_[0].header.has_push_reply());
+  SayTaken(0);
+  EXPECT_EQ(Floats(AskShard(kOther, PullFrom(0)).at(0))[0], -1);
+}
+
+TEST_F(ShardReplica, WhoHandsAPartitionOverHasACopyInSyncFromThenOn) {
+  Connect();
+  SayInSync();
+  AskShard(kShardPeer, PushTo(0, 0));
+  HandOver(0);
+  InstallAll();
+  Settle();
+  SayTaken(0);
+  EXPECT_EQ(AskShard(kOther, PushTo(0, 1)).size(), 1u);
+  EXPECT_EQ(Bytes(kShardPeer, 0), Bytes(kOther, 0));
+  EXPECT_TRUE(shards_.at(kOther)->stats().synced.empty()) << "no image was needed";
+  cut_ = {kOther};
+  EXPECT_TRUE(AskShard(kOther, PushTo(0, 2)).empty()) << "nothing is answered that the copy does not have";
+}
+
+TEST_F(ShardReplica, WhatCameToAHandedOverPartitionFirstIsInTheCopyToo) {
+  Connect();
+  SayInSync();
+  HandOver(0);
+  InstallAll();
+  Settle();
+  shards_.at(kOther)->OnMessage(kClient, PushTo(0, 0), now);  // before the second has sent anything
+  Settle();
+  SayTaken(0);
+  EXPECT_EQ(Bytes(kShardPeer, 0), Bytes(kOther, 0));
+}
+
+TEST_F(ShardReplica, APartitionThatIsTakenBackIsAsItWasAcknowledged) {
+  Connect();
+  SayInSync();
+  AskShard(kShardPeer, PushTo(0, 0));
+  cut_ = {kShardPeer};
+  HandOver(0);
+  InstallAll();
+  Settle();
+  pb::PartitionConfig& partition = *config.mutable_partition(0);
+  partition.set_primary(1);
+  partition.set_epoch(partition.epoch() + 1);
+  partition.clear_former();
+  partition.clear_taking_over();
+  partition.clear_handed_over();
+  partition.clear_replica();
+  InstallAll();
+  cut_.clear();
+  now += Milliseconds(400);
+  Settle();
+  EXPECT_EQ(Floats(AskShard(kShardPeer, PullFrom(0)).at(0))[0], -1);
+  EXPECT_TRUE(AskShard(kShardPeer, PushTo(0, 0)).at(0).header.push_reply().duplicate());
 }
 
 }  // namespace

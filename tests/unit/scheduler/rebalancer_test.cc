@@ -1,0 +1,169 @@
+// What goes where, step by step, with servers that do at once what they are told.
+#include "scheduler/rebalancer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <vector>
+
+namespace sheaf {
+namespace {
+
+const NodeId kA(1), kB(2), kC(3);
+
+class RebalancerTest : public testing::Test {
+ protected:
+  static constexpr uint32_t kPartitions = 12;
+
+  void Begin(const std::vector<NodeId>& on, uint32_t copies) {
+    copies_ = copies;
+    placement_.Balance(on);
+    placement_.Replicate(on, copies);
+    Obey();
+  }
+  // Copies come in sync, and what is handed over is taken.
+  void Obey() {
+    placement_.Stamp(++generation_);
+    for (uint32_t p = 0; p < kPartitions; ++p) {
+      const Placement::Home home = placement_.homes()[p];
+      for (const Placement::Replica& replica : home.replicas) {
+        placement_.Note(home.primary, p, replica.node, replica.since, /*lost=*/false);
+      }
+      placement_.Settle(home.primary, generation_);
+    }
+    placement_.Stamp(++generation_);
+  }
+  // Until there is nothing more to do. At every moment each partition has its copies.
+  int Run(const std::vector<Rebalancer::Server>& servers) {
+    int steps = 0;
+    for (; steps < 200 && rebalancer_.Step(placement_, servers, copies_, now_); ++steps) {
+      for (const Placement::Home& home : placement_.homes()) {
+        const auto in_sync = 1 + std::ranges::count_if(home.replicas, &Placement::Replica::in_sync);
+        EXPECT_GE(in_sync, std::min<size_t>(copies_, servers.size()));
+      }
+      Obey();
+      now_ += Milliseconds(100);
+    }
+    return steps;
+  }
+  std::map<NodeId, int> Copies() const {
+    std::map<NodeId, int> copies;
+    for (const Placement::Home& home : placement_.homes()) {
+      ++copies[home.primary];
+      for (const Placement::Replica& replica : home.replicas) ++copies[replica.node];
+    }
+    return copies;
+  }
+  void Load(NodeId server, const std::vector<uint64_t>& bytes, const std::vector<uint64_t>& keys) {
+    pb::PartitionLoads loads;
+    for (uint32_t p = 0; p < kPartitions; ++p) {
+      if (placement_.homes()[p].primary != server) continue;
+      loads.add_partition(p);
+      loads.add_bytes(bytes[p]);
+      loads.add_keys(keys[p]);
+    }
+    rebalancer_.loads().Note(server, loads, now_);
+  }
+
+  Placement placement_{kPartitions};
+  Rebalancer rebalancer_{kPartitions};
+  uint32_t copies_ = 1;
+  uint64_t generation_ = 0;
+  TimePoint now_{std::chrono::hours(1)};
+};
+
+TEST_F(RebalancerTest, ComesToRest) {
+  Begin({kA, kB, kC}, 2);
+  EXPECT_LT(Run({{kA}, {kB}, {kC}}), 10);
+  EXPECT_EQ(Run({{kA}, {kB}, {kC}}), 0);
+}
+
+TEST_F(RebalancerTest, GivesANewServerItsShareWithoutACopyLess) {
+  for (const uint32_t copies : {1u, 2u}) {
+    placement_ = Placement(kPartitions);
+    Begin({kA, kB}, copies);
+    EXPECT_GT(Run({{kA}, {kB}, {kC}}), 0);
+    for (const auto& [node, count] : Copies()) EXPECT_EQ(count, static_cast<int>(kPartitions * copies / 3));
+    for (const NodeId node : {kA, kB, kC}) EXPECT_NEAR(placement_.CountOn(node), kPartitions / 3, 1);
+  }
+}
+
+TEST_F(RebalancerTest, EmptiesAServerThatIsDrained) {
+  Begin({kA, kB, kC}, 2);
+  Run({{kA, /*draining=*/true}, {kB}, {kC}});
+  EXPECT_FALSE(Copies().contains(kA));
+  EXPECT_EQ(Copies()[kB], 12);
+  EXPECT_NEAR(placement_.CountOn(kB), 6, 1);
+}
+
+TEST_F(RebalancerTest, KeepsWhatIsOnADrainedServerAsLongAsThereAreTooFewOthers) {
+  Begin({kA, kB}, 2);
+  Run({{kA, /*draining=*/true}, {kB}});
+  EXPECT_EQ(Copies()[kA], 12);
+}
+
+TEST_F(RebalancerTest, SharesThePrimariesAgainWhenAServerIsBack) {
+  Begin({kA, kB}, 2);
+  placement_.Lose(kA, /*keeps=*/false);
+  Obey();
+  EXPECT_EQ(placement_.CountOn(kB), kPartitions);
+  placement_.Replicate({kA, kB}, 2);
+  Obey();
+  Run({{kA}, {kB}});
+  EXPECT_EQ(placement_.CountOn(kA), kPartitions / 2);
+  EXPECT_EQ(placement_.CountOn(kB), kPartitions / 2);
+}
+
+TEST_F(RebalancerTest, MakesOnlyAFewCopiesAtATime) {
+  Begin({kA, kB}, 1);
+  rebalancer_.Step(placement_, std::vector<Rebalancer::Server>{{kA}, {kB}, {kC}}, copies_, now_);
+  const auto learners =
+      std::ranges::count_if(placement_.homes(), [](const auto& home) { return !home.replicas.empty(); });
+  EXPECT_EQ(learners, 2);
+}
+
+TEST_F(RebalancerTest, MovesCopiesByWhatIsInThem) {
+  Begin({kA, kB}, 1);
+  std::vector<uint64_t> bytes(kPartitions, 10 << 20), keys(kPartitions, 0);
+  bytes[0] = 50 << 20;  // both have six, one of them much more
+  for (const NodeId node : {kA, kB}) Load(node, bytes, keys);
+  Run({{kA}, {kB}});
+  uint64_t on_a = 0, on_b = 0;
+  for (uint32_t p = 0; p < kPartitions; ++p) (placement_.homes()[p].primary == kA ? on_a : on_b) += bytes[p];
+  EXPECT_LE(std::max(on_a, on_b), std::min(on_a, on_b) * 11 / 10);
+}
+
+TEST_F(RebalancerTest, SharesHotPartitionsOut) {
+  Begin({kA, kB}, 2);
+  std::vector<uint64_t> bytes(kPartitions, 10 << 20), keys(kPartitions, 0);
+  for (int second = 0; second < 60; ++second) {
+    for (const NodeId node : {kA, kB}) Load(node, bytes, keys);
+    now_ += std::chrono::seconds(1);
+    for (uint32_t p = 0; p < kPartitions; ++p) keys[p] += p < 4 ? 100'000 : 1'000;  // all four of them on A
+  }
+  ASSERT_EQ(placement_.homes()[0].primary, kA);
+  ASSERT_EQ(placement_.homes()[3].primary, kA);
+  Run({{kA}, {kB}});
+  int hot_on_a = 0;
+  for (uint32_t p = 0; p < 4; ++p) hot_on_a += placement_.homes()[p].primary == kA;
+  EXPECT_EQ(hot_on_a, 2);
+}
+
+TEST_F(RebalancerTest, TakesBackWhatIsNotTakenOverUnlessItsFormerServerMayBeDead) {
+  Begin({kA, kB}, 2);
+  placement_.HandOver(0, kB, /*stays=*/true);
+  placement_.Stamp(++generation_);
+  const std::vector<Rebalancer::Server> all = {{kA}, {kB}};
+  rebalancer_.Step(placement_, all, copies_, now_);
+  now_ += std::chrono::seconds(3);
+  rebalancer_.Step(placement_, std::vector<Rebalancer::Server>{{.node = kA, .silent = true}, {kB}}, copies_, now_);
+  EXPECT_EQ(placement_.homes()[0].primary, kB);
+  EXPECT_TRUE(rebalancer_.Step(placement_, all, copies_, now_));
+  EXPECT_EQ(placement_.homes()[0].primary, kA);
+  EXPECT_EQ(rebalancer_.TakeEvents().size(), 1u);
+}
+
+}  // namespace
+}  // namespace sheaf
