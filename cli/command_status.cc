@@ -27,6 +27,9 @@ json NodeJson(const pb::NodeStatus& node) {
           {"host", node.host()},
           {"pid", node.pid()},
           {"partitions", node.partitions()},
+          {"copies", node.copies()},
+          {"draining", node.draining()},
+          {"keys_per_second", node.keys_per_second()},
           {"leases", node.leases()},
           {"rows", node.rows()},
           {"memory_bytes", node.memory_bytes()},
@@ -64,6 +67,9 @@ json StatusJson(const pb::ClusterStatus& status) {
   return {{"cluster", status.cluster()},
           {"generation", status.generation()},
           {"partitions", status.partition_count()},
+          {"replicas", status.replicas()},
+          {"moving", status.moving()},
+          {"handed_over", status.handed_over()},
           {"uptime_seconds", status.uptime_seconds()},
           {"build", status.build()},
           {"nodes", std::move(nodes)},
@@ -95,13 +101,17 @@ std::string StatusTable(const pb::ClusterStatus& status) {
       StrCat("cluster ", status.cluster(), ", up ", Seconds(status.uptime_seconds()), ", ", status.partition_count(),
              " partitions, generation ", status.generation(), ", ", status.build(), "\n\n");
   std::vector<std::vector<std::string>> rows = {
-      {"NODE", "STATE", "HOST", "PID", "PARTITIONS", "LEASES", "ROWS", "MEMORY", "EX/S", "HEARD", "WAITS FOR"}};
+      {"NODE", "STATE", "HOST", "PID", "PARTITIONS", "COPIES", "LEASES", "ROWS", "MEMORY", "KEYS/S", "EX/S", "HEARD",
+       "WAITS FOR"}};
   for (const pb::NodeStatus& node : status.node()) {
-    rows.push_back({node.name(), node.state(), OrDash(node.host()), std::to_string(node.pid()),
-                    node.role() == pb::SERVER ? std::to_string(node.partitions()) : "-",
+    const bool server = node.role() == pb::SERVER;
+    rows.push_back({node.name(), node.draining() && node.state() == "alive" ? "draining" : node.state(),
+                    OrDash(node.host()), std::to_string(node.pid()),
+                    server ? std::to_string(node.partitions()) : "-", server ? std::to_string(node.copies()) : "-",
                     node.role() == pb::WORKER ? std::to_string(node.leases()) : "-",
-                    node.role() == pb::SERVER ? FormatCount(node.rows()) : "-",
+                    server ? FormatCount(node.rows()) : "-",
                     node.memory_bytes() > 0 ? FormatBytes(node.memory_bytes()) : "-",
+                    server ? FormatCount(node.keys_per_second()) : "-",
                     node.role() == pb::WORKER ? FormatCount(node.examples_per_second()) : "-",
                     FormatFixed(node.last_report_seconds(), 1) + " s ago", OrDash(node.waiting_for())});
   }

@@ -75,8 +75,8 @@ int Dispatch(std::vector<std::string> words) {
 
 std::vector<Command> AllCommands() {
   return {RunCommand(),     SubmitCommand(),   StatusCommand(),  JobsCommand(),  CancelCommand(), ExportCommand(),
-          TraceCommand(),   PredictCommand(),  ValidateCommand(), DatagenCommand(), BenchCommand(),  ChaosCommand(),
-          VersionCommand()};
+          NodeCommand(),    TraceCommand(),    PredictCommand(), ValidateCommand(), DatagenCommand(), BenchCommand(),
+          ChaosCommand(),   VersionCommand()};
 }
 
 int RunCommandLine(int argc, const char* const* argv) {

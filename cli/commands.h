@@ -26,6 +26,7 @@ Command TraceCommand();
 Command StatusCommand();
 Command JobsCommand();
 Command CancelCommand();
+Command NodeCommand();
 Command ExportCommand();
 Command PredictCommand();
 Command BenchCommand();
