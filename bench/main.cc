@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "bench/checkpoints/checkpoint_suite.h"
 #include "bench/failover/failover_suite.h"
 #include "bench/kv/core_suite.h"
 #include "bench/kv/kv_suite.h"
@@ -42,8 +43,11 @@ int Run(const std::string& name) {
     status = RunFailover({.kills = FLAGS_kills, .stops = FLAGS_stops}, suite);
   } else if (name == "snapshots") {
     status = RunSnapshots({.rows = FLAGS_rows});
+  } else if (name == "checkpoint") {
+    status = RunCheckpoints({.rows = FLAGS_rows, .rounds = FLAGS_rounds});
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover and snapshots\n",
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, snapshots and "
+                         "checkpoint\n",
                  name.c_str());
     return kExitUsage;
   }
@@ -71,10 +75,11 @@ int Run(const std::string& name) {
 int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|failover|snapshots [--json FILE] [--only TEXT]");
+  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|failover|snapshots|checkpoint [--json FILE] [--only TEXT]");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|failover|snapshots [--json FILE] [--only TEXT]\n");
+    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|failover|snapshots|checkpoint [--json FILE] "
+                         "[--only TEXT]\n");
     return sheaf::kExitUsage;
   }
   return sheaf::bench::Run(argv[1]);

@@ -15,6 +15,8 @@
 #include "cli/trace_collector.h"
 #include "cli/watch.h"
 #include "common/base/strings.h"
+#include "common/checkpoint/catalog.h"
+#include "common/checkpoint/disk_space.h"
 #include "common/runtime/signals.h"
 
 namespace sheaf::cli {
@@ -68,7 +70,11 @@ class Run {
     const Watch watch{[this] { return WatchedFds(); }, [this] { return CheckAll(); }};
     SHEAF_ASSIGN_OR_RETURN(client_, ConnectTo(context_, address, kSchedulerTimeout, watch));
     if (args_.Given("trace")) SHEAF_RETURN_IF_ERROR(trace_.Poll(*client_));  // on before there is anything to see
-    SHEAF_ASSIGN_OR_RETURN(job_id_, client_->SubmitJob(job_.spec));
+    if (args_.Given("restore")) {
+      SHEAF_ASSIGN_OR_RETURN(job_id_, client_->RestoreJob(args_.Text("restore")));
+    } else {
+      SHEAF_ASSIGN_OR_RETURN(job_id_, client_->SubmitJob(job_.spec));
+    }
     FollowOptions follow;
     follow.quiet = args_.Flag("quiet");
     if (args_.Given("trace")) {
@@ -93,6 +99,7 @@ class Run {
     options.data_dir = DataFolder(args_, args_.operands()[0]);
     options.store_dir = args_.Text("store_dir");
     options.log_dir = args_.Text("log_dir");
+    options.checkpoint_dir = CheckpointFolder(args_);
     options.cache_mb = static_cast<uint32_t>(args_.Integer("cache_mb"));
     options.restart_workers = !args_.Flag("no_restart");
     std::error_code error;
@@ -100,6 +107,13 @@ class Run {
       return Fail(ErrorCode::kNotFound, "the data folder ", options.data_dir,
                   std::filesystem::exists(options.data_dir, error) ? " is a file" : " does not exist",
                   " (--data or SHEAF_DATA)");
+    }
+    if (args_.Given("restore")) {
+      SHEAF_ASSIGN_OR_RETURN(options.partitions, PartitionsOfCheckpoint(options.checkpoint_dir));
+      options.await_servers = true;  // rows stay on the servers that they are restored to
+      SHEAF_ASSIGN_OR_RETURN(cluster_,
+                             LocalCluster::Start(std::move(options), [this] { return CheckInterrupted(signals_); }));
+      return {};
     }
     // So that a run is a function of the job and of --workers, whichever worker is up first.
     if (!job_.spec.train().has_workers()) job_.spec.mutable_train()->set_workers(options.workers);
@@ -111,6 +125,18 @@ class Run {
     SHEAF_ASSIGN_OR_RETURN(cluster_,
                            LocalCluster::Start(std::move(options), [this] { return CheckInterrupted(signals_); }));
     return {};
+  }
+
+  // The job goes on as it was: the file has to be of that job, but what it says does not count any more.
+  Result<uint32_t> PartitionsOfCheckpoint(const std::string& folder) {
+    if (folder.empty()) return Fail(ErrorCode::kInvalidArgument, "--restore needs --checkpoint_dir");
+    SHEAF_ASSIGN_OR_RETURN(const auto space, OpenDiskSpace(folder, IfAbsent::kFail));
+    SHEAF_ASSIGN_OR_RETURN(const std::string name, ResolveCheckpoint(*space, args_.Text("restore")));
+    SHEAF_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(*space, name));
+    const std::string& job = manifest.content.submission().spec().name();
+    if (job == job_.spec.name()) return manifest.content.partition_count();
+    return Fail(ErrorCode::kInvalidArgument, "the checkpoint ", name, " is of the job ", job, ", not of ",
+                job_.spec.name());
   }
 
   // Also of a run that was interrupted or failed: then it matters most. Whole or not at all.
@@ -200,6 +226,9 @@ class Run {
 };
 
 int RunJob(const Args& args) {
+  if (args.Given("restore") && !args.List("set").empty()) {
+    return Complain(kExitUsage, "sheaf run: --set and --restore: a job goes on as it was when it was saved");
+  }
   auto signals = SignalFd::Create();  // before ZeroMQ starts threads
   if (!signals) return Complain(signals.error());
   auto job = LoadJobFile(args.operands()[0], JobEnvironment(environ), args.List("set"));
@@ -244,6 +273,10 @@ Command RunCommand() {
        .value_name = "DIR",
        .help = "servers and the scheduler keep what they acknowledge in DIR/server-0, DIR/scheduler and so on, and are "
                "started again if they die"},
+      CheckpointDirOption(),
+      {.name = "restore",
+       .value_name = "NAME",
+       .help = "goes on from this checkpoint of --checkpoint_dir (\"latest\": the newest) as the job was then"},
       {.name = "replicas",
        .kind = Option::kInteger,
        .value_name = "N",

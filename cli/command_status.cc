@@ -72,6 +72,7 @@ json StatusJson(const pb::ClusterStatus& status) {
           {"handed_over", status.handed_over()},
           {"uptime_seconds", status.uptime_seconds()},
           {"build", status.build()},
+          {"checkpoint", status.has_checkpoint() ? json(status.checkpoint().name()) : json()},
           {"nodes", std::move(nodes)},
           {"jobs", std::move(jobs)}};
 }
@@ -94,6 +95,14 @@ std::string JobsTable(const pb::ClusterStatus& status) {
                     OrDash(job.detail())});
   }
   return AlignedTable(rows);
+}
+
+std::string CheckpointLine(const pb::ClusterStatus& status) {
+  if (!status.has_checkpoint()) return "";
+  const pb::CheckpointStatus& last = status.checkpoint();
+  return StrCat("\ncheckpoint ", Printable(last.name()), " of job ", last.job(), ": ",
+                ToLower(pb::CheckpointStatus::Phase_Name(last.phase())), last.detail().empty() ? "" : ": ",
+                Printable(last.detail()), "\n");
 }
 
 std::string StatusTable(const pb::ClusterStatus& status) {
@@ -119,7 +128,7 @@ std::string StatusTable(const pb::ClusterStatus& status) {
     text += AlignedTable(rows);
   else
     text += "no servers, no workers\n";
-  return text + "\n" + JobsTable(status);
+  return text + "\n" + JobsTable(status) + CheckpointLine(status);
 }
 
 int Show(const Args& args, const std::function<std::string(const pb::ClusterStatus&)>& as_text) {

@@ -74,9 +74,9 @@ int Dispatch(std::vector<std::string> words) {
 }  // namespace
 
 std::vector<Command> AllCommands() {
-  return {RunCommand(),     SubmitCommand(),   StatusCommand(),  JobsCommand(),  CancelCommand(), ExportCommand(),
-          NodeCommand(),    TraceCommand(),    PredictCommand(), ValidateCommand(), DatagenCommand(), BenchCommand(),
-          ChaosCommand(),   VersionCommand()};
+  return {RunCommand(),        SubmitCommand(), StatusCommand(), JobsCommand(),    CancelCommand(),
+          CheckpointCommand(), NodeCommand(),   ExportCommand(), TraceCommand(),   PredictCommand(),
+          ValidateCommand(),   DatagenCommand(), BenchCommand(), ChaosCommand(),   VersionCommand()};
 }
 
 int RunCommandLine(int argc, const char* const* argv) {

@@ -27,6 +27,7 @@ Command StatusCommand();
 Command JobsCommand();
 Command CancelCommand();
 Command NodeCommand();
+Command CheckpointCommand();
 Command ExportCommand();
 Command PredictCommand();
 Command BenchCommand();
@@ -47,6 +48,10 @@ Option TimeoutOption();    // --timeout SECONDS: of the scheduler's silence
 Option OutputOption(std::vector<std::string> formats = {"table", "json"});  // -o, --output
 Option SetOption();                                                         // --set FIELD=VALUE
 
+Option CheckpointDirOption();                                               // --checkpoint_dir DIR
+
+// --checkpoint_dir, else SHEAF_CHECKPOINT_DIR, else empty.
+std::string CheckpointFolder(const Args& args);
 // --scheduler, else SHEAF_SCHEDULER, else the default.
 std::string SchedulerAddress(const Args& args);
 Duration Timeout(const Args& args);

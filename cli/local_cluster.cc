@@ -52,6 +52,7 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::Start(LocalClusterOptions op
     server.argv = {cluster->program_dir_ + "/sheaf-server", "--scheduler=" + cluster->scheduler_address_,
                    "--listen=127.0.0.1", "--port=0"};
     if (!with.store_dir.empty()) server.argv.push_back(StrCat("--data_dir=", with.store_dir, "/", server.name));
+    if (!with.checkpoint_dir.empty()) server.argv.push_back("--checkpoint_dir=" + with.checkpoint_dir);
     cluster->members_.push_back(std::move(server));
   }
   for (uint32_t i = 0; i < with.workers; ++i) {
@@ -102,6 +103,9 @@ Status LocalCluster::StartScheduler(const std::function<Status()>& interrupted) 
   scheduler.argv = {program_dir_ + "/sheaf-scheduler", "--listen=127.0.0.1", "--port=0",
                     "--address_file=" + address_file, StrCat("--replicas=", options_.replicas)};
   if (!options_.store_dir.empty()) scheduler.argv.push_back(StrCat("--data_dir=", options_.store_dir, "/scheduler"));
+  if (!options_.checkpoint_dir.empty()) scheduler.argv.push_back("--checkpoint_dir=" + options_.checkpoint_dir);
+  if (options_.partitions > 0) scheduler.argv.push_back(StrCat("--partitions=", options_.partitions));
+  if (options_.await_servers) scheduler.argv.push_back(StrCat("--min_servers=", options_.servers));
   members_.push_back(std::move(scheduler));
   if (const Status started = StartMember(members_[0]); !started) return started;
   const TimePoint end = clock_.Now() + options_.start_timeout;

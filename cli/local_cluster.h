@@ -23,6 +23,9 @@ struct LocalClusterOptions {
   uint32_t replicas = 1;  // of each partition; with more than one servers that die are started again, too
   std::string data_dir;   // where workers look for relative paths
   std::string store_dir;  // not empty: server i keeps what it acknowledges in server-i of this folder, and so on
+  std::string checkpoint_dir;  // not empty: where checkpoints lie
+  uint32_t partitions = 0;     // 0: as many as a cluster has by default
+  bool await_servers = false;  // jobs begin when all servers are in
   std::string log_dir;    // empty: a temporary one, removed if all went well
   uint32_t cache_mb = 0;  // of each worker; 0: its default
   bool restart_workers = true;

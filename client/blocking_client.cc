@@ -146,6 +146,38 @@ Status BlockingClient::CancelJob(JobId job, const std::string& reason) {
   return {};
 }
 
+Failure BlockingClient::NoSuchAnswer(const char* than) const {
+  return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_, " answered something else than ", than);
+}
+
+Result<pb::CheckpointStatus> BlockingClient::CreateCheckpoint(const std::string& name, bool whole) {
+  Message request;
+  pb::CreateCheckpoint& create = *request.header.mutable_create_checkpoint();
+  create.set_name(name);
+  create.set_whole(whole);
+  create.set_token(EntropySeed());  // a repeat makes no second one
+  SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
+  if (!answer.header.has_checkpoint_status()) return NoSuchAnswer("what becomes of a checkpoint");
+  return answer.header.checkpoint_status();
+}
+
+Result<pb::CheckpointStatus> BlockingClient::GetCheckpoint(uint64_t id) {
+  Message request;
+  request.header.mutable_get_checkpoint()->set_id(id);
+  SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
+  if (!answer.header.has_checkpoint_status()) return NoSuchAnswer("what becomes of a checkpoint");
+  return answer.header.checkpoint_status();
+}
+
+Result<JobId> BlockingClient::RestoreJob(const std::string& checkpoint) {
+  Message request;
+  request.header.mutable_restore_job()->set_name(checkpoint);
+  request.header.mutable_restore_job()->set_token(EntropySeed());
+  SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
+  if (!answer.header.has_accepted()) return NoSuchAnswer("a job's number");
+  return JobId(answer.header.accepted().job());
+}
+
 Result<Floats> BlockingClient::Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec) {
   PullOptions options;
   options.codec = codec;

@@ -47,6 +47,10 @@ class BlockingClient {
   Result<pb::ClusterStatus> GetStatus(JobId job);           // job 0: the cluster and all jobs
   Result<JobId> SubmitJob(const pb::JobSpec& spec);
   Status CancelJob(JobId job, const std::string& reason);
+  // Of the running job; empty: a name is made up. What becomes of it, GetCheckpoint says.
+  Result<pb::CheckpointStatus> CreateCheckpoint(const std::string& name, bool whole);
+  Result<pb::CheckpointStatus> GetCheckpoint(uint64_t id);
+  Result<JobId> RestoreJob(const std::string& checkpoint);
 
   // [keys.size(), dim]
   Result<Floats> Pull(TableId table, KeyVector keys, pb::WireSpec::Codec codec = pb::WireSpec::FP32);
@@ -61,6 +65,7 @@ class BlockingClient {
  private:
   BlockingClient(ZmqContext& context, std::string scheduler_address, BlockingClientOptions options);
   Status TakeConfig(const pb::ClusterConfig& config);
+  Failure NoSuchAnswer(const char* than) const;
   // One turn: waits for messages, hands them on, ticks. The scheduler's answers are left in `answers_`.
   Status Turn(Duration at_most);
   Status RefreshConfig(TimePoint now);

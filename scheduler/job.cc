@@ -55,19 +55,25 @@ void Job::Advance(Membership& members, TimePoint now) {
       return;
     }
     const size_t servers = members.CountAlive(pb::SERVER), workers = members.CountAlive(pb::WORKER);
-    const uint32_t need = std::max(1U, spec_.train().workers());
+    const uint32_t need = from_checkpoint_ ? 1 : std::max(1U, spec_.train().workers());
     if (servers < options_.min_servers || workers < need) {
       detail_ = servers < options_.min_servers
                     ? "waits for servers: " + std::to_string(servers) + " of " + std::to_string(options_.min_servers)
                     : "waits for workers: " + std::to_string(workers) + " of " + std::to_string(need);
       return;
     }
+    if (from_checkpoint_unsaved_) return;
+    if (from_checkpoint_) return BeginRestore(now);
     bsp_lanes_ = spec_.train().workers() > 0 ? spec_.train().workers() : static_cast<uint32_t>(workers);
     began_ = now;
     phase_ = pb::PLANNING;
   }
   if (phase_ == pb::PLANNING) {
     StartPlanning(members, now);
+    return;
+  }
+  if (restoring_) {
+    detail_ = "waits for the servers to take the checkpoint " + restore_.name();
     return;
   }
   if (step_ == Step::kSettle) {
@@ -121,7 +127,8 @@ void Job::TakePlan(const pb::DataPlan& plan, TimePoint now) {
   }
   MakeTables();
   phase_ = pb::RUNNING;
-  unsaved_plan_ = plan;
+  plan_ = plan;
+  plan_unsaved_ = true;
   StartPass(now);
 }
 
@@ -393,7 +400,7 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint
     if (!report.waiting_for().empty()) detail_ = worker.name + " looks at the data (" + report.waiting_for() + ")";
     return;
   }
-  if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
+  if (!working()) return;
   for (const pb::LaneState& lane : report.lane()) {
     if (lane.job() != id_.value || lane.pass() != pass_index_) continue;
     max_clock_ = std::max(max_clock_, lane.clock());
@@ -433,7 +440,7 @@ void Job::OnWorkerGone(NodeId worker, bool died) {
 }
 
 void Job::TakeUp(const Node& worker, const pb::WorkerReport& report) {
-  if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
+  if (!working()) return;
   if (OwnLanes() && !lane_of_.contains(worker.id)) return;
   for (const pb::LeaseState& lease : report.lease()) {
     if (lease.job() == id_.value && lease.pass() == pass_index_) book_->TakeUp(worker.id, lease);
@@ -459,7 +466,7 @@ void Job::AllowGrants(bool allowed) {
 bool Job::HasWorkFor(const Node& worker) const {
   if (ended()) return false;
   if (phase_ == pb::PLANNING) return worker.id == planner_ && !plan_asked_;
-  return may_grant_ && phase_ == pb::RUNNING && step_ == Step::kWork && book_->Held(worker.id).empty() &&
+  return may_grant_ && working() && book_->Held(worker.id).empty() &&
          !book_->NothingFor(worker.id);
 }
 
@@ -492,7 +499,7 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
     *orders.mutable_plan()->mutable_spec() = spec_;
     return;
   }
-  if (phase_ != pb::RUNNING || step_ != Step::kWork) return;
+  if (!working()) return;
   const pb::WorkerReport& report = worker.worker_report;
   const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
   const bool own_lane = OwnLanes();
@@ -576,6 +583,9 @@ void Job::End(pb::JobPhase phase, std::string detail, TimePoint now) {
   eval_counts_.Clear();
   roster_.Clear();
   book_.reset();
+  plan_.Clear();
+  from_checkpoint_.reset();
+  restoring_ = false;
   config_dirty_ = true;
 }
 

@@ -21,6 +21,7 @@
 
 #include "common/base/result.h"
 #include "common/runtime/clock.h"
+#include "proto/checkpoint.pb.h"
 #include "proto/control.pb.h"
 #include "scheduler/lease_book.h"
 #include "scheduler/membership.h"
@@ -45,8 +46,9 @@ struct JobOptions {
 class Job {
  public:
   Job(JobId id, pb::SubmitJob submission, JobOptions options, TimePoint now);
-  // As an earlier scheduler saved it. One that cannot go on from there has failed.
-  Job(JobId id, SavedJob saved, JobOptions options, TimePoint now);
+  // As an earlier scheduler saved it, or a checkpoint has it. One that cannot go on from there has failed.
+  enum class From { kStore, kCheckpoint };
+  Job(JobId id, SavedJob saved, From from, JobOptions options, TimePoint now);
 
   // Lets it hold machines; called once it is this job's turn.
   void Begin() { may_begin_ = true; }
@@ -83,9 +85,19 @@ class Job {
   // Its tables leave the servers.
   void DropTables();
 
+  // ---- checkpoints
+  // What of it goes into one: as if nobody held a lease.
+  void DescribeCheckpoint(pb::CheckpointManifest& manifest, TimePoint now) const;
+  // It goes on from a checkpoint, as soon as servers have what is in that; until then nothing is leased.
+  const pb::RestoreRecord* restoring() const { return restoring_ ? &restore_ : nullptr; }
+  void OnRestored(TimePoint now);
+  bool running() const { return phase_ == pb::RUNNING && !restoring_; }
+  uint32_t train_passes_done() const { return static_cast<uint32_t>(epoch_loss_.size()); }
+  const pb::JobSpec& spec() const { return spec_; }
+
   JobId id() const { return id_; }
   // Of the pass that is being worked on, if one is.
-  bool working() const { return phase_ == pb::RUNNING && step_ == Step::kWork; }
+  bool working() const { return running() && step_ == Step::kWork; }
   pb::PassKind pass_kind() const { return pass().kind; }
   uint32_t pass_number() const { return pass_index_; }
   bool ended() const { return phase_ >= pb::FINISHED; }
@@ -110,11 +122,13 @@ class Job {
   };
 
   // What is saved of it at once when it changes, told cheaply; more goes with it.
-  using Mark = std::tuple<pb::JobPhase, uint32_t, int, bool, bool, uint64_t, uint32_t>;
+  using Mark = std::tuple<pb::JobPhase, uint32_t, int, bool, bool, bool, uint64_t, uint32_t>;
   Mark MarkNow() const;
   pb::JobRecord DescribeState(TimePoint now) const;
   void SaveLanes(MetaTxn& txn);
   void SaveProgress(MetaTxn& txn);
+  void SaveCheckpointed(MetaTxn& txn);
+  void BeginRestore(TimePoint now);
   Status Restore(SavedJob saved, TimePoint now);
   Status RestorePass(const SavedJob& saved, TimePoint now);
   void MakePasses();
@@ -199,11 +213,17 @@ class Job {
   // What the store has.
   Mark saved_{};
   bool submission_saved_ = false;
-  std::optional<pb::DataPlan> unsaved_plan_;
-  bool plan_saved_ = false;
+  pb::DataPlan plan_;                      // until it ends
+  bool plan_unsaved_ = false, plan_saved_ = false;
   std::set<uint32_t> saved_blocks_;        // of ranges of pass saved_pass_
   uint32_t saved_pass_ = 0;
   bool evaluation_saved_ = false;
+
+  // What it is to go on from, until there are machines; then `restoring_`, until servers have it, too.
+  std::optional<SavedJob> from_checkpoint_;
+  bool from_checkpoint_unsaved_ = false;
+  pb::RestoreRecord restore_;
+  bool restoring_ = false;
 
   // For the status and the report.
   TimePoint submitted_, began_, ended_at_, pass_began_;

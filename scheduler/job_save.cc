@@ -25,7 +25,8 @@ Duration FromNanoseconds(uint64_t count) {
 // ---- saved
 
 Job::Mark Job::MarkNow() const {
-  return {phase_, pass_index_, static_cast<int>(step_), confirm_, tables_.empty(), workers_lost_, next_lane_};
+  return {phase_,           pass_index_, static_cast<int>(step_), confirm_,
+          tables_.empty(), restoring_,  workers_lost_,           next_lane_};
 }
 
 pb::JobRecord Job::DescribeState(TimePoint now) const {
@@ -54,10 +55,25 @@ pb::JobRecord Job::DescribeState(TimePoint now) const {
   if (phase_ != pb::WAITING) record.set_elapsed_ns(Nanoseconds((ended() ? ended_at_ : now) - began_));
   record.set_train_ns(Nanoseconds(train_time_));
   if (working()) record.set_pass_ns(Nanoseconds(now - pass_began_));
+  if (restoring_) *record.mutable_restore() = restore_;
   return record;
 }
 
+// All at once: what becomes of it before there are machines needs nothing more.
+void Job::SaveCheckpointed(MetaTxn& txn) {
+  if (!std::exchange(from_checkpoint_unsaved_, false)) return;
+  const SavedJob& saved = *from_checkpoint_;
+  Put(txn, SubmissionKey(id_), saved.submission);
+  Put(txn, PlanKey(id_), saved.plan);
+  Put(txn, JobStateKey(id_), saved.state);
+  for (const pb::RangesRecord& block : saved.ranges) {
+    if (block.range_size() > 0) Put(txn, RangesKey(id_, block.range(0) / LeaseBook::kBlock), block);
+  }
+  if (saved.evaluation.has_counts()) Put(txn, EvaluationKey(id_), saved.evaluation);
+}
+
 void Job::Save(TimePoint now, bool behind, MetaTxn& txn) {
+  if (from_checkpoint_ && !ended()) return SaveCheckpointed(txn);
   if (!submission_saved_) {
     pb::SubmitJob submission;
     *submission.mutable_spec() = spec_;
@@ -65,9 +81,8 @@ void Job::Save(TimePoint now, bool behind, MetaTxn& txn) {
     Put(txn, SubmissionKey(id_), submission);
     submission_saved_ = true;
   }
-  if (unsaved_plan_) {
-    Put(txn, PlanKey(id_), *unsaved_plan_);
-    unsaved_plan_.reset();
+  if (std::exchange(plan_unsaved_, false)) {
+    Put(txn, PlanKey(id_), plan_);
     plan_saved_ = true;
   }
   if (ended() && std::exchange(plan_saved_, false)) txn.deletes.push_back(PlanKey(id_));
@@ -108,7 +123,7 @@ void Job::SaveProgress(MetaTxn& txn) {
     saved_pass_ = pass_index_;
   }
   for (const uint32_t block : changed) {
-    pb::RangesRecord record = book_->DescribeBlock(block);
+    pb::RangesRecord record = book_->DescribeBlock(block, LeaseBook::Progress::kTaken);
     record.set_pass(pass_index_);
     Put(txn, RangesKey(id_, block), record);
     saved_blocks_.insert(block);
@@ -124,12 +139,21 @@ void Job::SaveProgress(MetaTxn& txn) {
 
 // ---- and found again
 
-Job::Job(JobId id, SavedJob saved, JobOptions options, TimePoint now)
-    : id_(id), spec_(std::move(*saved.submission.mutable_spec())), submission_token_(saved.submission.token()),
-      options_(options), submission_saved_(true), submitted_(now) {
+Job::Job(JobId id, SavedJob saved, From from, JobOptions options, TimePoint now)
+    : id_(id), spec_(saved.submission.spec()), submission_token_(saved.submission.token()),
+      options_(options), submission_saved_(true), from_checkpoint_unsaved_(from == From::kCheckpoint),
+      submitted_(now) {
   brief_.set_job(id_.value);
   *brief_.mutable_spec() = spec_;
   detail_ = "waits for its turn";
+  // Without tables: servers have nothing of it yet, and it waits for them. With tables they may have some of it.
+  if (saved.state.has_restore() && saved.state.tables_dropped()) {
+    saved_ = MarkNow();
+    from_checkpoint_ = std::move(saved);
+    return;
+  }
+  restore_ = saved.state.restore();
+  restoring_ = saved.state.has_restore();
   if (const Status restored = Restore(std::move(saved), now); !restored) {
     Fail(ErrorCode::kDataLoss, "the scheduler was started again and cannot go on with it: " + restored.error().message,
          now);
@@ -178,8 +202,56 @@ Status Job::Restore(SavedJob saved, TimePoint now) {
   return {};
 }
 
+// ---- checkpoints
+
+void Job::DescribeCheckpoint(pb::CheckpointManifest& manifest, TimePoint now) const {
+  manifest.set_job(id_.value);
+  *manifest.mutable_submission()->mutable_spec() = spec_;
+  manifest.mutable_submission()->set_token(submission_token_);
+  *manifest.mutable_plan() = plan_;
+  *manifest.mutable_state() = DescribeState(now);
+  for (uint32_t block = 0; book_ != nullptr && block < book_->CountBlocks(); ++block) {
+    pb::RangesRecord record = book_->DescribeBlock(block, LeaseBook::Progress::kAll);
+    if (record.range_size() == 0) continue;
+    record.set_pass(pass_index_);
+    *manifest.add_ranges() = std::move(record);
+  }
+  const bool evaluates = pass_index_ < passes_.size() && !Updates(pass().kind);
+  if (!evaluates || manifest.ranges().empty()) return;
+  manifest.mutable_evaluation()->set_pass(pass_index_);
+  *manifest.mutable_evaluation()->mutable_counts() = eval_counts_;
+}
+
+// There are machines now.
+void Job::BeginRestore(TimePoint now) {
+  SavedJob saved = std::move(*from_checkpoint_);
+  from_checkpoint_.reset();
+  restore_ = saved.state.restore();
+  saved.state.clear_restore();
+  saved.state.set_tables_dropped(false);
+  phase_ = pb::RUNNING;
+  restoring_ = true;
+  if (const Status restored = Restore(std::move(saved), now); !restored) {
+    return Fail(ErrorCode::kDataLoss, "it cannot go on from the checkpoint " + restore_.name() + ": " +
+                                          restored.error().message, now);
+  }
+  if (phase_ != pb::RUNNING) {
+    return Fail(ErrorCode::kDataLoss, "the checkpoint " + restore_.name() + " is of a job that did not run", now);
+  }
+  saved_ = {};  // what is in the store says less
+  MarkUrgent();
+}
+
+void Job::OnRestored(TimePoint now) {
+  restoring_ = false;
+  settle_since_ = now;
+  ++work_version_;
+  detail_.clear();
+}
+
 Status Job::RestorePass(const SavedJob& saved, TimePoint now) {
   SHEAF_RETURN_IF_ERROR(UsePlan(saved.plan));
+  plan_ = saved.plan;
   if (pass_index_ > passes_.size()) return sheaf::Fail(ErrorCode::kDataLoss, "there is no pass ", pass_index_);
   MakeTables();
   StartPass(now);

@@ -248,19 +248,20 @@ bool LeaseBook::TakeUp(NodeId worker, const pb::LeaseState& state) {
   return true;
 }
 
-pb::RangesRecord LeaseBook::DescribeBlock(uint32_t block) const {
+pb::RangesRecord LeaseBook::DescribeBlock(uint32_t block, Progress progress) const {
   pb::RangesRecord record;
   const size_t end = std::min<size_t>(ranges_.size(), size_t{block + 1} * kBlock);
   for (size_t i = size_t{block} * kBlock; i < end; ++i) {
     const Range& range = ranges_[i];
-    const uint32_t batches = range.done || range.lease == 0 ? range.batches_done : range.first_batch;
+    const bool all = range.done || progress == Progress::kAll;
+    const uint32_t batches = all || range.lease == 0 ? range.batches_done : range.first_batch;
     if (!range.done && batches == 0) continue;
     record.add_range(static_cast<uint32_t>(i));
     record.add_done(range.done);
     record.add_batches(batches);
-    record.add_examples(range.base_examples + (range.done ? range.examples : 0));
-    record.add_loss(range.base_loss + (range.done ? range.loss : 0));
-    record.add_bad_rows(range.base_bad_rows + (range.done ? range.bad_rows : 0));
+    record.add_examples(range.base_examples + (all ? range.examples : 0));
+    record.add_loss(range.base_loss + (all ? range.loss : 0));
+    record.add_bad_rows(range.base_bad_rows + (all ? range.bad_rows : 0));
   }
   return record;
 }

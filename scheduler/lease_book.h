@@ -93,8 +93,11 @@ class LeaseBook {
   // Those that have changed. What is lost before it is saved is only computed again: the next scheduler leases from
   // where it knows, and takes up no lease that begins elsewhere.
   std::set<uint32_t> TakeUnsaved() { return std::exchange(unsaved_, {}); }
-  // Done ranges, and what the next lease of others starts from; what is done of running leases is not in it.
-  pb::RangesRecord DescribeBlock(uint32_t block) const;
+  // Done ranges, and what the next lease of others starts from. kTaken: what is done of running leases is not in it, as
+  // they may go on; kAll: as if nobody held any.
+  enum class Progress { kTaken, kAll };
+  pb::RangesRecord DescribeBlock(uint32_t block, Progress progress) const;
+  uint32_t CountBlocks() const { return static_cast<uint32_t>((ranges_.size() + kBlock - 1) / kBlock); }
   // Into a new book. False: it is not of these ranges.
   bool RestoreBlock(const pb::RangesRecord& block);
 

@@ -22,6 +22,8 @@ DEFINE_uint32(partitions, sheaf::kDefaultPartitions, "partitions of the paramete
 DEFINE_string(data_dir, "",
               "folder for what outlives this process: a scheduler that is started again with it goes on with the "
               "cluster's jobs; empty: in memory only, and its end is the end of the jobs");
+DEFINE_string(checkpoint_dir, "",
+              "folder for checkpoints of the cluster, which all servers have to reach, too (their --checkpoint_dir)");
 DEFINE_uint32(back_within_s, 600,
               "with --data_dir: servers and workers wait so long for the scheduler to be started again, in seconds");
 DEFINE_uint32(min_servers, 1, "jobs wait until so many servers are in");
@@ -84,7 +86,8 @@ int main(int argc, char** argv) {
 
   const sheaf::SystemClock clock;
   sheaf::ZmqContext context;
-  auto scheduler = sheaf::SchedulerShell::Open(context, clock, std::move(options), FLAGS_data_dir);
+  auto scheduler = sheaf::SchedulerShell::Open(context, clock, std::move(options),
+                                                {FLAGS_data_dir, FLAGS_checkpoint_dir});
   if (!scheduler) {
     LOG(ERROR) << scheduler.error().message;
     return sheaf::ExitCodeOf(scheduler.error().code);

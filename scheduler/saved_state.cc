@@ -106,6 +106,8 @@ Result<SavedState> TakeOver(MetaStore& store, uint32_t partition_count, uint64_t
   SHEAF_RETURN_IF_ERROR(TakeIdentity(store, partition_count, new_cluster_id, state));
   SHEAF_ASSIGN_OR_RETURN(const auto counters, store.Get(kCountersKey));
   if (counters) SHEAF_RETURN_IF_ERROR(Parse({kCountersKey, *counters}, state.counters));
+  SHEAF_ASSIGN_OR_RETURN(const auto checkpoints, store.Get(kCheckpointsKey));
+  if (checkpoints) SHEAF_RETURN_IF_ERROR(Parse({kCheckpointsKey, *checkpoints}, state.checkpoints));
   SHEAF_ASSIGN_OR_RETURN(const auto nodes, store.List(kNodeKeys));
   for (const MetaEntry& entry : nodes) SHEAF_RETURN_IF_ERROR(Parse(entry, state.nodes.emplace_back()));
   SHEAF_ASSIGN_OR_RETURN(const auto partitions, store.List(kPartitionKeys));

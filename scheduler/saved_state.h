@@ -4,6 +4,7 @@
 //   epoch                   decimal text    how often a scheduler was started; each transaction compares it, so that
 //                                           one whose place another has taken can write nothing
 //   counters                CountersRecord  numbers that are given once
+//   checkpoints             CheckpointsRecord  the number of the next, and what became of the last
 //   node/ID                 NodeRecord      members, and servers that can come back
 //   partition/P             PartitionConfig where partition P lies, and its epoch
 //   job/ID/submission       SubmitJob       what was submitted, with its token
@@ -37,6 +38,7 @@ inline constexpr uint32_t kSavedFormat = 1;
 inline constexpr const char* kClusterKey = "cluster";
 inline constexpr const char* kEpochKey = "epoch";
 inline constexpr const char* kCountersKey = "counters";
+inline constexpr const char* kCheckpointsKey = "checkpoints";
 inline constexpr const char* kNodeKeys = "node/";
 inline constexpr const char* kPartitionKeys = "partition/";
 inline constexpr const char* kJobKeys = "job/";
@@ -62,6 +64,7 @@ struct SavedState {
   uint64_t cluster_id = 0;
   uint64_t epoch = 0;  // of this start; 0: nothing is saved, as in tests of cores
   pb::CountersRecord counters;
+  pb::CheckpointsRecord checkpoints;
   std::vector<pb::NodeRecord> nodes;              // ascending
   std::vector<pb::PartitionConfig> partitions;    // index = partition; empty: never placed
   std::map<JobId, SavedJob> jobs;

@@ -54,7 +54,9 @@ Status CheckJob(const pb::JobSpec& spec) {
 SchedulerCore::SchedulerCore(SchedulerOptions options, TimePoint now, SavedState saved)
     : options_(std::move(options)), started_(now), cluster_id_(saved.cluster_id), epoch_(saved.epoch),
       recovering_(!saved.nodes.empty()), placement_(options_.partition_count), rebalancer_(options_.partition_count),
-      configs_(FirstConfig(options_.partition_count)), saved_behind_(now) {
+      configs_(FirstConfig(options_.partition_count)), saved_behind_(now),
+      checkpoints_({.partition_count = options_.partition_count, .cluster = saved.cluster_id}, options_.checkpoints,
+                   saved.checkpoints) {
   Restore(std::move(saved));
 }
 
@@ -68,6 +70,9 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
     case pb::Header::kGetStatus: OnGetStatus(from, message, now, out); break;
     case pb::Header::kGetTrace: OnGetTrace(from, message, now, out); break;
     case pb::Header::kChangeNode: OnChangeNode(from, message, now, out); break;
+    case pb::Header::kCreateCheckpoint: OnCreateCheckpoint(from, message, now, out); break;
+    case pb::Header::kGetCheckpoint: OnGetCheckpoint(from, message, out); break;
+    case pb::Header::kRestoreJob: OnRestoreJob(from, message, now, out); break;
     case pb::Header::kGetConfig: {
       Message reply = Reply(message.header.request());
       *reply.header.mutable_config() = config();
@@ -190,6 +195,8 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   TakeSynced(*node, report, now);
   if (report.has_loads()) rebalancer_.loads().Note(node->id, report.loads(), now);
   if (MayStop(*node)) orders.set_stop(true);
+  checkpoints_.OnServerReport(node->id, report.checkpoint());
+  AddCheckpointOrders(orders);
   if (report.leaving()) {
     members_.MarkLeft(node->id, now);
     NodeGone(*node, /*died=*/false, now);
@@ -228,6 +235,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   if (job != nullptr && node->returning) job->TakeUp(*node, report);
   if (report.scheduler_epoch() == epoch_) node->returning = false;
   if (recovering_) recovering_ = Recovering(now);
+  checkpoints_.OnWorkerReport(node->id, report);
   if (job != nullptr) {
     job->OnWorkerReport(*node, report, now);
     // What that changed must be in the configuration before anything is granted under it.
@@ -244,6 +252,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     // A new lane is in the configuration that goes with the lease.
     if (!Planted(Bug::kGrantsUnpublished)) Settle(now, out);
   }
+  orders.set_pause(checkpoints_.PauseOf(node->id));
   node->poked = false;
   if (traces_.on(now)) {
     MarkLeases(node->id, orders, now);
@@ -267,6 +276,12 @@ void SchedulerCore::OnSubmit(PeerId from, const Message& message, TimePoint now,
   if (known == tokens_.end()) {
     if (const Status ok = CheckJob(submit.spec()); !ok) {
       return Refuse(from, message.header.request(), pb::Refusal::INVALID, ok.error().message, out);
+    }
+    const pb::CheckpointSpec& wanted = submit.spec().checkpoint();
+    if ((wanted.every_s() > 0 || wanted.every_passes() > 0) && !checkpoints_.has_folder()) {
+      return Refuse(from, message.header.request(), pb::Refusal::INVALID,
+                    "the job asks for checkpoints (checkpoint.every_s, every_passes), but the scheduler has no "
+                    "--checkpoint_dir: give it one, and all servers the same", out);
     }
     const JobId id(next_job_++);
     jobs_[id] = std::make_unique<Job>(id, submit, options_.job, now);
@@ -345,6 +360,7 @@ void SchedulerCore::MarkLeases(NodeId worker, const pb::WorkerOrders& orders, Ti
 }
 
 void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
+  checkpoints_.OnNodeGone(node.id);
   events_.push_back("node=" + node.name + (died ? " died: not heard in time" : " left"));
   if (node.role == pb::WORKER) {
     for (auto& [id, job] : jobs_) job->OnWorkerGone(node.id, died);
@@ -422,11 +438,13 @@ bool SchedulerCore::MayPublish(TimePoint now) const {
 }
 
 void SchedulerCore::Settle(TimePoint now, Outbox& out) {
+  AdvanceCheckpoints(now, out);
   Job* job = Current();
   if (job != nullptr) {
-    job->AllowGrants(!recovering_);
+    job->AllowGrants(!recovering_ && !checkpoints_.holding());
     job->Begin();
     job->Advance(members_, now);
+    AdvanceRestore(now);
   }
   TidyJobs();
   const bool spaced = MayPublish(now);
@@ -580,6 +598,7 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
   status.set_scheduler_epoch(epoch_);
   status.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
   status.set_build(std::string(BuildVersion()));
+  if (checkpoints_.last().id() != 0) *status.mutable_checkpoint() = checkpoints_.last();
   for (const auto& [id, node] : members_.nodes()) {
     pb::NodeStatus& out = *status.add_node();
     out.set_node(id.value);

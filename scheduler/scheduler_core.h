@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "common/base/random.h"
 #include "common/net/message.h"
 #include "common/runtime/clock.h"
+#include "scheduler/checkpoint_book.h"
 #include "scheduler/config_log.h"
 #include "scheduler/job.h"
 #include "scheduler/membership.h"
@@ -39,6 +41,7 @@ struct SchedulerOptions {
   Duration back_within{};              // how long members wait for this scheduler to be started again; 0: they do not
   Duration save_behind = Milliseconds(200);  // progress that may be made again is saved so often
   uint32_t kept_jobs = 4;              // finished jobs whose tables stay on the servers
+  CheckpointsFound checkpoints;        // in the folder for them, if there is one
   JobOptions job;
 };
 
@@ -55,8 +58,13 @@ class SchedulerCore {
   // What the store must have before anything leaves that was put out since the last call. Adds to `txn`.
   void Save(TimePoint now, MetaTxn& txn);
 
+  // What is to be done with the files of checkpoints, in order, once all that Save has added is in the store; and what
+  // came of the first that was taken and is not done.
+  std::optional<CheckpointWork> TakeCheckpointWork();
+  void OnCheckpointDone(CheckpointResult result, TimePoint now, Outbox& out);
+
   // State changes since the last call, a line each: for the log.
-  std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
+  std::vector<std::string> TakeEvents();
 
   const pb::ClusterConfig& config() const { return configs_.latest(); }
   const Membership& members() const { return members_; }
@@ -72,6 +80,17 @@ class SchedulerCore {
   void OnGetTrace(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnGetStatus(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnChangeNode(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  // ---- checkpoints (scheduler_checkpoints.cc)
+  void OnCreateCheckpoint(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  void OnGetCheckpoint(PeerId from, const Message& message, Outbox& out);
+  void OnRestoreJob(PeerId from, const Message& message, TimePoint now, Outbox& out);
+  // The job goes on from a checkpoint.
+  Status TakeCheckpoint(Manifest manifest, TimePoint now);
+  void AdvanceCheckpoints(TimePoint now, Outbox& out);
+  // A job that is restored goes on when all servers have what is in its checkpoint, as placed now.
+  void AdvanceRestore(TimePoint now);
+  void AddCheckpointOrders(pb::ServerOrders& orders);
+
   void Restore(SavedState saved);
   // Not all workers that an earlier scheduler had have told what they hold, and there is time left for them.
   bool Recovering(TimePoint now) const;
@@ -103,6 +122,7 @@ class SchedulerCore {
   // Before there are rows in them partitions just follow the servers.
   void BalancePlacement();
   bool TablesHeld() const;
+  bool AllSettled() const;  // no partition is on its way from one primary to another
   std::vector<NodeId> ServersToHold() const;
   void Rebalance(TimePoint now);
   bool MayStop(const Node& server) const;  // as it was asked to: it has nothing any more
@@ -141,6 +161,15 @@ class SchedulerCore {
   TraceHub traces_;
   uint64_t marked_lease_ = 0;          // the latest that the trace shows
   std::pair<JobId, uint32_t> marked_pass_{};
+  CheckpointBook checkpoints_;
+  // Who asks for a job to be restored, until its checkpoint has been read.
+  struct Asked {
+    PeerId from;
+    uint64_t request = 0;
+    uint64_t token = 0;
+  };
+  std::optional<Asked> restore_asked_;
+  std::optional<CheckpointWork> restore_work_;
   std::vector<std::string> events_;
 };
 

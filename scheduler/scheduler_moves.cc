@@ -15,6 +15,10 @@ bool SchedulerCore::TablesHeld() const {
   return std::ranges::any_of(jobs_, [](const auto& job) { return job.second->holds_tables(); });
 }
 
+bool SchedulerCore::AllSettled() const {
+  return std::ranges::none_of(placement_.homes(), &Placement::Home::taking_over);
+}
+
 // Those that partitions are to be on: all that are not to be drained, unless there is no other.
 std::vector<NodeId> SchedulerCore::ServersToHold() const {
   std::vector<NodeId> all, staying;
@@ -29,6 +33,9 @@ std::vector<NodeId> SchedulerCore::ServersToHold() const {
 void SchedulerCore::Rebalance(TimePoint now) {
   const bool news = servers_changed_ || replicas_changed_;
   if ((!news && now < rebalance_at_) || recovering_ || !TablesHeld()) return;
+  // A checkpoint is made of partitions that stay where they are; and what is not restored yet is nowhere.
+  const Job* const job = Current();
+  if (checkpoints_.Order() || checkpoints_.holding() || (job != nullptr && job->restoring() != nullptr)) return;
   rebalance_at_ = now + kRebalanceEvery;
   std::vector<Rebalancer::Server> servers;
   for (const Node* server : members_.Alive(pb::SERVER)) {

@@ -29,7 +29,8 @@ void SchedulerCore::Restore(SavedState saved) {
   }
   for (auto& [id, record] : saved.jobs) {
     tokens_.emplace(record.submission.token(), id);
-    Job& job = *jobs_.emplace(id, std::make_unique<Job>(id, std::move(record), options_.job, started_)).first->second;
+    auto made = std::make_unique<Job>(id, std::move(record), Job::From::kStore, options_.job, started_);
+    const Job& job = *jobs_.emplace(id, std::move(made)).first->second;
     if (job.ended()) {
       touched_.insert(id);
     } else {
@@ -69,6 +70,7 @@ void SchedulerCore::Save(TimePoint now, MetaTxn& txn) {
   if (behind) saved_behind_ = now;
   SaveJobs(now, behind, txn);
   SaveCounters(txn);
+  checkpoints_.Save(txn);
 }
 
 void SchedulerCore::SaveJobs(TimePoint now, bool behind, MetaTxn& txn) {

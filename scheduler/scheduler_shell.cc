@@ -18,24 +18,30 @@ constexpr Duration kFullRetry = Milliseconds(500);
 }  // namespace
 
 Result<std::unique_ptr<SchedulerShell>> SchedulerShell::Open(ZmqContext& context, const Clock& clock,
-                                                             SchedulerOptions options, const std::string& data_dir) {
+                                                             SchedulerOptions options, const Folders& folders) {
   std::unique_ptr<SchedulerFolder> folder;
   auto memory = std::make_unique<MemoryMetaStore>();
   SavedState saved;
-  if (data_dir.empty()) {
+  if (folders.data.empty()) {
     SHEAF_ASSIGN_OR_RETURN(saved, TakeOver(*memory, options.partition_count, EntropySeed() | 1));
   } else {
-    SHEAF_ASSIGN_OR_RETURN(folder, SchedulerFolder::Open(data_dir, options.partition_count));
+    SHEAF_ASSIGN_OR_RETURN(folder, SchedulerFolder::Open(folders.data, options.partition_count));
     saved = folder->TakeSaved();
   }
+  std::unique_ptr<CheckpointKeeper> checkpoints;
+  if (!folders.checkpoints.empty()) {
+    SHEAF_ASSIGN_OR_RETURN(checkpoints, CheckpointKeeper::Open(folders.checkpoints));
+    options.checkpoints = checkpoints->found();
+  }
   return std::unique_ptr<SchedulerShell>(new SchedulerShell(context, clock, std::move(options), std::move(folder),
-                                                            std::move(memory), std::move(saved)));
+                                                            std::move(memory), std::move(saved),
+                                                            std::move(checkpoints)));
 }
 
 SchedulerShell::SchedulerShell(ZmqContext& context, const Clock& clock, SchedulerOptions options,
                                std::unique_ptr<SchedulerFolder> folder, std::unique_ptr<MemoryMetaStore> memory,
-                               SavedState saved)
-    : folder_(std::move(folder)), memory_(std::move(memory)),
+                               SavedState saved, std::unique_ptr<CheckpointKeeper> checkpoints)
+    : folder_(std::move(folder)), memory_(std::move(memory)), checkpoints_(std::move(checkpoints)),
       transport_(context, kSchedulerPeer,
                  [this] {
                    ZmqTransportOptions transport;
@@ -54,6 +60,12 @@ Status SchedulerShell::Run(int stop_fd, const std::function<void()>& take_signal
     take_signal();
     loop_.Stop();
   });
+  if (checkpoints_ != nullptr) {
+    loop_.Watch(checkpoints_->done_fd(), [this] {
+      while (auto done = checkpoints_->TakeDone()) core_.OnCheckpointDone(std::move(*done), loop_.Now(), out_);
+      Flush(loop_.Now());
+    });
+  }
   loop_.Run(*this);
   return outcome_;
 }
@@ -70,6 +82,11 @@ void SchedulerShell::OnTick(TimePoint now) {
 void SchedulerShell::Flush(TimePoint now) {
   if (!outcome_ || (try_again_ && now < *try_again_) || !Commit(now)) return;
   Send();
+  while (checkpoints_ != nullptr) {
+    auto work = core_.TakeCheckpointWork();
+    if (!work) break;
+    checkpoints_->Put(std::move(*work));
+  }
 }
 
 bool SchedulerShell::Commit(TimePoint now) {

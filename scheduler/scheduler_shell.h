@@ -12,6 +12,7 @@
 #include "common/net/zmq_transport.h"
 #include "common/runtime/event_loop.h"
 #include "common/storage/memory_meta_store.h"
+#include "scheduler/checkpoint_keeper.h"
 #include "scheduler/scheduler_core.h"
 #include "scheduler/scheduler_folder.h"
 #include "scheduler/state_keeper.h"
@@ -20,9 +21,12 @@ namespace sheaf {
 
 class SchedulerShell final : private EventLoop::Handler {
  public:
-  // `data_dir`: what it knows is kept there, and found again; empty: in memory only.
+  struct Folders {
+    std::string data;         // what it knows is kept there, and found again; empty: in memory only
+    std::string checkpoints;  // empty: there are none
+  };
   static Result<std::unique_ptr<SchedulerShell>> Open(ZmqContext& context, const Clock& clock, SchedulerOptions options,
-                                                      const std::string& data_dir);
+                                                      const Folders& folders);
 
   // tcp://host:port; port 0 takes any. Answers the real address.
   Result<std::string> Bind(const std::string& address);
@@ -31,7 +35,8 @@ class SchedulerShell final : private EventLoop::Handler {
 
  private:
   SchedulerShell(ZmqContext& context, const Clock& clock, SchedulerOptions options,
-                 std::unique_ptr<SchedulerFolder> folder, std::unique_ptr<MemoryMetaStore> memory, SavedState saved);
+                 std::unique_ptr<SchedulerFolder> folder, std::unique_ptr<MemoryMetaStore> memory, SavedState saved,
+                 std::unique_ptr<CheckpointKeeper> checkpoints);
   void OnMessage(PeerId from, Message message) override;
   void OnTurnEnd(TimePoint now) override { Flush(now); }
   void OnTick(TimePoint now) override;
@@ -42,6 +47,7 @@ class SchedulerShell final : private EventLoop::Handler {
 
   const std::unique_ptr<SchedulerFolder> folder_;  // nullptr: nothing is kept
   const std::unique_ptr<MemoryMetaStore> memory_;  // what is used then
+  const std::unique_ptr<CheckpointKeeper> checkpoints_;  // nullptr: there is no folder for them
   ZmqTransport transport_;
   EventLoop loop_;
   StateKeeper keeper_;

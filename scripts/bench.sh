@@ -9,6 +9,8 @@
 #                                      and stopped 10 times: seconds until pushes to all its partitions are taken again
 #   scripts/bench.sh growth            a scheduler among 1,000 servers and 10,000 workers (simulated): its processor
 #                                      time, and how long a change takes to reach all; takes only --jobs
+#   scripts/bench.sh checkpoint        what a checkpoint costs a shard of --rows (7,500,000 are 1 GiB): how long it
+#                                      stands still, write speed beside the disk's, pushes meanwhile, incremental bytes
 #   --json FILE                        write the rows as JSON too
 #   --only TEXT                        only cases whose "NAME PARAMS" contains TEXT
 #   --tcp                              kv: our client goes over TCP, as from another host, not over the unix socket that
@@ -29,7 +31,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | cores | train | scale | failover | growth) suites+=("$1") ;;
+    kv | cores | train | scale | failover | growth | checkpoint) suites+=("$1") ;;
     --tcp) flags+=("$1") ;;
     --json | --only | --rows | --kills | --stops) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;

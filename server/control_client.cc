@@ -44,6 +44,11 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   report.set_leaving(leaving);
   report.set_config_generation(config_.generation());
   report.set_scheduler_epoch(link_.scheduler_epoch());
+  if (stats.checkpoint.id() != 0) *report.mutable_checkpoint() = stats.checkpoint;
+  if (stats.restore.job() != 0) *report.mutable_restore() = stats.restore;
+  reported_checkpoint_ = stats.checkpoint.id();
+  reported_phase_ = stats.checkpoint.phase();
+  reported_restore_ = stats.restore.generation();
   if (pb::TraceSpans spans; trace_ != nullptr && trace_->Drain(spans)) report.mutable_trace()->Swap(&spans);
   out.Send(kSchedulerPeer, std::move(message));
 }
@@ -58,6 +63,7 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
   if (trace_ != nullptr && message.header.request() == asked_) {
     trace_->Follow(orders.trace_ms(), orders.clock_ns(), reported_at_, now);
   }
+  TakeOrders(orders, message.header.request() == asked_);
   if (orders.unknown()) link_.OnUnknown(now, out);
   told_to_stop_ |= orders.stop();
   pb::ConfigUpdate update;
@@ -70,12 +76,32 @@ void ControlClient::OnMessage(const Message& message, TimePoint now, Outbox& out
   }
 }
 
+// What is not said counts only if the scheduler knew what we are at: an answer may have been made before.
+void ControlClient::TakeOrders(const pb::ServerOrders& orders, bool latest) {
+  CheckpointTasks tasks = tasks_;
+  if (orders.checkpoint().id() > tasks.checkpoint.id()) tasks.checkpoint = orders.checkpoint();
+  const bool over = latest && orders.checkpoint().id() == 0 && tasks.checkpoint.id() != 0 &&
+                    reported_checkpoint_ == tasks.checkpoint.id();
+  if (over || orders.unknown()) tasks.checkpoint.Clear();
+  if (latest) tasks.restore = orders.restore();
+  if (tasks.checkpoint.id() == tasks_.checkpoint.id() &&
+      tasks.restore.generation() == tasks_.restore.generation() && tasks.restore.job() == tasks_.restore.job()) {
+    return;
+  }
+  tasks_ = tasks;
+  new_tasks_ = std::move(tasks);
+}
+
+bool ControlClient::HasNews(const ShardStats& stats) const {
+  return stats.checkpoint.id() != reported_checkpoint_ || stats.checkpoint.phase() != reported_phase_ ||
+         stats.restore.generation() != reported_restore_ || stats.news != reported_news_;
+}
+
 void ControlClient::OnTick(const ShardStats& stats, TimePoint now, Outbox& out) {
   if (trace_ != nullptr) trace_->OnTick(now);
   link_.OnTick(now, out);
   if (!link_.registered()) return;
-  if (report_now_ || now >= next_report_ || stats.seen_generation > reported_generation_ ||
-      stats.news != reported_news_) {
+  if (report_now_ || now >= next_report_ || stats.seen_generation > reported_generation_ || HasNews(stats)) {
     SendReport(stats, /*leaving=*/false, now, out);
   }
 }

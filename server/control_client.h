@@ -13,6 +13,7 @@
 #include "common/net/message.h"
 #include "common/net/scheduler_link.h"
 #include "common/runtime/clock.h"
+#include "server/shard_checkpoints.h"
 #include "server/shard_core.h"
 
 namespace sheaf {
@@ -33,12 +34,18 @@ class ControlClient {
 
   // A configuration that came since the last call, for the shards.
   std::optional<pb::ClusterConfig> TakeConfig();
+  // What the scheduler wants of checkpoints, if that is other than at the last call.
+  std::optional<CheckpointTasks> TakeTasks() { return std::exchange(new_tasks_, std::nullopt); }
+  // The scheduler waits to hear of it: report at the next tick.
+  bool HasNews(const ShardStats& stats) const;
   const SchedulerLink& link() const { return link_; }
   // What people should see in the log, since the last call.
   std::vector<std::string> TakeEvents() { return link_.TakeEvents(); }
 
  private:
   void SendReport(const ShardStats& stats, bool leaving, TimePoint now, Outbox& out);
+  // `latest`: they answer the latest report.
+  void TakeOrders(const pb::ServerOrders& orders, bool latest);
 
   const PeerId self_;
   TraceLog* const trace_;
@@ -52,6 +59,12 @@ class ControlClient {
   uint64_t reported_news_ = 0;
   pb::ClusterConfig config_;         // the latest, to which updates are applied
   bool is_new_ = false;              // nobody has taken it yet
+  // As in the latest report.
+  uint64_t reported_checkpoint_ = 0;
+  pb::CheckpointState::Phase reported_phase_ = pb::CheckpointState::NO_PHASE;
+  uint64_t reported_restore_ = 0;    // its generation
+  CheckpointTasks tasks_;
+  std::optional<CheckpointTasks> new_tasks_;
 };
 
 }  // namespace sheaf

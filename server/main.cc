@@ -26,6 +26,8 @@ DEFINE_string(data_dir, "",
 DEFINE_uint64(snapshot_after_mb, 256,
               "with --data_dir: rows that have changed go to a store of snapshots, and the log is cut, when it "
               "has grown by so many MiB and by half of what rows take; 0: early and often, for tests");
+DEFINE_string(checkpoint_dir, "",
+              "folder for checkpoints of the cluster: the one that the scheduler has, and all other servers");
 DEFINE_bool(local_sockets, true, "let processes of this host connect over unix sockets; else over TCP, like all");
 DEFINE_uint32(shards, 1, "threads that hold parameters, 1..256");
 DEFINE_uint64(memory_mb, 1024,
@@ -87,6 +89,7 @@ int main(int argc, char** argv) {
   options.port = FLAGS_port;
   options.ipc_dir = FLAGS_ipc_dir;
   options.data_dir = FLAGS_data_dir;
+  options.checkpoint_dir = FLAGS_checkpoint_dir;
   options.snapshots.min_log_bytes = std::max(FLAGS_snapshot_after_mb << 20, kLeastLogBytes);
   options.local_sockets = FLAGS_local_sockets;
   options.shards = FLAGS_shards;

@@ -65,18 +65,22 @@ class StateEncoder {
       added.set_rows(table.rows);
     }
     for (const auto& [key, examples] : source_.state->ended) {
+      if (!Wanted(key)) continue;
       pb::ImageLedger& ledger = *state.add_ended();
       ledger.set_job(key.job);
       ledger.set_pass(key.pass);
       ledger.set_examples(examples);
     }
-    for (const auto& [key, pass] : source_.state->passes) EncodePass(key, pass, *state.add_pass());
+    for (const auto& [key, pass] : source_.state->passes) {
+      if (Wanted(key)) EncodePass(key, pass, *state.add_pass());
+    }
     for (const ImageSource::Session& session : source_.sessions) AddStream(nullptr, session);
     EndStreams();
     return pieces_.Finish(std::move(first));
   }
 
  private:
+  bool Wanted(const PassKey& key) const { return source_.job == 0 || key.job == source_.job; }
   void EncodePass(const PassKey& key, const PassState& pass, pb::ImagePass& image) {
     image.set_job(key.job);
     image.set_pass(key.pass);

@@ -47,6 +47,7 @@ struct ImageSource {
   const PartitionState* state = nullptr;
   std::vector<Session> sessions;   // ascending
   std::vector<ImageTable> tables;  // ascending, with rows
+  uint64_t job = 0;                // whose passes; 0: all
 };
 
 // Kept gradients must have been cut by partition.

@@ -61,6 +61,7 @@ struct Stored {
 struct PartitionState {
   PartitionId id;
   Stored stored;
+  uint64_t cut = 0;                                            // the last checkpoint that it was frozen for, here
   std::map<PassKey, PassState> passes;
   std::map<PassKey, uint64_t> ended;                           // examples of the last passes of each job
 };

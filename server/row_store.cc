@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/planted_bug.h"
 #include "common/base/random.h"
 
 namespace sheaf {
@@ -125,6 +126,7 @@ void RowStore::Reserve(size_t rows) {
     slot_count_ = grown;
   }
   marks_.resize((slot_count_ + 63) / 64);
+  changes_.resize(marks_.size());
 }
 
 uint32_t RowStore::SlotOf(HashedKey key) const {
@@ -287,6 +289,82 @@ std::optional<HashedKey> RowStore::Copy(Which which, HashedKey from, size_t max_
   }
   copy();
   return next;
+}
+
+// ---- cuts
+
+void RowStore::BeginCut(Cut which) {
+  cutting_ = true;
+  kept_.clear();
+  kept_rows_.clear();
+  cut_.assign((size_ + 63) / 64, ~uint64_t{0});
+  if (size_ % 64 != 0) cut_.back() = (uint64_t{1} << (size_ % 64)) - 1;  // rows to come are not in it
+  if (which == Cut::kChanged) {
+    for (size_t i = 0; i < cut_.size(); ++i) cut_[i] &= changes_[i];
+  }
+  cut_rows_ = 0;
+  for (const uint64_t word : cut_) cut_rows_ += static_cast<size_t>(std::popcount(word));
+  std::ranges::fill(changes_, 0);
+}
+
+void RowStore::KeepForCut(uint32_t slot) {
+  if (slot / 64 >= cut_.size() || Planted(Bug::kCutSeesLaterRows)) return;
+  const uint64_t bit = uint64_t{1} << (slot % 64);
+  if ((cut_[slot / 64] & bit) == 0) return;
+  cut_[slot / 64] &= ~bit;
+  kept_.emplace(slot, kept_rows_.size());
+  const float* const row = Row(slot);
+  kept_rows_.insert(kept_rows_.end(), row, row + layout_->stride);
+}
+
+std::optional<HashedKey> RowStore::CopyCut(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                                           std::vector<float>& rows) {
+  if (home_count_ == 0 || cut_rows_ == 0) return std::nullopt;
+  const float* ahead[kCopyAhead];
+  size_t waiting = 0;
+  const auto copy = [&] {
+    for (size_t i = 0; i < waiting; ++i) rows.insert(rows.end(), ahead[i], ahead[i] + layout_->stride);
+    waiting = 0;
+  };
+  const size_t already = keys.size();
+  std::optional<HashedKey> next;
+  size_t looked_at = 0;
+  for (size_t at = Home(from); at < bucket_count_ && !next; ++at) {
+    const RowBucket& bucket = buckets()[at];
+    for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
+      const uint32_t slot = bucket.slots[cell];
+      if (bucket.keys[cell] < from || slot / 64 >= cut_.size()) continue;
+      if (keys.size() - already == max_rows || looked_at / 8 == max_rows) {
+        next = bucket.keys[cell];
+        break;
+      }
+      ++looked_at;
+      const uint64_t bit = uint64_t{1} << (slot % 64);
+      const float* row = nullptr;
+      if ((cut_[slot / 64] & bit) != 0) {
+        cut_[slot / 64] &= ~bit;
+        row = Row(slot);
+      } else if (const auto kept = kept_.find(slot); kept != kept_.end()) {
+        row = kept_rows_.data() + kept->second;
+      } else {
+        continue;
+      }
+      for (size_t line = 0; line < layout_->stride; line += kCacheLine / sizeof(float)) __builtin_prefetch(row + line);
+      keys.push_back(bucket.keys[cell]);
+      ahead[waiting++] = row;
+      if (waiting == kCopyAhead) copy();
+    }
+  }
+  copy();
+  return next;
+}
+
+void RowStore::EndCut() {
+  cutting_ = false;
+  cut_rows_ = 0;
+  std::vector<uint64_t>().swap(cut_);
+  std::unordered_map<uint32_t, size_t>().swap(kept_);
+  std::vector<float>().swap(kept_rows_);
 }
 
 void RowStore::MarkAll() { std::ranges::fill(marks_, ~uint64_t{0}); }

@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -98,6 +99,21 @@ class RowStore {
   // By slot, 64 a word. Valid until the next row is made.
   uint64_t* marks() { return marks_.data(); }
 
+  // ---- for checkpoints: all rows as of one moment, the cut, told piece by piece while they go on changing
+  // kChanged: only rows that have changed since the cut before (whoever changes rows says so, as above).
+  enum class Cut { kAll, kChanged };
+  void BeginCut(Cut which);
+  bool cutting() const { return cutting_; }
+  // A row is about to change: if it is in the cut and was not told yet, it is kept as it is.
+  void KeepForCut(uint32_t slot);
+  // As Copy, of the rows of the cut.
+  std::optional<HashedKey> CopyCut(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                                   std::vector<float>& rows);
+  void EndCut();
+  size_t cut_rows() const { return cut_rows_; }  // in the cut
+  // As marks(): rows that have changed since the last cut.
+  uint64_t* changes() { return changes_.data(); }
+
   size_t size() const { return size_; }
   size_t memory_bytes() const { return memory_bytes_; }
 
@@ -145,6 +161,12 @@ class RowStore {
   std::vector<Pages> slabs_;
   std::vector<uint64_t> marks_;
   bool stored_ = false;
+  std::vector<uint64_t> changes_;
+  bool cutting_ = false;
+  std::vector<uint64_t> cut_;  // slots of rows to be told, as they are
+  size_t cut_rows_ = 0;
+  std::unordered_map<uint32_t, size_t> kept_;  // slots of rows to be told as they were: where in kept_rows_
+  std::vector<float> kept_rows_;
   size_t slot_count_ = 0;  // slots in slabs
   size_t size_ = 0;
   size_t memory_bytes_ = 0;

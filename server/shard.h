@@ -55,6 +55,12 @@ class Shard {
   // Rises when there is something new in what stats() tells the scheduler.
   uint64_t news() const { return safe_generation_ + replicas_.news(); }
   const std::vector<uint32_t>& owned() const { return core_.owned(); }
+  // What the shard has done until now is safe once IsSafe(what SafePoint says now): the log has it, and every copy that
+  // may become the primary.
+  ReplicaSet::Marks SafePoint() const { return replicas_.Needed(); }
+  bool IsSafe(const ReplicaSet::Marks& marks) const {
+    return !refusing_ && to_commit_ == Durability::kMemory && replicas_.Reached(marks);
+  }
   // All of a partition, its own or a copy (ShardCore::Export); nothing if it has none.
   std::vector<ImagePiece> Export(uint32_t partition);
 

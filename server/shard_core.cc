@@ -104,6 +104,17 @@ ShardCore::Copied ShardCore::FinishSnapshot(PartitionSnapshot& snapshot, uint64_
 }
 std::vector<uint32_t> ShardCore::StoredPartitions() const { return impl_->StoredPartitions(); }
 void ShardCore::SetStored(uint32_t partition, bool stored) { impl_->SetStored(partition, stored); }
+std::optional<PartitionCut> ShardCore::BeginCut(uint32_t partition, uint64_t job, uint64_t id, uint64_t base) {
+  return impl_->BeginCut(partition, job, id, base);
+}
+ShardCore::Copied ShardCore::CopyCut(PartitionCut& cut, size_t max_rows, std::vector<ImagePiece>& pieces) {
+  return impl_->CopyCut(cut, max_rows, pieces);
+}
+void ShardCore::EndCut(const PartitionCut& cut) { impl_->EndCut(cut); }
+void ShardCore::EndCuts() { impl_->EndCuts(); }
+void ShardCore::DropImport() { impl_->coming.reset(); }
+bool ShardCore::importing() const { return impl_->coming != nullptr; }
+void ShardCore::TellRestored(uint32_t partition) { impl_->TellRestored(partition); }
 const pb::ConfigRecord& ShardCore::last_config() const { return impl_->last_config; }
 void ShardCore::RedoLatestConfig(const pb::ConfigRecord& record) {
   impl_->RedoConfig(pb::ConfigRecord(record), {}, {});
@@ -326,6 +337,7 @@ void ShardCore::Impl::Adopt(MovedPartition moved, TimePoint now) {
   }
   partitions[p] = std::move(moved.state);
   partitions[p]->stored = {};  // our store has nothing of it
+  partitions[p]->cut = 0;
   lsns[p] = moved.lsn;
   for (auto& [id, store] : moved.rows) {
     if (Table* const table = FindTable(id); table != nullptr && table->rows != nullptr) {
@@ -685,6 +697,33 @@ void ShardCore::Impl::NoteSlots(const RequestBlock& block) {
   block.slots->complete = std::ranges::find(block.slots->slots, kNoSlot) == block.slots->slots.end();
 }
 
+namespace {
+
+// Of two shards whoever is less far counts, unless one of them has failed.
+void Merge(const pb::CheckpointState& shard, pb::CheckpointState& sum, bool first) {
+  using State = pb::CheckpointState;
+  if (first || (shard.id() >= sum.id() && shard.phase() == State::FAILED)) {
+    sum = shard;
+  } else if (sum.phase() == State::FAILED && sum.id() >= shard.id()) {
+    return;
+  } else if (shard.id() != sum.id()) {
+    sum.Clear();
+  } else {
+    sum.set_phase(std::min(sum.phase(), shard.phase()));
+    sum.mutable_part()->MergeFrom(shard.part());
+  }
+}
+
+void Merge(const pb::RestoreState& shard, pb::RestoreState& sum, bool first) {
+  if (first || !shard.error().empty()) {
+    sum = shard;
+  } else if (sum.error().empty() && (shard.job() != sum.job() || shard.generation() != sum.generation())) {
+    sum.Clear();
+  }
+}
+
+}  // namespace
+
 ShardStats MergeStats(const std::vector<ShardStats>& shards) {
   ShardStats sum;
   std::map<std::pair<uint64_t, uint32_t>, pb::PassLedger> ledgers;
@@ -703,6 +742,8 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
     sum.staged_pushes += shard.staged_pushes;
     sum.request_bytes += shard.request_bytes;
     if (sum.failure.empty()) sum.failure = shard.failure;
+    Merge(shard.checkpoint, sum.checkpoint, &shard == &shards.front());
+    Merge(shard.restore, sum.restore, &shard == &shards.front());
     sum.synced.insert(sum.synced.end(), shard.synced.begin(), shard.synced.end());
     sum.news += shard.news;
     sum.loads.insert(sum.loads.end(), shard.loads.begin(), shard.loads.end());

@@ -32,6 +32,7 @@
 #include "common/trace/trace_log.h"
 #include "proto/storage.pb.h"
 #include "server/moved_partition.h"
+#include "server/partition_cut.h"
 #include "server/partition_image.h"
 #include "server/partition_snapshot.h"
 #include "server/redo_writer.h"
@@ -50,6 +51,7 @@ struct ShardOptions {
   BodyPool* bodies = nullptr;                        // of answers; outlives the shard; nullptr: new for each
   Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
   RedoLog* log = nullptr;                            // outlives the shard; nullptr: nothing is kept
+  bool checkpoints = false;                          // rows that have changed are noted for checkpoints
   // It is a copy of some partitions of another shard, which tells it all it does (Redo), and nobody else.
   bool is_copy = false;
 };
@@ -78,6 +80,8 @@ struct ShardStats {
   uint64_t news = 0;                         // rises when there is something that the scheduler should hear at once
   std::vector<PartitionLoad> loads;
   std::vector<pb::PassLedger> ledgers;       // over this shard's partitions; ascending (job, pass)
+  pb::CheckpointState checkpoint;            // that it is at, if it has an id
+  pb::RestoreState restore;                  // likewise, a job
   std::string failure;                       // not empty: the shard is of no use any more, and why
   std::vector<std::string> waiting;          // "lane 0 waits for lane 1 at clock 41 of job 3", at most 8
 };
@@ -168,6 +172,21 @@ class ShardCore {
   std::vector<uint32_t> StoredPartitions() const;
   // The partition's last image was read from the store (true), or whatever the store has of it is of no use.
   void SetStored(uint32_t partition, bool stored);
+
+  // ---- checkpoints (server/checkpointer.h)
+  // Freezes what a partition has of a job, for checkpoint `id`: all of it, or what has changed since it was frozen for
+  // `base`, if that was its last. Nothing: it is not here. Takes no longer the more rows there are, but for a bit each.
+  std::optional<PartitionCut> BeginCut(uint32_t partition, uint64_t job, uint64_t id, uint64_t base);
+  // Tells the next rows, about so many. kMore: call again, also if there were none.
+  Copied CopyCut(PartitionCut& cut, size_t max_rows, std::vector<ImagePiece>& pieces);
+  void EndCut(const PartitionCut& cut);
+  void EndCuts();                 // of all partitions
+  // Some pieces of an image were imported, and not all.
+  bool importing() const;
+  void DropImport();              // those pieces are forgotten
+  // An image that was imported is told to the log and to copies.
+  void TellRestored(uint32_t partition);
+
   const pb::ConfigRecord& last_config() const;  // in force, or before an earlier process ended
   uint64_t logged_bytes() const;  // appended and done again
 

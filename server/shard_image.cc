@@ -39,7 +39,7 @@ std::vector<ImagePiece> ShardCore::Impl::Export(uint32_t partition, uint64_t ind
 }
 
 std::vector<ImagePiece> ShardCore::Impl::ExportState(uint32_t partition, uint64_t index,
-                                                     std::vector<ImageTable> with_rows) const {
+                                                     std::vector<ImageTable> with_rows, uint64_t job) const {
   ImageSource source;
   source.partition = partition;
   source.partition_count = static_cast<uint32_t>(partitions.size());
@@ -47,6 +47,7 @@ std::vector<ImagePiece> ShardCore::Impl::ExportState(uint32_t partition, uint64_
   source.lsn = lsns[partition];
   source.state = partitions[partition].get();
   source.tables = std::move(with_rows);
+  source.job = job;
   for (const auto& [id, session] : sessions) {
     const SeqWindow& window = session.windows[partition];
     if (!window.empty()) source.sessions.push_back({id.high, id.low, &window});

@@ -18,6 +18,7 @@
 #include "server/budget.h"
 #include "server/key_list_cache.h"
 #include "server/moved_partition.h"
+#include "server/partition_cut.h"
 #include "server/partition_image.h"
 #include "server/partition_state.h"
 #include "server/redo_writer.h"
@@ -190,9 +191,12 @@ struct ShardCore::Impl {
   PartitionLoad LoadOf(uint32_t partition) const;
 
   // ---- images (shard_image.cc)
-  bool marking() const { return options.log != nullptr; }  // rows that have changed are to be found again
+  // Rows that have changed are to be found again.
+  bool marking() const { return options.log != nullptr || options.checkpoints; }
   std::vector<ImagePiece> Export(uint32_t partition, uint64_t index);
-  std::vector<ImagePiece> ExportState(uint32_t partition, uint64_t index, std::vector<ImageTable> with_rows) const;
+  // `job`: of which passes are told; 0: all.
+  std::vector<ImagePiece> ExportState(uint32_t partition, uint64_t index, std::vector<ImageTable> with_rows,
+                                      uint64_t job = 0) const;
   Status Import(const Buffer& piece, TimePoint now);
   Status TakeImageRows(const ImageTable& table, std::span<const HashedKey> keys, std::span<const float> floats);
   // The partition becomes what the image says.
@@ -214,6 +218,13 @@ struct ShardCore::Impl {
       if (store != nullptr && store->size() > 0 && table.durability != Durability::kMemory) work(table, *store);
     }
   }
+
+  // ---- checkpoints (shard_cut.cc)
+  std::optional<PartitionCut> BeginCut(uint32_t partition, uint64_t job, uint64_t id, uint64_t base);
+  Copied CopyCut(PartitionCut& cut, size_t max_rows, std::vector<ImagePiece>& pieces);
+  void EndCut(const PartitionCut& cut);
+  void EndCuts();
+  void TellRestored(uint32_t partition);
 
   // ---- pulls and scans (shard_pull.cc)
   void OnPull(PeerId from, const Message& message, Outbox& out);

@@ -11,6 +11,7 @@
 #include "common/base/random.h"
 #include "common/base/strings.h"
 #include "common/net/local_address.h"
+#include "common/checkpoint/disk_space.h"
 #include "common/runtime/host_id.h"
 #include "common/runtime/logging.h"
 #include "common/storage/file_log.h"
@@ -48,7 +49,7 @@ ShardServer::ShardServer(ZmqContext& context, const Clock& clock, ServerOptions 
     : context_(context), clock_(clock), options_(std::move(options)), self_(EntropySeed()),
       transport_(context, self_, TransportOptions()), trace_(clock),
       loop_(transport_, clock, {.tick_every = kTickEvery}),
-      stats_(options_.shards), offered_(options_.shards, 0) {}
+      stats_(options_.shards), offered_(options_.shards, 0), has_tasks_(options_.shards, true) {}
 
 std::string ShardServer::AddressOf(uint32_t shard) const {
   if (!options_.ipc_dir.empty()) {
@@ -142,11 +143,18 @@ Status ShardServer::Bind() {
   if (!options_.data_dir.empty()) {
     SHEAF_ASSIGN_OR_RETURN(folder_, DataFolder::Open(options_.data_dir, options_.shards));
   }
+  if (!options_.checkpoint_dir.empty()) {
+    auto space = OpenDiskSpace(options_.checkpoint_dir, IfAbsent::kMake);
+    if (!space) return Wrap(space.error(), "--checkpoint_dir");
+    checkpoints_ = std::move(*space);
+  }
   for (uint32_t i = 0; i < options_.shards; ++i) {
     ShardOptions shard = options_.shard;
     shard.trace = &trace_;
+    shard.checkpoints = checkpoints_ != nullptr;
     SHEAF_ASSIGN_OR_RETURN(auto durable, OpenDurable(i));
-    shards_.push_back(std::make_unique<ShardThread>(context_, clock_, i, shard, std::move(durable)));
+    shards_.push_back(
+        std::make_unique<ShardThread>(context_, clock_, i, shard, std::move(durable), checkpoints_.get()));
     const std::string address = AddressOf(i);
     const auto bound = shards_[i]->Bind(address);
     if (!bound) {
@@ -223,11 +231,23 @@ void ShardServer::OnMessage(PeerId from, Message message) {
     config_ = std::make_shared<const pb::ClusterConfig>(std::move(*config));
     OfferConfig();
   }
+  if (auto tasks = control_->TakeTasks()) {
+    tasks_ = std::move(*tasks);
+    has_tasks_.assign(shards_.size(), false);
+    OfferTasks();
+  }
   Flush();
+}
+
+void ShardServer::OfferTasks() {
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    if (!has_tasks_[i]) has_tasks_[i] = shards_[i]->Offer(tasks_);
+  }
 }
 
 void ShardServer::OnTick(TimePoint now) {
   OfferConfig();
+  OfferTasks();
   control_->OnTick(merged_, now, out_);
   Flush();
   if (control_->link().registered() && name_ != control_->link().name()) {
@@ -249,9 +269,8 @@ void ShardServer::OnTick(TimePoint now) {
 
 void ShardServer::OnStats(size_t shard) {
   if (auto stats = shards_[shard]->TakeStats()) stats_[shard] = std::move(*stats);
-  const uint64_t before = merged_.news;
   merged_ = MergeStats(stats_);
-  if (merged_.news != before) loop_.RequestTick();
+  if (control_->HasNews(merged_)) loop_.RequestTick();
   if (!merged_.failure.empty() && outcome_) {
     outcome_ = Fail(ErrorCode::kIo, "the log cannot be written, and what it holds of the last pushes is not known: ",
                     merged_.failure);

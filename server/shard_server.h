@@ -24,6 +24,7 @@ struct ServerOptions {
   uint32_t port = 0;                            // of shard 0; shard i has port + i; 0: any
   std::string ipc_dir;                          // not empty: unix sockets in this folder instead of TCP
   std::string data_dir;                         // not empty: what outlives the process lies here
+  std::string checkpoint_dir;                   // not empty: checkpoints of the cluster lie here
   bool local_sockets = true;                    // also listen at unix sockets, for processes of this host
   uint32_t shards = 1;
   ShardOptions shard;                           // budgets of each shard
@@ -46,6 +47,7 @@ class ShardServer final : private EventLoop::Handler {
   void OnTick(TimePoint now) override;
   void OnStats(size_t shard);
   void OfferConfig();
+  void OfferTasks();
   void BindLocal();
   Result<ShardThread::Durable> OpenDurable(uint32_t shard);
   // Brings the shards to where the log ends, all at once.
@@ -64,6 +66,7 @@ class ShardServer final : private EventLoop::Handler {
   std::unique_ptr<DataFolder> folder_;          // nullptr: nothing is kept
   std::shared_ptr<const RocksMemory> rocks_memory_;
   uint64_t found_bytes_ = 0;                    // of logs and snapshots
+  std::unique_ptr<FileSpace> checkpoints_;      // or nullptr
   std::vector<std::unique_ptr<ShardThread>> shards_;
   std::vector<pb::ShardEndpoint> endpoints_;
   std::vector<ShardStats> stats_;               // each shard's latest
@@ -71,6 +74,8 @@ class ShardServer final : private EventLoop::Handler {
   std::unique_ptr<ControlClient> control_;
   ShardThread::Config config_;                  // the latest
   std::vector<uint64_t> offered_;               // generation that each shard was given
+  CheckpointTasks tasks_;                       // the latest
+  std::vector<bool> has_tasks_;                 // each shard was given them
   Outbox out_;
   Status outcome_;
   std::string name_;                            // as registered

@@ -32,7 +32,7 @@ ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies) {
 }  // namespace
 
 ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options,
-                         Durable durable)
+                         Durable durable, FileSpace* checkpoints)
     : index_(index),
       trace_(options.trace),
       peer_(EntropySeed()),
@@ -40,7 +40,8 @@ ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index
       loop_(transport_, clock, {.tick_every = kTickEvery}),
       host_(HostId()),
       shard_(peer_, OptionsOf(std::move(options), index, transport_.bodies()), std::move(durable.log)),
-      rows_(std::move(durable.rows)) {
+      rows_(std::move(durable.rows)), checkpoints_(shard_, ShardCheckpoints::kRowsAStep),
+      checkpoint_files_(index, checkpoints) {
   if (rows_ != nullptr) snapshotter_.emplace(shard_.core(), *shard_.log(), durable.options);
 }
 
@@ -68,6 +69,12 @@ Result<Recovered> ShardThread::Recover(const RecoveryProgress& progress) {
 void ShardThread::Start() {
   thread_ = Thread("shard-" + std::to_string(index_), [this] {
     loop_.Watch(configs_.fd(), [this] { TakeConfigs(); });
+    loop_.Watch(tasks_.fd(), [this] {
+      while (const auto tasks = tasks_.TryTake()) checkpoints_.OnTasks(*tasks);
+    });
+    loop_.Watch(checkpoint_files_.done_fd(), [this] {
+      while (auto done = checkpoint_files_.TakeDone()) checkpoints_.OnDone(std::move(*done), loop_.Now());
+    });
     if (rows_ != nullptr) {
       rows_->Start();
       loop_.Watch(rows_->done_fd(), [this] {
@@ -83,6 +90,7 @@ void ShardThread::Stop() {
   loop_.Stop();
   thread_.Join();
   if (rows_ != nullptr) rows_->Stop();
+  checkpoint_files_.Stop();
 }
 
 void ShardThread::SaveBeforeEnd() {
@@ -120,6 +128,14 @@ void ShardThread::OnTurnEnd(TimePoint now) {
   if (!shard_.immediate()) Flush();
   if (shard_.news() != published_news_) PublishStats();
   if (snapshotter_ && !shard_.refusing()) StepSnapshots(now);
+  if (!shard_.refusing()) StepCheckpoints();
+}
+
+// The workers wait for it to be frozen: that is said at once.
+void ShardThread::StepCheckpoints() {
+  if (checkpoints_.Step()) PublishStats();
+  while (auto work = checkpoints_.TakeWork()) checkpoint_files_.Put(std::move(*work));
+  if (checkpoints_.eager()) loop_.RequestTurn();
 }
 
 void ShardThread::OnSnapshotDone(const Status& done) {
@@ -170,9 +186,11 @@ void ShardThread::TakeConfigs() {
 }
 
 void ShardThread::PublishStats() {
+  ShardStats stats = shard_.stats();
+  checkpoints_.AddTo(stats);
   // Full: the main thread has older ones to take, and the next tick brings newer ones.
   published_news_ = shard_.news();
-  (void)stats_.TryPut(shard_.stats());
+  (void)stats_.TryPut(std::move(stats));
 }
 
 void ShardThread::Flush() {

@@ -14,8 +14,10 @@
 #include "common/runtime/event_loop.h"
 #include "common/runtime/mailbox.h"
 #include "common/runtime/thread.h"
+#include "server/checkpoint_thread.h"
 #include "server/recovery.h"
 #include "server/shard.h"
+#include "server/shard_checkpoints.h"
 #include "server/snapshot_writer.h"
 #include "server/snapshotter.h"
 
@@ -31,7 +33,9 @@ class ShardThread final : private EventLoop::Handler {
     std::unique_ptr<SnapshotWriter> rows;  // open
     SnapshotterOptions options;
   };
-  ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options, Durable durable);
+  // `checkpoints`: where they lie; outlives it; nullptr: there is no such place.
+  ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options, Durable durable,
+              FileSpace* checkpoints);
   ~ShardThread() override { Stop(); }
 
   // The address bound, with the real port.
@@ -47,6 +51,7 @@ class ShardThread final : private EventLoop::Handler {
   PeerId peer() const { return peer_; }
   // False if the shard has too many waiting: offer it (or a newer one) again.
   bool Offer(Config config) { return static_cast<bool>(configs_.TryPut(std::move(config))); }
+  bool Offer(const CheckpointTasks& tasks) { return static_cast<bool>(tasks_.TryPut(tasks)); }
   // Readable when there are statistics to take.
   int stats_fd() const { return stats_.fd(); }
   // The latest since the last call, if any.
@@ -63,6 +68,7 @@ class ShardThread final : private EventLoop::Handler {
   void Serve(PeerId from, const Message& message);
   void StepSnapshots(TimePoint now);
   void OnSnapshotDone(const Status& done);
+  void StepCheckpoints();
   // Serves the message and turns that into a span.
   void Traced(PeerId from, const Message& message);
 
@@ -75,8 +81,11 @@ class ShardThread final : private EventLoop::Handler {
   Shard shard_;
   const std::unique_ptr<SnapshotWriter> rows_;  // or nullptr
   std::optional<Snapshotter> snapshotter_;
+  ShardCheckpoints checkpoints_;
+  CheckpointThread checkpoint_files_;
   Outbox out_;
   Mailbox<Config> configs_{8};
+  Mailbox<CheckpointTasks> tasks_{8};
   Mailbox<ShardStats> stats_{8};
   uint64_t published_news_ = 0;
   Thread thread_;

@@ -50,26 +50,49 @@ TableRows::TableRows(const RowLayout* layout, uint32_t partition_count)
 void TableRows::Put(uint32_t partition, std::unique_ptr<RowStore> store) {
   if (store != nullptr) store->UseLayout(layout_);
   stores_[partition] = std::move(store);
-  views_[partition] = stores_[partition] == nullptr ? RowStore::View() : stores_[partition]->view();
-  marks_[partition].words = stores_[partition] == nullptr ? nullptr : stores_[partition]->marks();
+  Revisit(partition);
+}
+
+void TableRows::Revisit(uint32_t partition) {
+  RowStore* const store = stores_[partition].get();
+  views_[partition] = store == nullptr ? RowStore::View() : store->view();
+  Marks& marks = marks_[partition];
+  marks.words = store == nullptr ? nullptr : store->marks();
+  marks.changes = store == nullptr ? nullptr : store->changes();
+  marks.cut = store != nullptr && store->cutting() ? store : nullptr;
+}
+
+void TableRows::BeginCut(uint32_t partition, RowStore::Cut which) {
+  stores_[partition]->BeginCut(which);
+  Revisit(partition);
+}
+
+void TableRows::EndCut(uint32_t partition) {
+  stores_[partition]->EndCut();
+  Revisit(partition);
 }
 
 void TableRows::Mark(std::span<const HashedKey> keys, const uint32_t* slots) {
   for (size_t i = 0; i < keys.size();) {
     const Marks& marks = marks_[PartitionOf(keys[i])];
     uint64_t* const words = marks.words;
+    uint64_t* const changes = marks.changes;
     const HashedKey last = marks.last_key;
     do {
-      words[slots[i] / 64] |= uint64_t{1} << (slots[i] % 64);
+      const uint64_t bit = uint64_t{1} << (slots[i] % 64);
+      words[slots[i] / 64] |= bit;
+      changes[slots[i] / 64] |= bit;
+      if (marks.cut != nullptr) [[unlikely]] marks.cut->KeepForCut(slots[i]);
       ++i;
     } while (i < keys.size() && keys[i] <= last);
   }
 }
 
 std::unique_ptr<RowStore> TableRows::Take(uint32_t partition) {
-  views_[partition] = {};
-  marks_[partition].words = nullptr;
-  return std::move(stores_[partition]);
+  std::unique_ptr<RowStore> store = std::move(stores_[partition]);
+  if (store != nullptr && store->cutting()) store->EndCut();  // what follows is nobody's cut
+  Revisit(partition);
+  return store;
 }
 
 template <bool kNote>
@@ -120,8 +143,7 @@ void TableRows::MakeAbsent(std::span<const HashedKey> keys, float** rows, uint32
       if (store == nullptr) store = std::make_unique<RowStore>(layout_, static_cast<uint32_t>(partition_count_));
       store->MakeAbsent(keys.subspan(begin, end - begin), absent, rows + begin,
                         slots == nullptr ? nullptr : slots + begin);
-      views_[partition] = store->view();
-      marks_[partition].words = store->marks();
+      Revisit(partition);
     }
     begin = end;
   }

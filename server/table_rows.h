@@ -41,7 +41,10 @@ class TableRows {
   void Find(std::span<const HashedKey> keys, float** rows, uint32_t* slots) const;
   // Makes absent rows with their start values. Addresses are valid until the next row is made.
   void FindOrCreate(std::span<const HashedKey> keys, float** rows, uint32_t* slots);
-  // The rows have changed: whoever copies changed ones will find them. All slots are known.
+  // A cut of the partition's rows begins or ends (RowStore::BeginCut). It must have some.
+  void BeginCut(uint32_t partition, RowStore::Cut which);
+  void EndCut(uint32_t partition);
+  // The rows are about to change: whoever copies changed ones will find them. All slots are known.
   void Mark(std::span<const HashedKey> keys, const uint32_t* slots);
   // The rows of slots that a lookup of the same keys gave, all of them known; `floats` of each are fetched.
   void Address(std::span<const HashedKey> keys, const uint32_t* slots, size_t floats, float** rows) const;
@@ -51,7 +54,10 @@ class TableRows {
   struct Marks {
     HashedKey last_key = 0;  // of the partition
     uint64_t* words = nullptr;
+    uint64_t* changes = nullptr;
+    RowStore* cut = nullptr;  // unless there is none under way
   };
+  void Revisit(uint32_t partition);  // the store, which may be another or lie elsewhere
   size_t PartitionOf(HashedKey key) const {
     return static_cast<size_t>((static_cast<unsigned __int128>(key) * partition_count_) >> 64);
   }

@@ -241,7 +241,7 @@ uint32_t WorkerCore::PullsAhead(const Lease& lease) const {
 }
 
 bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
-  if (computed_ > 0) return false;  // what has come meanwhile is to be heard first
+  if (computed_ > 0 || pausing()) return false;  // what has come meanwhile is to be heard first
   Lease* first = nullptr;
   uint32_t batch = 0;
   for (auto& [number, lease] : leases_) {
@@ -293,7 +293,7 @@ bool WorkerCore::StartNext(TimePoint now, Outbox& out) {
 }
 
 bool WorkerCore::has_ready_batch() const {
-  if (pulling_ == 0) return false;
+  if (pulling_ == 0 || pausing()) return false;
   for (const auto& [number, lease] : leases_) {
     for (uint32_t i = lease.done; i < lease.next; ++i) {
       if (lease.states[i].stage == Stage::kPulled && IsLanesTurn(lease, i)) return true;
@@ -314,6 +314,7 @@ bool WorkerCore::IsLanesTurn(const Lease& lease, uint32_t batch) const {
 }
 
 bool WorkerCore::ComputeOne() {
+  if (pausing()) return false;
   Lease* first = nullptr;
   uint32_t first_batch = 0;
   for (auto& [number, lease] : leases_) {
@@ -491,6 +492,7 @@ void WorkerCore::Pump(TimePoint now, Outbox& out) {
     if (completions.empty() && !started) break;
   }
   LoadAhead();
+  if (pausing() && Paused() != told_paused_) report_now_ = true;
   // One report at a time: a newer one would make the answer under way worthless.
   if (link_.registered() && report_now_ && (!awaiting_orders_ || now - reported_at_ >= link_.report_every()))
     SendReport(now, out);
@@ -500,6 +502,7 @@ void WorkerCore::OnTick(TimePoint now, Outbox& out) {
   client_.OnTick(now, out);
   link_.OnTick(now, out);
   if (options_.trace != nullptr) options_.trace->OnTick(now);
+  EndPauseUnheard(now);
   if (link_.registered() && (now >= next_report_ || (client_.wants_config() && !awaiting_orders_)))
     SendReport(now, out);
   Pump(now, out);

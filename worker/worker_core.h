@@ -42,6 +42,8 @@ struct WorkerOptions {
   uint32_t pulls_ahead = 2;
   uint32_t most_pulls_ahead = 4;
   uint32_t pushes_ahead = 4;                 // batches being pushed
+  // Standing still for a checkpoint without a word from the scheduler: then it goes on by itself.
+  Duration pause_unheard = std::chrono::seconds(2);
   TraceLog* trace = nullptr;                 // outlives the core; nullptr: nothing is traced
 };
 
@@ -81,6 +83,8 @@ class WorkerCore {
   const std::optional<Error>& fatal() const { return fatal_ ? fatal_ : link_.fatal(); }
   // What people should see in the log, since the last call.
   std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
+  // Pushed and not acknowledged, or computed and not pushed.
+  uint32_t pushes_under_way() const { return pushing_ + computed_; }
   const SchedulerLink& link() const { return link_; }
   const PsClient& client() const { return client_; }
 
@@ -150,6 +154,12 @@ class WorkerCore {
   static pb::LeaseState StateOf(uint64_t number, const Lease& lease);
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);
+  // ---- standing still for a checkpoint
+  void TakePause(uint64_t pause, TimePoint now);
+  void EndPauseUnheard(TimePoint now);
+  bool pausing() const { return pause_ != 0; }
+  // As WorkerReport.paused.
+  uint64_t Paused() const { return pushes_under_way() == 0 ? pause_ : 0; }
   // Starts what can be started, takes in what has ended, reports if something is worth it.
   void Pump(TimePoint now, Outbox& out);
   bool StartNext(TimePoint now, Outbox& out);
@@ -196,6 +206,10 @@ class WorkerCore {
   bool awaiting_orders_ = false;             // of the report sent at reported_at_
   TimePoint reported_at_;
   bool leaving_ = false, may_leave_ = false;
+  uint64_t pause_ = 0;                       // as ordered; 0: it works
+  TimePoint pause_until_{};                  // without a word from the scheduler
+  uint64_t given_up_ = 0;                    // the checkpoint for which it stands still no more
+  uint64_t told_paused_ = 0;                 // by the latest report
   std::set<PeerId> connected_;
   std::vector<pb::ShardEndpoint> to_connect_;
   std::vector<PeerId> to_disconnect_;

@@ -88,6 +88,8 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   }
   report.set_waiting_for(WaitingFor(now));
   report.set_leaving(leaving_);
+  told_paused_ = Paused();
+  report.set_paused(told_paused_);
   report.set_examples_per_second(examples_per_second_);
   report.set_scheduler_epoch(link_.scheduler_epoch());
   if (failure_) *report.mutable_failure() = *failure_;
@@ -132,6 +134,7 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
     return;
   }
   if (orders.has_config_update()) TakeConfig(orders.config_update());
+  TakePause(orders.pause(), now);
   may_leave_ = orders.may_leave();
   if (failure_told_) failure_.reset();  // not one that came up after the report was sent
   if (orders.plan_received()) plan_.reset();
@@ -170,6 +173,20 @@ void WorkerCore::OnOrders(const pb::WorkerOrders& orders, TimePoint now, Outbox&
     planning_seen_ = "data: to be looked at";
     loader_.Plan(orders.plan());
   }
+}
+
+void WorkerCore::TakePause(uint64_t pause, TimePoint now) {
+  const bool goes_on = pause / 2 == given_up_ && !Planted(Bug::kReleasedUnheard);
+  pause_ = goes_on ? 0 : pause;
+  pause_until_ = now + options_.pause_unheard;
+}
+
+// No scheduler: what it wanted is not worth a job that stands still. It will hear that we went on.
+void WorkerCore::EndPauseUnheard(TimePoint now) {
+  if (!pausing() || now < pause_until_) return;
+  given_up_ = pause_ / 2;
+  pause_ = 0;
+  events_.push_back("nothing was heard of the checkpoint for which all stand still: going on");
 }
 
 void WorkerCore::TakeConfig(const std::string& update) {

@@ -38,7 +38,7 @@ void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
   KeepFreedMemory();
   ZmqContext context;
   SystemClock clock;
-  ShardThread shard(context, clock, 0, {}, ShardThread::Durable{});
+  ShardThread shard(context, clock, 0, {}, ShardThread::Durable{}, nullptr);
   const auto address = shard.Bind("tcp://127.0.0.1:0");
   if (!address) return;
   auto config = std::make_shared<pb::ClusterConfig>();

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/kv/sheaf_endpoint.h"
+#include "bench/snapshots/pushed_shard.h"
 #include "bench/train/temp_folder.h"
 #include "common/base/partition.h"
 #include "common/base/random.h"
@@ -23,8 +23,7 @@
 namespace sheaf::bench {
 namespace {
 
-constexpr uint32_t kPartitions = 64, kTable = 1, kDim = 16, kShards = 2;
-constexpr PeerId kClient(9);
+constexpr uint32_t kShards = 2;
 constexpr size_t kBatch = 10'000;
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -52,83 +51,6 @@ class NoLog final : public RedoLog {
   uint64_t next_ = 1;
 };
 
-// Shard `index` of a server with two, and pushes to it.
-class Shard {
- public:
-  Shard(uint32_t index, RedoLog* log, pb::JobSpec::Durability durability)
-      : index_(index), log_(log), core_(PeerOf(index), {.log = log}) {
-    config_.set_generation(1);
-    config_.set_partition_count(kPartitions);
-    pb::ServerInfo& server = *config_.add_server();
-    for (uint32_t i = 0; i < kShards; ++i) server.add_shard()->set_peer(PeerOf(i).value);
-    for (uint32_t p = 0; p < kPartitions; ++p) config_.add_partition()->set_epoch(1);
-    *config_.add_table() = TableOf(kTable, kDim, pb::OptimizerSpec::ADAGRAD);
-    config_.mutable_table(0)->set_durability(durability);
-    for (uint32_t p = index; p < kPartitions; p += kShards) owned_.push_back(p);
-  }
-  Status Install() {
-    Outbox out;
-    SHEAF_RETURN_IF_ERROR(core_.OnConfig(config_, {}, out));
-    return Commit();
-  }
-  Status Commit() { return log_ == nullptr ? Status() : log_->Commit(core_.TakeCommitLevel()); }
-
-  Message MakePush(std::vector<HashedKey> keys) {
-    std::ranges::sort(keys);
-    Message message;
-    message.header.set_request(1);
-    pb::PushRequest& push = *message.header.mutable_push();
-    push.set_stream_high(1);
-    push.set_stream_low(index_);
-    push.set_seq(seq_++);
-    pb::Block& block = *push.add_block();
-    block.set_table(kTable);
-    block.mutable_keys()->set_inlined(true);
-    for (const uint32_t p : owned_) {
-      push.add_partition(p);
-      push.add_epoch(1);
-      block.add_key_count(static_cast<uint32_t>(std::ranges::count_if(
-          keys, [p](HashedKey key) { return PartitionOf(key, kPartitions).value == p; })));
-    }
-    message.values = Buffer::FromVector(std::vector<float>(keys.size() * kDim, 1e-3F));
-    message.keys = Buffer::FromVector(std::move(keys));
-    return message;
-  }
-  Status Push(const Message& message) {
-    Outbox out;
-    core_.OnMessage(kClient, message, {}, out);
-    if (out.items().empty() || !out.items().front().message.header.has_push_reply()) {
-      return Fail(ErrorCode::kInternal, "a push was refused: ",
-                  out.items().empty() ? "" : out.items().front().message.header.ShortDebugString());
-    }
-    return Commit();
-  }
-  // The i-th key of this shard's.
-  HashedKey Key(uint64_t i) const {
-    const uint32_t p = owned_[i % owned_.size()];
-    const HashedKey first = PartitionFirstKey(PartitionId(p), kPartitions);
-    return first + (MixKey(i) >> 6) % (PartitionLastKey(PartitionId(p), kPartitions) - first);
-  }
-  std::vector<HashedKey> Keys(uint64_t first, size_t count) const {
-    std::vector<HashedKey> keys;
-    for (uint64_t i = first; i < first + count; ++i) keys.push_back(Key(i));
-    std::ranges::sort(keys);
-    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-    return keys;
-  }
-  ShardCore& core() { return core_; }
-
- private:
-  static PeerId PeerOf(uint32_t index) { return PeerId(100 + index); }
-
-  const uint32_t index_;
-  RedoLog* const log_;
-  ShardCore core_;
-  pb::ClusterConfig config_;
-  std::vector<uint32_t> owned_;
-  uint64_t seq_ = 0;
-};
-
 struct Round {
   double seconds = 0;
   std::vector<double> steps;  // seconds of processor that the shard's thread was held up
@@ -136,7 +58,7 @@ struct Round {
 };
 
 // Everything on one thread; the steps are timed by themselves.
-Result<Round> MakeRound(Shard& shard, FileLog& log, KvStore& store) {
+Result<Round> MakeRound(PushedShard& shard, FileLog& log, KvStore& store) {
   Round round;
   Snapshotter snapshotter(shard.core(), log, {});
   snapshotter.RequestRound();
@@ -171,7 +93,7 @@ void Print(const char* what, const Round& round) {
 // What it costs a push that rows are marked: the same pushes with and without, in turns.
 Status RunMarks() {
   NoLog no_log;
-  Shard plain(0, nullptr, pb::JobSpec::MEMORY), marking(0, &no_log, pb::JobSpec::MEMORY);
+  PushedShard plain(0, nullptr, pb::JobSpec::MEMORY), marking(0, &no_log, pb::JobSpec::MEMORY);
   SHEAF_RETURN_IF_ERROR(plain.Install());
   SHEAF_RETURN_IF_ERROR(marking.Install());
   constexpr uint64_t kRows = 1'000'000;
@@ -186,7 +108,7 @@ Status RunMarks() {
   }
   std::vector<double> seconds[2];
   for (int turn = 0; turn < 26; ++turn) {
-    Shard& shard = turn % 2 == 0 ? plain : marking;
+    PushedShard& shard = turn % 2 == 0 ? plain : marking;
     std::vector<Message> messages;
     for (const auto& keys : lists) messages.push_back(shard.MakePush(keys));
     const double begin = ProcessorTime();
@@ -202,7 +124,7 @@ Status RunMarks() {
 Status RunShard(uint32_t index, uint64_t rows, const std::string& folder, bool speak) {
   SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder + "/log", {}));
   SHEAF_ASSIGN_OR_RETURN(auto store, OpenRocksStore(folder + "/rows", {}));
-  Shard shard(index, log.get(), pb::JobSpec::LOG);
+  PushedShard shard(index, log.get(), pb::JobSpec::LOG);
   SHEAF_RETURN_IF_ERROR(shard.Install());
   for (uint64_t first = 0; first < rows; first += kBatch) {
     SHEAF_RETURN_IF_ERROR(shard.Push(shard.MakePush(shard.Keys(first, kBatch))));
@@ -221,7 +143,7 @@ Status RecoverOne(uint32_t index, const std::string& folder, uint64_t& rows, dou
   const double begin = ProcessorTime();
   SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder + "/log", {}));
   SHEAF_ASSIGN_OR_RETURN(auto store, OpenRocksStore(folder + "/rows", {}));
-  Shard shard(index, log.get(), pb::JobSpec::LOG);
+  PushedShard shard(index, log.get(), pb::JobSpec::LOG);
   const auto recovered = RecoverShard(shard.core(), *log, store.get(), {}, [](size_t) { return Status(); });
   if (!recovered) return Failure{recovered.error()};
   SHEAF_RETURN_IF_ERROR(shard.Install());

@@ -101,6 +101,11 @@ enum class Bug {
   kSavedRangesForgotten,   // saved ranges are leased again although their examples are counted
   kTakesUpAnywhere,        // a lease goes on although what is known of its range begins elsewhere
   kPlacementUnsaved,       // partitions get new epochs that the next scheduler does not know
+  // Checkpoints.
+  kCutWithoutWaiting,      // servers are told to freeze before all workers stand still
+  kCommittedBeforeWritten,  // a checkpoint is committed before all servers have written
+  kCutSeesLaterRows,       // a row that changes after it was frozen is written as it is then
+  kReleasedUnheard,        // who goes on by itself after standing still says that it stands still
 };
 
 #ifdef SHEAF_PLANTED_BUGS

@@ -196,6 +196,7 @@ std::vector<FieldProblem> FindProblems(const pb::JobSpec& spec) {
   CheckOptimizer(spec.optimizer(), check);
   CheckTrain(spec.train(), check);
   CheckConsistencyAndWire(spec, check);
+  check.Range("checkpoint.keep", spec.checkpoint().keep(), 1, 1'000'000);
   return check.Take();
 }
 

@@ -54,6 +54,8 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(SentBeforeSaved), SHEAF_BUG(LeasesNumberedAnew), SHEAF_BUG(GenerationGoesBack),
     SHEAF_BUG(LanesNumberedAnew), SHEAF_BUG(SavedRangesForgotten), SHEAF_BUG(TakesUpAnywhere),
     SHEAF_BUG(PlacementUnsaved),
+    SHEAF_BUG(CutWithoutWaiting), SHEAF_BUG(CommittedBeforeWritten), SHEAF_BUG(CutSeesLaterRows),
+    SHEAF_BUG(ReleasedUnheard),
 };
 #undef SHEAF_BUG
 

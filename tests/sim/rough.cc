@@ -1,6 +1,7 @@
 #include "tests/sim/rough.h"
 
 #include <cstring>
+#include <optional>
 
 #include "common/base/strings.h"
 
@@ -48,6 +49,7 @@ void DrawFaults(Random& random, SimOptions& options) {
     options.snapshot_takes = Milliseconds(random.Chance(0.4) ? 5 : 100);
     options.full_disks = random.Chance(0.4) ? 1.5 : 0;
   }
+  if (random.Chance(0.7)) options.checkpoints = 3;
   if (random.Chance(0.85)) options.cancel_after = Milliseconds(static_cast<int64_t>(100 + random.Below(1500)));
   options.scheduler_crashes = random.Chance(0.6) ? 0.5 : 0;
   options.store_full = random.Chance(0.3) ? 0.3 : 0;
@@ -63,7 +65,22 @@ SimOptions Undisturbed(SimOptions options) {
   options.server_crashes = options.scheduler_crashes = options.store_full = 0;
   options.replicas = 1;
   options.drains = 0;
+  options.checkpoints = 0;
   options.cancel_after = {};
+  return options;
+}
+
+// The job of a cluster that has ended, from its last checkpoint on: on other servers, sometimes without faults.
+SimOptions Restored(SimOptions options, const SimCluster& before) {
+  Random random(MixPair(options.seed, 78));
+  if (random.Chance(0.3)) options = Undisturbed(options);
+  options.restore_from = &before;
+  options.seed = MixPair(options.seed, 79);
+  options.servers = 1 + static_cast<uint32_t>(random.Below(3));
+  options.shards = 1 + static_cast<uint32_t>(random.Below(2));
+  options.checkpoints = 0;
+  options.cancel_after = {};
+  options.tool = false;
   return options;
 }
 
@@ -147,11 +164,24 @@ std::string RunRough(uint64_t seed, RoughCounts& counts) {
   SimCluster cluster(options);
   std::string wrong = cluster.Run();
   counts.Add(cluster);
-  if (!wrong.empty() || options.mode != pb::ConsistencySpec::BSP) return wrong;
+  if (!wrong.empty()) return wrong;
+  std::optional<SimCluster> restored;
+  if (cluster.HasCheckpoint()) {
+    restored.emplace(Restored(options, cluster));
+    wrong = restored->Run();
+    counts.Add(*restored);
+    if (!wrong.empty()) return wrong + ", restored";
+  }
+  if (options.mode != pb::ConsistencySpec::BSP) return "";
   ++counts.bsp_runs;
   SimCluster undisturbed(Undisturbed(options));
   wrong = undisturbed.Run();
-  return wrong.empty() ? CompareRows(cluster.Rows(), undisturbed.Rows()) : wrong + ", without any fault";
+  if (!wrong.empty()) return wrong + ", without any fault";
+  const auto expected = undisturbed.Rows();
+  wrong = CompareRows(cluster.Rows(), expected);
+  if (!wrong.empty() || !restored) return wrong;
+  wrong = CompareRows(restored->Rows(), expected);
+  return wrong.empty() ? "" : wrong + ", restored";
 }
 
 }  // namespace sheaf::sim

@@ -60,7 +60,9 @@ void SimCluster::AfterScheduler(PeerId from, uint64_t seen_generation) {
     const pb::Header& header = item.message.header;
     if (header.has_worker_orders() && item.to == from) CheckGrants(header.worker_orders(), seen_generation);
   }
+  WatchCut();
   scheduler_->Flush();
+  TakeFileWork();
 }
 
 void SimCluster::NoteTakeOvers(const pb::ClusterConfig& config) {
@@ -148,6 +150,7 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
   }
   shard.Flush();
   StepSnapshots(server, index);
+  StepCheckpoints(server, index);
 }
 
 // Then lanes are what they are from the beginning, and pushes are kept until their clock is complete.
@@ -256,10 +259,12 @@ void SimCluster::CheckEnd() {
   if (options_.replicas > 1 || options_.drains > 0) CheckReplicas();
   if (options_.job.statistics) CheckStatisticsRows();
   if (tool_ != nullptr) CheckToolRows();
+  files_->SetFull(false);
   // What is still under way comes to its end: then shards hold nothing for anybody.
   faults_on_ = false;
   network_.HealAll();
   network_.RunFor(std::chrono::seconds(2));
+  CheckCheckpointsAtEnd();
   for (const auto& server : servers_) {
     const ShardStats stats = server->Stats();
     if (stats.parked_pulls + stats.staged_pushes + stats.request_bytes > 0) {
@@ -335,7 +340,8 @@ void SimCluster::CheckRows() {
         }
         const uint32_t server =
             static_cast<uint32_t>(scheduler_->core.config().partition(static_cast<int>(p)).primary());
-        if (moved_) continue;  // who holds it now need not be who took it
+        // Who holds it now need not be who took it.
+        if (moved_ || options_.restore_from != nullptr) continue;
         const auto stamp = stamps.try_emplace({name, ShardPeer(server, p % options_.shards)}, value).first;
         if (stamp->second != value || std::count(values.begin(), values.end(), value) != kDim)
           Violation("one attempt", BatchText(name) + " was put together from two computations");

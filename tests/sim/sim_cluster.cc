@@ -22,6 +22,14 @@ Request NamingPartitions(Request request, const std::vector<uint32_t>& owned) {
 
 SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.seed), network_(clock_, random_) {
   network_.SetFaults(options_.network);
+  if (options_.restore_from != nullptr) {
+    const SimCluster& before = *options_.restore_from;
+    files_ = before.files_;
+    batches_of_clock_ = before.batches_of_clock_;
+    clock_of_batch_ = before.clock_of_batch_;
+    acknowledged_ = before.acknowledged_;
+    Note(Fault::kCheckpointRestored);
+  }
   StartScheduler();
   servers_.resize(options_.servers);
   incarnations_.resize(options_.servers);
@@ -36,6 +44,7 @@ SimCluster::SimCluster(SimOptions options) : options_(options), random_(options.
   }
   for (uint32_t w = 0; w < options_.workers; ++w) StartWorker();
   if (options_.cancel_after > Duration::zero()) job_ = 2;  // the first is cancelled
+  if (options_.restore_from != nullptr) job_ = options_.restore_from->job_;
   if (options_.tool) StartTool();
 }
 
@@ -50,6 +59,13 @@ void SimCluster::StartScheduler() {
   scheduler_options.job.min_servers = options_.servers;
   scheduler_options.job.settle_limit = std::chrono::seconds(20);
   scheduler_options.save_behind = Milliseconds(200);
+  ++schedulers_;
+  file_work_.clear();
+  cut_ = 0;
+  files_->SetFull(false);
+  const auto found = FindCheckpoints(*files_);
+  SHEAF_CHECK(found.has_value(), found.error().message);
+  scheduler_options.checkpoints = *found;
   meta_.SetTrouble(MemoryMetaStore::Trouble::kNone);
   auto saved = TakeOver(meta_, options_.partitions, /*new_cluster_id=*/7);
   SHEAF_CHECK(saved.has_value(), saved.error().message);
@@ -67,6 +83,8 @@ void SimCluster::StartScheduler() {
 
 void SimCluster::CrashScheduler() {
   Note(Fault::kSchedulerCrash);
+  if (!file_work_.empty() && random_.Chance(0.5)) CarryOutFileWork();  // and nobody hears of it
+  file_work_.clear();
   scheduler_.reset();
   const Duration down = Within({}, random_.Chance(0.2) ? Milliseconds(5000) : Milliseconds(1000));
   for (auto& worker : workers_) {
@@ -136,6 +154,12 @@ void SimCluster::StartServer(uint32_t number) {
           AfterShard(*node, i);
         }
       }
+      if (const auto tasks = node->control->TakeTasks()) {
+        for (size_t i = 0; i < node->shards.size() && !node->ended; ++i) {
+          node->shards[i].checkpoints->OnTasks(*tasks);
+          AfterShard(*node, i);
+        }
+      }
       if (node->ended) return;
       node->control->OnTick(node->Stats(), node->Now(), node->control_out);
       node->FlushControl();
@@ -148,9 +172,13 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
   ServerNode* const node = &server;
   ServerNode::ShardNode& shard = node->shards[index];
   const PeerId self = ShardPeer(node->number, index, node->incarnation);
-  shard.core = std::make_unique<Shard>(self, options_.shard,
+  ShardOptions with_checkpoints = options_.shard;
+  with_checkpoints.checkpoints = true;
+  shard.core = std::make_unique<Shard>(self, with_checkpoints,
                                        options_.stores ? disks_[node->number][index].OpenLog() : nullptr);
   if (options_.stores) RecoverSimShard(server, index);
+  shard.files = std::make_unique<CheckpointFiles>(files_.get());
+  shard.checkpoints = std::make_unique<ShardCheckpoints>(*shard.core, 1 + random_.Below(20));
   shard.transport =
       network_.Start(self, ShardAddress(node->number, index), [this, node, self, index](PeerId from, Message message) {
         node->Do([this, node, self, index, from, message = std::move(message)] {
@@ -423,7 +451,11 @@ void SimCluster::Cancel(uint64_t job) {
 }
 
 std::string SimCluster::Run() {
-  Submit(1);
+  if (options_.restore_from != nullptr) {
+    AskForRestore();
+  } else {
+    Submit(1);
+  }
   if (options_.cancel_after > Duration::zero()) {
     Submit(2);
     network_.Schedule(options_.cancel_after, [this] { Cancel(1); });

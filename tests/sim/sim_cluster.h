@@ -16,12 +16,15 @@
 //   statistics       when a worker weights a range: each batch of the statistics pass counts once in each partition
 //   replicas         at the end: all copies of a partition are the same, and as many as there should be
 //   tool             a client of no job reads what it was told is in, and its pushes are applied once (sim_tool.h)
+//   one cut          when a checkpoint is committed: nobody pushed while it was cut
+//   checkpoint       when one is committed: it has what was there when it was frozen; at the end: the latest is whole
 //   job              it failed by the product's own checks
 // That two runs of a BSP job end with the same bits is for the caller to compare (rough.h).
 // Not thread-safe; make one for each seed.
 #pragma once
 
 #include <array>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,12 +39,15 @@
 #include "server/shard_core.h"
 #include "server/snapshotter.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_files.h"
 #include "tests/sim/sim_job.h"
 #include "tests/sim/sim_network.h"
 #include "tests/sim/sim_store.h"
 #include "worker/worker_core.h"
 
 namespace sheaf::sim {
+
+class SimCluster;
 
 struct SimOptions {
   uint64_t seed = 1;
@@ -84,6 +90,9 @@ struct SimOptions {
   double cuts = 0, flaps = 0, slow = 0;
   Duration deaf_for{};      // from half a second on, the first server hears nothing of the scheduler for so long
   bool clock_skew = false;  // each process's clock begins where it likes and runs up to 1 % fast or slow
+  double checkpoints = 0;   // asked for, per second
+  // The job goes on from the last checkpoint of that cluster, which has ended.
+  const SimCluster* restore_from = nullptr;
   Duration cancel_after{};  // another job is before ours, and cancelled after so long; 0: none is
 
   static ClientOptions PatientClient() {
@@ -107,6 +116,7 @@ enum class Fault {
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
   kCutServerSchedulerOneWay, kCutServerScheduler, kCutShardsOneWay, kCutShards, kCutToolOneWay, kCutTool,
   kFlap, kSlow, kSkew, kCancel,
+  kCheckpoint, kCheckpointBuilt, kCheckpointAborted, kCheckpointRestored, kFilesFull,
   kCount,
 };
 // clang-format on
@@ -129,6 +139,8 @@ class SimCluster {
   uint64_t replica_checks() const { return replica_checks_; }
   uint64_t tool_pushes() const;
   const NetworkCounts& network() const { return network_.counts(); }
+  bool HasCheckpoint() const;  // of its job
+  uint64_t job() const { return job_; }
   // Every row of the job's weights that its batches made, for comparing two runs.
   std::map<HashedKey, Row> Rows();
   // While there is no scheduler: what the last one said.
@@ -201,6 +213,15 @@ class SimCluster {
   // False: it has ended, in one way or the other.
   bool KeepLeaver(WorkerNode& worker);
 
+  void AskForCheckpoint();
+  void AskForRestore();
+  void TakeFileWork();
+  CheckpointResult CarryOutFileWork();
+  void StepCheckpoints(ServerNode& server, size_t shard);
+  void WatchCut();
+  void CheckCommitted(const pb::CheckpointManifest& manifest);
+  void CheckCheckpointsAtEnd();
+
   void AfterScheduler(PeerId from, uint64_t seen_generation);
   void AfterShard(ServerNode& server, size_t shard);
   // `front`: of the answer; the batch may count as read at the clock before it.
@@ -265,6 +286,17 @@ class SimCluster {
   std::map<uint64_t, std::string> configs_sent_;  // by generation
   using LeaseName = std::tuple<PeerId, uint64_t, uint32_t, uint32_t>;  // worker, job, pass, range
   std::map<uint64_t, LeaseName> leases_sent_;
+  // Checkpoints.
+  std::shared_ptr<SimFiles> files_ = std::make_shared<SimFiles>();
+  std::deque<CheckpointWork> file_work_;      // of the scheduler that there is
+  TimePoint file_work_done_at_{};
+  uint64_t schedulers_ = 0;                   // that were started
+  using FrozenRows = std::map<std::pair<uint32_t, HashedKey>, std::vector<float>>;  // by table and key
+  std::map<std::pair<uint64_t, uint32_t>, std::vector<FrozenRows>> frozen_;          // by checkpoint and partition
+  uint64_t cut_ = 0, cuts_seen_ = 0;          // that is being made; 0: none
+  std::map<PeerId, NodeId> cut_members_;      // workers when it began
+  std::set<PeerId> cut_pushers_;
+  std::set<uint64_t> torn_;                   // checkpoints that must not be committed
 };
 
 }  // namespace sheaf::sim

@@ -86,6 +86,16 @@ const char* FaultName(Fault fault) {
       return "processes with a clock of their own";
     case Fault::kCancel:
       return "jobs cancelled at work, with another behind";
+    case Fault::kCheckpoint:
+      return "checkpoints committed";
+    case Fault::kCheckpointBuilt:
+      return "partitions in checkpoints that build upon others";
+    case Fault::kCheckpointAborted:
+      return "checkpoints aborted";
+    case Fault::kCheckpointRestored:
+      return "jobs that went on from a checkpoint in another cluster";
+    case Fault::kFilesFull:
+      return "times that the folder of checkpoints was full";
     case Fault::kCount:
       break;
   }
@@ -274,6 +284,13 @@ void SimCluster::Misfortune() {
   }
   MisfortuneOfServers();
   MisfortuneOfScheduler();
+  if (options_.checkpoints == 0) return;
+  if (random_.Chance(options_.checkpoints * per_tick)) AskForCheckpoint();
+  if (!files_->full() && random_.Chance(0.3 * per_tick)) {
+    Note(Fault::kFilesFull);
+    files_->SetFull(true);
+    network_.Schedule(Within({}, Milliseconds(300)), [this] { files_->SetFull(false); });
+  }
 }
 
 void SimCluster::MisfortuneOfScheduler() {
@@ -340,7 +357,8 @@ void SimCluster::MisfortuneOfServers() {
       if (server->end == ServerNode::End::kNone) CrashServer(number);
     }
   }
-  if (random_.Chance(options_.drains * ToSeconds(kTick))) {
+  // Not while one is dead of which nobody knows yet: what has nothing in it would be moved there, and nowhere else.
+  if (random_.Chance(options_.drains * ToSeconds(kTick)) && ServersCalm()) {
     ChangeServer(pb::ChangeNode::DRAIN, static_cast<uint32_t>(random_.Below(options_.servers)));
     network_.Schedule(Within(Milliseconds(200), Milliseconds(3000)),
                       [this] { ChangeServer(pb::ChangeNode::UNCHANGED, {}); });

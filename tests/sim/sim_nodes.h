@@ -12,6 +12,7 @@
 #include "scheduler/state_keeper.h"
 #include "server/control_client.h"
 #include "server/shard.h"
+#include "server/shard_checkpoints.h"
 #include "server/snapshotter.h"
 #include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_tool.h"
@@ -91,6 +92,9 @@ struct SimCluster::ServerNode : Process {
     std::unique_ptr<KvStore> rows;
     std::unique_ptr<Snapshotter> snapshotter;
     TimePoint written_at{};        // all that was given to be written
+    std::unique_ptr<CheckpointFiles> files;
+    std::unique_ptr<ShardCheckpoints> checkpoints;
+    TimePoint files_done_at{};     // all that was given to be written to them, or read
     uint64_t failed_round = 0;     // the store is opened anew for the next
     Outbox out;
     std::unique_ptr<SimTransport> transport;
@@ -103,7 +107,10 @@ struct SimCluster::ServerNode : Process {
 
   ShardStats Stats() const {
     std::vector<ShardStats> each;
-    for (const ShardNode& shard : shards) each.push_back(shard.core->stats());
+    for (const ShardNode& shard : shards) {
+      each.push_back(shard.core->stats());
+      if (shard.checkpoints != nullptr) shard.checkpoints->AddTo(each.back());
+    }
     return MergeStats(each);
   }
   void FlushControl() {
@@ -134,6 +141,7 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
     options.client = cluster.options_.client;
     options.pulls_ahead = cluster.options_.pulls_ahead;
     options.pushes_ahead = cluster.options_.pushes_ahead;
+    options.pause_unheard = Milliseconds(150);  // less than it takes to be dead
     core = std::make_unique<WorkerCore>(options, *this, [this](const pb::JobBrief& brief) {
       return Result<std::unique_ptr<TrainStep>>(
           std::make_unique<CountingStep>(brief, cluster.options_.partitions, self.value));
@@ -147,6 +155,7 @@ struct SimCluster::WorkerNode final : Process, RangeLoader {
     }
     for (auto& item : out.items()) {
       if (item.message.header.has_push()) cluster.NotePush(item.message.header.push());
+      if (item.message.header.has_push() && cluster.cut_ != 0) cluster.cut_pushers_.insert(self);
       (void)transport->Send(item.to, std::move(item.message));
     }
     out.clear();

@@ -191,7 +191,7 @@ class ShardMemory : public ::testing::TestWithParam<bool> {
   SystemClock clock_;
   ZmqContext server_context_;
   ZmqContext client_context_;
-  ShardThread shard_{server_context_, clock_, 0, {}, ShardThread::Durable{}};
+  ShardThread shard_{server_context_, clock_, 0, {}, ShardThread::Durable{}, nullptr};
   ZmqTransport client_{client_context_, PeerId(7)};
   Buffer keys_, values_;
   bool keys_known_ = false;

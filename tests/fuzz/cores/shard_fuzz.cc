@@ -10,9 +10,9 @@
 namespace sheaf {
 namespace {
 
-class Shard {
+class FuzzedShard {
  public:
-  Shard() : core_(kFuzzShard, SmallShard()), control_({.role = pb::SERVER, .self = PeerId(1)}, {}) {
+  FuzzedShard() : core_(kFuzzShard, SmallShard()), control_({.role = pb::SERVER, .self = PeerId(1)}, {}) {
     Outbox out;
     SHEAF_CHECK(core_.OnConfig(SmallCluster(), now_, out).has_value());
   }
@@ -73,7 +73,7 @@ class Shard {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto conversation = sheaf::ParseConversation(data, size);
   if (!conversation) return 0;
-  sheaf::Shard shard;
+  sheaf::FuzzedShard shard;
   for (const auto& event : conversation->event()) shard.Hear(event);
   shard.End();
   return 0;

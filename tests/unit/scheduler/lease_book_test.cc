@@ -207,7 +207,9 @@ TEST_F(LeaseBookTest, IsTheSameAgainFromItsBlocks) {
     Report(book, kA, held[1], 2, false, 20);
     book.Release(kA);
     LeaseBook again = Make(policy, 70, lanes);
-    for (const uint32_t block : book.TakeUnsaved()) EXPECT_TRUE(again.RestoreBlock(book.DescribeBlock(block)));
+    for (const uint32_t block : book.TakeUnsaved()) {
+      EXPECT_TRUE(again.RestoreBlock(book.DescribeBlock(block, LeaseBook::Progress::kTaken)));
+    }
     EXPECT_EQ(again.examples(), 60u);
     EXPECT_TRUE(again.range(held[0]).done);
     pb::LeaseState lease;
