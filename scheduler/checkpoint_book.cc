@@ -106,6 +106,7 @@ void CheckpointBook::Begin(std::string name, const Job& job, TimePoint now) {
   order_.set_job(job.id().value);
   unconfirmed_.clear();
   servers_.clear();
+  processes_.clear();
   manifest_.Clear();
   CheckpointWork work;
   work.kind = CheckpointWork::Kind::kBegin;
@@ -176,6 +177,7 @@ void CheckpointBook::Advance(const World& world, TimePoint now, Actions& actions
         Abort(committed_->error().message, now);
       } else {
         base_ = manifest_;
+        base_processes_ = processes_;
         End(Status_::COMMITTED, "", now);
         CheckpointWork trim;
         trim.kind = CheckpointWork::Kind::kTrim;
@@ -203,7 +205,10 @@ bool CheckpointBook::AllServers(State::Phase least) const {
 void CheckpointBook::Freeze(const World& world, TimePoint now, Actions& actions) {
   order_.set_generation(world.generation);
   order_.set_base(MayBuild(*world.job) ? base_.id() : 0);
-  for (const Node* server : world.members.Alive(pb::SERVER)) servers_[server->id];
+  for (const Node* server : world.members.Alive(pb::SERVER)) {
+    servers_[server->id];
+    processes_[server->id] = server->peer;
+  }
   Enter(Phase::kFreezing, now);
   actions.order_servers = true;
 }
@@ -306,7 +311,12 @@ void CheckpointBook::OnWorkerReport(NodeId worker, const pb::WorkerReport& repor
 
 void CheckpointBook::OnServerReport(NodeId server, const State& state) {
   const auto part = servers_.find(server);
-  if (part == servers_.end() || phase_ == Phase::kIdle || state.id() != order_.id()) return;
+  if (part == servers_.end() || phase_ == Phase::kIdle) return;
+  if (state.id() != order_.id()) {
+    const bool had_it = part->second.phase() == State::PREPARED || part->second.phase() == State::FAILED;
+    if (phase_ == Phase::kWriting && had_it) failed_ = "a server has dropped it";
+    return;
+  }
   if (state.phase() <= part->second.phase()) return;  // overtaken
   if (state.phase() == State::FAILED) failed_ = state.error();
   part->second = state;
@@ -344,9 +354,15 @@ uint64_t CheckpointBook::PauseOf(NodeId worker) const {
   return phase_ == Phase::kResuming && unconfirmed_.contains(worker) ? order_.id() * 2 + 1 : 0;
 }
 
-std::optional<pb::CheckpointOrder> CheckpointBook::Order() const {
-  if (phase_ < Phase::kFreezing) return std::nullopt;
-  return order_;
+std::optional<pb::CheckpointOrder> CheckpointBook::OrderTo(const Node& server) const {
+  const auto is = [&](const std::map<NodeId, PeerId>& processes) {
+    const auto found = processes.find(server.id);
+    return found != processes.end() && found->second == server.peer;
+  };
+  if (!ordering() || !is(processes_)) return std::nullopt;
+  pb::CheckpointOrder order = order_;
+  if (!is(base_processes_)) order.set_base(0);
+  return order;
 }
 
 std::string CheckpointBook::WaitsFor(const Membership& members) const {

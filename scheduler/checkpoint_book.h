@@ -82,8 +82,11 @@ class CheckpointBook {
   bool holding() const { return phase_ >= Phase::kPausing && phase_ <= Phase::kResuming; }
   // As WorkerOrders.pause.
   uint64_t PauseOf(NodeId worker) const;
-  // What servers are to be told; nothing: none is under way.
-  std::optional<pb::CheckpointOrder> Order() const;
+  // Servers take part in one.
+  bool ordering() const { return phase_ >= Phase::kFreezing; }
+  // What the server is to be told; nothing: it takes part in none. Another process of a server that takes part does
+  // not: it would freeze what came later. Nor may it build upon what the one before has written.
+  std::optional<pb::CheckpointOrder> OrderTo(const Node& server) const;
 
   void Save(MetaTxn& txn);
   std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
@@ -124,11 +127,13 @@ class CheckpointBook {
   pb::CheckpointOrder order_;
   std::set<NodeId> unconfirmed_;                // kResuming: workers that have not been heard since
   std::map<NodeId, uint64_t> paused_;           // as last reported
-  std::map<NodeId, pb::CheckpointState> servers_;  // that take part
+  std::map<NodeId, pb::CheckpointState> servers_;  // that take part,
+  std::map<NodeId, PeerId> processes_;             // and as which process
   pb::CheckpointManifest manifest_;
 
   // The last that was committed by this process.
   pb::CheckpointManifest base_;
+  std::map<NodeId, PeerId> base_processes_;     // that took part in it
 
   // Of the job's own wishes.
   uint64_t job_seen_ = 0;

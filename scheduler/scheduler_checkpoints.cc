@@ -144,8 +144,8 @@ void SchedulerCore::AdvanceRestore(TimePoint now) {
   events_.push_back(StrCat("job=", job->id(), " is restored"));
 }
 
-void SchedulerCore::AddCheckpointOrders(pb::ServerOrders& orders) {
-  if (auto order = checkpoints_.Order()) *orders.mutable_checkpoint() = std::move(*order);
+void SchedulerCore::AddCheckpointOrders(const Node& server, pb::ServerOrders& orders) {
+  if (auto order = checkpoints_.OrderTo(server)) *orders.mutable_checkpoint() = std::move(*order);
   const Job* const job = Current();
   if (job == nullptr || job->restoring() == nullptr) return;
   pb::RestoreOrder& order = *orders.mutable_restore();
@@ -164,10 +164,9 @@ void SchedulerCore::AdvanceCheckpoints(TimePoint now, Outbox& out) {
   }
   if (!actions.order_servers) return;
   // Those that do not hear it hear it in the answer to their next report.
-  const auto order = checkpoints_.Order();
   for (const Node* server : members_.Alive(pb::SERVER)) {
     Message message;
-    if (order) {
+    if (const auto order = checkpoints_.OrderTo(*server)) {
       message.header.mutable_server_orders()->set_scheduler_epoch(epoch_);
       *message.header.mutable_server_orders()->mutable_checkpoint() = *order;
     } else {

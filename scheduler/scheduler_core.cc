@@ -196,7 +196,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
   if (report.has_loads()) rebalancer_.loads().Note(node->id, report.loads(), now);
   if (MayStop(*node)) orders.set_stop(true);
   checkpoints_.OnServerReport(node->id, report.checkpoint());
-  AddCheckpointOrders(orders);
+  AddCheckpointOrders(*node, orders);
   if (report.leaving()) {
     members_.MarkLeft(node->id, now);
     NodeGone(*node, /*died=*/false, now);
@@ -360,9 +360,9 @@ void SchedulerCore::MarkLeases(NodeId worker, const pb::WorkerOrders& orders, Ti
 }
 
 void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
-  checkpoints_.OnNodeGone(node.id);
   events_.push_back("node=" + node.name + (died ? " died: not heard in time" : " left"));
   if (node.role == pb::WORKER) {
+    checkpoints_.OnNodeGone(node.id);
     for (auto& [id, job] : jobs_) job->OnWorkerGone(node.id, died);
     return;
   }
@@ -374,6 +374,7 @@ void SchedulerCore::NodeGone(const Node& node, bool died, TimePoint now) {
 
 void SchedulerCore::LoseServer(const Node& server, const std::string& how, TimePoint now) {
   servers_changed_ = true;
+  checkpoints_.OnNodeGone(server.id);
   const Placement::Lost lost = placement_.Lose(server.id, server.registration.store() != 0);
   const uint32_t had = server.partitions;
   CountPartitions();

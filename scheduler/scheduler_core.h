@@ -89,7 +89,7 @@ class SchedulerCore {
   void AdvanceCheckpoints(TimePoint now, Outbox& out);
   // A job that is restored goes on when all servers have what is in its checkpoint, as placed now.
   void AdvanceRestore(TimePoint now);
-  void AddCheckpointOrders(pb::ServerOrders& orders);
+  void AddCheckpointOrders(const Node& server, pb::ServerOrders& orders);
 
   void Restore(SavedState saved);
   // Not all workers that an earlier scheduler had have told what they hold, and there is time left for them.

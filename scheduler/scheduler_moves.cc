@@ -35,7 +35,7 @@ void SchedulerCore::Rebalance(TimePoint now) {
   if ((!news && now < rebalance_at_) || recovering_ || !TablesHeld()) return;
   // A checkpoint is made of partitions that stay where they are; and what is not restored yet is nowhere.
   const Job* const job = Current();
-  if (checkpoints_.Order() || checkpoints_.holding() || (job != nullptr && job->restoring() != nullptr)) return;
+  if (checkpoints_.ordering() || checkpoints_.holding() || (job != nullptr && job->restoring() != nullptr)) return;
   rebalance_at_ = now + kRebalanceEvery;
   std::vector<Rebalancer::Server> servers;
   for (const Node* server : members_.Alive(pb::SERVER)) {

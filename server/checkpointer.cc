@@ -42,7 +42,7 @@ void Checkpointer::Freeze() {
   for (const uint32_t p : core_.owned()) {
     if (auto cut = core_.BeginCut(p, order_.job(), order_.id(), order_.base())) cuts_.push_back(std::move(*cut));
   }
-  if (!core_.absent().empty()) return Fail("a partition is being taken over");
+  if (!core_.absent().empty() || !core_.coming().empty()) return Fail("a partition is being taken over");
   if (cuts_.empty()) state_.set_phase(pb::CheckpointState::WRITTEN);
 }
 

@@ -82,7 +82,7 @@ void ControlClient::TakeOrders(const pb::ServerOrders& orders, bool latest) {
   if (orders.checkpoint().id() > tasks.checkpoint.id()) tasks.checkpoint = orders.checkpoint();
   const bool over = latest && orders.checkpoint().id() == 0 && tasks.checkpoint.id() != 0 &&
                     reported_checkpoint_ == tasks.checkpoint.id();
-  if (over || orders.unknown()) tasks.checkpoint.Clear();
+  if (over || (latest && orders.unknown())) tasks.checkpoint.Clear();
   if (latest) tasks.restore = orders.restore();
   if (tasks.checkpoint.id() == tasks_.checkpoint.id() &&
       tasks.restore.generation() == tasks_.restore.generation() && tasks.restore.job() == tasks_.restore.job()) {
