@@ -1,0 +1,60 @@
+"""Partitions change servers while a job runs: a server is added, another is drained, and nothing becomes of the job."""
+
+import json
+
+import harness
+from harness import ADULT, BIN
+
+ROWS = 32561
+
+
+class Moves(harness.SheafTest):
+    def servers(self, address):
+        status = json.loads(self.run_ok("status", "--scheduler", address, "-o", "json").out)
+        return {node["name"]: node for node in status["nodes"] if node["role"] == "server" and node["state"] == "alive"}
+
+    def start_run(self, *arguments):
+        """Answers the run, and the scheduler's address once there is a worker."""
+        process = self.start("run", ADULT, "--log_dir", self.folder / "logs", *arguments)
+        address = self.folder / "logs" / "scheduler.address"
+        harness.wait_until(lambda: address.exists() and address.read_text().strip(), 30, "the scheduler starts")
+        harness.wait_until(lambda: self.workers_of(process), 30, "workers start")
+        return process, address.read_text().strip()
+
+    def test_bsp_comes_to_the_same_bytes_though_servers_come_and_go(self):
+        settings = ["consistency.mode=BSP", "train.epochs=60", "train.batch_size=16"]
+        options = [word for setting in settings for word in ("--set", setting)]
+        moved_model, quiet_model = self.folder / "moved.model", self.folder / "quiet.model"
+        report = self.folder / "report.json"
+        process, address = self.start_run("--servers", 2, "--workers", 2, "--model", moved_model, "--report", report,
+                                          *options)
+        added = self.start(f"--scheduler={address}", program=BIN / "sheaf-server")
+        harness.wait_until(lambda: "server-2" in self.servers(address), 30, "the third server is in")
+        harness.wait_until(lambda: self.servers(address)["server-2"]["partitions"] >= 21, 60, "it has its share")
+        drained = self.run_ok("node", "drain", "server-0", "--scheduler", address)
+        self.assertIn("server-0 has nothing any more", drained.out)
+        self.assertEqual(self.servers(address)["server-0"]["partitions"], 0)
+        self.run_ok("node", "keep", "server-0", "--scheduler", address)
+        harness.wait_until(lambda: self.servers(address)["server-0"]["partitions"] >= 21, 60, "it has its share again")
+        removed = self.run_ok("node", "rm", "server-2", "--scheduler", address)
+        self.assertIn("server-2 has been stopped", removed.out)
+        self.assertEqual(self.finish(added).code, 0)
+        self.assertIsNone(process.poll(), "the run was over before all moves: make it longer")
+        outcome = self.finish(process)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * 60)
+        self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
+        self.assertEqual(moved_model.read_bytes(), quiet_model.read_bytes())
+
+    def test_says_what_cannot_be_done(self):
+        process, address = self.start_run("--servers", 2, "--replicas", 2, "--set", "train.epochs=200")
+        node = lambda *words: self.sheaf("node", *words, "--scheduler", address)
+        self.expect_failure(node("drain", "server-7"), 3, "no server server-7", "server-0, server-1")
+        self.expect_failure(node("drain", "server-0"), 78, "1 servers for 2 copies", "add a server first")
+        self.expect_failure(node("empty", "server-0"), 2, "drain, keep or rm")
+        self.interrupt(process)
+        self.finish(process)
+
+
+if __name__ == "__main__":
+    harness.main()
