@@ -255,8 +255,9 @@ bool RowStore::Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& key
   return true;
 }
 
-std::optional<HashedKey> RowStore::Copy(Which which, HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
-                                        std::vector<float>& rows) {
+template <typename Choose>
+std::optional<HashedKey> RowStore::CopyChosen(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                                              std::vector<float>& rows, Choose choose) {
   if (home_count_ == 0) return std::nullopt;
   const float* ahead[kCopyAhead];
   size_t waiting = 0;
@@ -276,11 +277,8 @@ std::optional<HashedKey> RowStore::Copy(Which which, HashedKey from, size_t max_
         break;
       }
       ++looked_at;
-      const uint32_t slot = bucket.slots[cell];
-      const uint64_t mark = uint64_t{1} << (slot % 64);
-      if (which == Which::kMarked && !(marks_[slot / 64] & mark)) continue;
-      if (which == Which::kMarked) marks_[slot / 64] &= ~mark;
-      const float* const row = Row(slot);
+      const float* const row = choose(bucket.slots[cell]);
+      if (row == nullptr) continue;
       for (size_t line = 0; line < layout_->stride; line += kCacheLine / sizeof(float)) __builtin_prefetch(row + line);
       keys.push_back(bucket.keys[cell]);
       ahead[waiting++] = row;
@@ -289,6 +287,16 @@ std::optional<HashedKey> RowStore::Copy(Which which, HashedKey from, size_t max_
   }
   copy();
   return next;
+}
+
+std::optional<HashedKey> RowStore::Copy(Which which, HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                                        std::vector<float>& rows) {
+  return CopyChosen(from, max_rows, keys, rows, [&](uint32_t slot) -> const float* {
+    const uint64_t mark = uint64_t{1} << (slot % 64);
+    if (which == Which::kMarked && !(marks_[slot / 64] & mark)) return nullptr;
+    if (which == Which::kMarked) marks_[slot / 64] &= ~mark;
+    return Row(slot);
+  });
 }
 
 // ---- cuts
@@ -319,44 +327,17 @@ void RowStore::KeepForCut(uint32_t slot) {
 
 std::optional<HashedKey> RowStore::CopyCut(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
                                            std::vector<float>& rows) {
-  if (home_count_ == 0 || cut_rows_ == 0) return std::nullopt;
-  const float* ahead[kCopyAhead];
-  size_t waiting = 0;
-  const auto copy = [&] {
-    for (size_t i = 0; i < waiting; ++i) rows.insert(rows.end(), ahead[i], ahead[i] + layout_->stride);
-    waiting = 0;
-  };
-  const size_t already = keys.size();
-  std::optional<HashedKey> next;
-  size_t looked_at = 0;
-  for (size_t at = Home(from); at < bucket_count_ && !next; ++at) {
-    const RowBucket& bucket = buckets()[at];
-    for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
-      const uint32_t slot = bucket.slots[cell];
-      if (bucket.keys[cell] < from || slot / 64 >= cut_.size()) continue;
-      if (keys.size() - already == max_rows || looked_at / 8 == max_rows) {
-        next = bucket.keys[cell];
-        break;
-      }
-      ++looked_at;
-      const uint64_t bit = uint64_t{1} << (slot % 64);
-      const float* row = nullptr;
-      if ((cut_[slot / 64] & bit) != 0) {
-        cut_[slot / 64] &= ~bit;
-        row = Row(slot);
-      } else if (const auto kept = kept_.find(slot); kept != kept_.end()) {
-        row = kept_rows_.data() + kept->second;
-      } else {
-        continue;
-      }
-      for (size_t line = 0; line < layout_->stride; line += kCacheLine / sizeof(float)) __builtin_prefetch(row + line);
-      keys.push_back(bucket.keys[cell]);
-      ahead[waiting++] = row;
-      if (waiting == kCopyAhead) copy();
+  if (cut_rows_ == 0) return std::nullopt;
+  return CopyChosen(from, max_rows, keys, rows, [&](uint32_t slot) -> const float* {
+    if (slot / 64 >= cut_.size()) return nullptr;
+    const uint64_t bit = uint64_t{1} << (slot % 64);
+    if ((cut_[slot / 64] & bit) != 0) {
+      cut_[slot / 64] &= ~bit;
+      return Row(slot);
     }
-  }
-  copy();
-  return next;
+    const auto kept = kept_.find(slot);
+    return kept == kept_.end() ? nullptr : kept_rows_.data() + kept->second;
+  });
 }
 
 void RowStore::EndCut() {

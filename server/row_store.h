@@ -145,6 +145,10 @@ class RowStore {
     return static_cast<size_t>((static_cast<unsigned __int128>(key * partition_count_) * home_count_) >> 64);
   }
   uint32_t SlotOf(HashedKey key) const;
+  // Copy and CopyCut: `choose` gives a slot's row as it is to be copied, or nullptr.
+  template <typename Choose>
+  std::optional<HashedKey> CopyChosen(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
+                                      std::vector<float>& rows, Choose choose);
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);
   uint32_t Insert(HashedKey key);

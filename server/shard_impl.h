@@ -1,5 +1,6 @@
-// The inside of ShardCore: its state, and the rules as functions on it. shard_core.cc has configuration and dispatch,
-// shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and scans, shard_redo.cc the log.
+// The inside of ShardCore: its state, and the rules as functions on it. shard_core.cc has dispatch and checks,
+// shard_config.cc configurations, shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and
+// scans, shard_redo.cc the log and copies, shard_image.cc images, shard_cut.cc checkpoints, shard_stats.cc statistics.
 #pragma once
 
 #include <map>
@@ -97,7 +98,7 @@ struct ShardCore::Impl {
 
   Impl(PeerId self_peer, ShardOptions shard_options);
 
-  // ---- configuration (shard_core.cc)
+  // ---- configuration (shard_config.cc)
   // `member`: as whom the configuration knows this shard.
   // `holds`: of a copy, those that it has been given; nullptr: all that the configuration says.
   using Holds = const google::protobuf::RepeatedField<uint32_t>*;
@@ -113,8 +114,6 @@ struct ShardCore::Impl {
   void TrimLedgers();
   void DropStaleSlices();
   void OnTick(TimePoint now, Outbox& out);
-  ShardStats Stats() const;
-  std::vector<std::string> WaitingLines() const;
 
   // ---- checks that pulls and pushes share (shard_core.cc)
   // Fills the part's partitions and epochs: those that the request lists, or all of a placement.
@@ -185,10 +184,12 @@ struct ShardCore::Impl {
                          Table& table);
   std::string WaitingFor(const PassKey& pass, std::span<const uint32_t> partitions, uint64_t clock) const;
 
-  // ---- loads (shard_load.cc)
+  // ---- what it says of itself (shard_stats.cc)
   // A pull is answered, or a push is taken.
   void NoteLoad(const RequestPart& part);
   PartitionLoad LoadOf(uint32_t partition) const;
+  ShardStats Stats() const;
+  std::vector<std::string> WaitingLines() const;
 
   // ---- images (shard_image.cc)
   // Rows that have changed are to be found again.

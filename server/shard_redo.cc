@@ -201,6 +201,40 @@ void ShardCore::Impl::LogClock(const Push& push) {
   }
 }
 
+// ---- copies
+
+void ShardCore::BeginCopy(uint64_t name, const pb::ClusterConfig& config, RedoWriter::Take take) {
+  const auto [copy, is_new] =
+      impl_->copies.try_emplace(name, impl_->options.key_list_budget_bytes, std::move(take));
+  SHEAF_CHECK(is_new, "copy ", name, " twice");
+  copy->second.holds.emplace();
+  impl_->WriteConfig(copy->second, config, /*base=*/true);
+}
+
+void ShardCore::GiveToCopy(uint64_t name, uint32_t partition) {
+  RedoWriter& copy = impl_->copies.at(name);
+  const auto at = std::ranges::lower_bound(*copy.holds, partition);
+  SHEAF_CHECK(Has(partition) && (at == copy.holds->end() || *at != partition), "partition ", partition);
+  impl_->WriteImage(copy, partition);
+  copy.holds->insert(at, partition);
+}
+
+void ShardCore::LeaveToCopy(uint64_t name, uint32_t partition, const pb::ClusterConfig& config) {
+  RedoWriter& copy = impl_->copies.at(name);
+  const auto at = std::ranges::lower_bound(*copy.holds, partition);
+  SHEAF_CHECK(Has(partition) && (at == copy.holds->end() || *at != partition), "partition ", partition);
+  copy.holds->insert(at, partition);
+  impl_->WriteConfig(copy, config, /*base=*/false, {partition});
+}
+
+void ShardCore::TakeFromCopy(uint64_t name, const std::set<uint32_t>& partitions, const pb::ClusterConfig& config) {
+  RedoWriter& copy = impl_->copies.at(name);
+  if (std::erase_if(*copy.holds, [&](uint32_t p) { return partitions.contains(p); }) == 0) return;
+  impl_->WriteConfig(copy, config, /*base=*/false);
+}
+
+void ShardCore::EndCopy(uint64_t name) { impl_->copies.erase(name); }
+
 // ---- reading
 
 void ShardCore::Impl::BeginRedo(const RedoStart& start) {
