@@ -161,6 +161,11 @@ Status LocalCluster::Check() {
 Status LocalCluster::OnEnd(Member& member, const ProcessExit& exit) {
   if (!IsWorker(member.name)) {
     const bool replaced = !options_.store_dir.empty() || (IsServer(member.name) && options_.replicas > 1);
+    if (!replaced && IsServer(member.name) && exit.ok()) {
+      // It was told to go. If rows went with it, the job fails by itself, and says so.
+      news_.push_back(StrCat(member.name, " has left"));
+      return {};
+    }
     if (!replaced) return EndOfRun(member, exit);
     return IsServer(member.name) ? StartAgain(member, exit, server_restarts_, "servers")
                                  : StartAgain(member, exit, scheduler_restarts_, "schedulers");

@@ -120,6 +120,7 @@ void Membership::Revive(Node& node, PeerId peer, const pb::Register& registratio
     std::erase(gone_stores_, &node);
     std::vector<Node*>& alive = alive_.at(node.role);
     alive.insert(std::ranges::upper_bound(alive, node.id, {}, &Node::id), &node);
+    if (node.state == NodeState::kLeft) node.change = pb::ChangeNode::UNCHANGED;  // who starts it again wants it
     node.state = NodeState::kAlive;
   }
   node.given_up = false;

@@ -27,6 +27,7 @@ uint32_t NodeOf(const pb::ClusterConfig& config, PeerId shard) {
 }
 
 bool HandsOver(const pb::ClusterConfig& config, uint32_t node, uint32_t partition) {
+  if (static_cast<int>(partition) >= config.partition_size()) return false;
   const pb::PartitionConfig& at = config.partition(static_cast<int>(partition));
   return at.handed_over() && at.former() == node;
 }
@@ -74,7 +75,8 @@ Status Shard::OnConfig(Config config, TimePoint now) {
     was = handed_over ? epochs.erase(was) : std::next(was);
   }
   const bool taken_back = std::ranges::any_of(handed_over_, [&](const auto& each) {
-    return config_->partition(static_cast<int>(each.first)).epoch() != each.second;
+    const auto partition = static_cast<int>(each.first);
+    return partition >= config_->partition_size() || config_->partition(partition).epoch() != each.second;
   });
   if ((!epochs.empty() || taken_back) && !Planted(Bug::kHeldAnswersSurvive)) DropHeld();
   if (held_.empty()) handed_over_.clear();
@@ -123,6 +125,7 @@ std::optional<MovedPartition> Shard::Inherit(const pb::ClusterConfig& config, ui
 }
 
 void Shard::TakeHandedOver(TimePoint now) {
+  if (core_.generation() != config_->generation()) return;  // it could not take that one at all
   if (std::ranges::none_of(core_.coming(), [this](uint32_t p) { return HasAllOf(p); })) return;
   Hold();
   const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return TakeOver(by, partition); };

@@ -81,5 +81,79 @@ TEST_F(TakeOver, DoesNotTakeOneForDeadThatHasConnectedAnew) {
   EXPECT_EQ(AliveAfter(Milliseconds(800)), 2);
 }
 
+// ---- servers that are to go
+
+class ServersThatGo : public testing::Test {
+ protected:
+  ServersThatGo() : core_(Options(), TimePoint{}) {
+    for (uint64_t store = 1; store <= 2; ++store) Register(PeerId(100 + store), store, 1);
+  }
+  static SchedulerOptions Options() {
+    SchedulerOptions options;
+    options.partition_count = 8;
+    options.replicas = 1;
+    return options;
+  }
+  pb::Header Ask(PeerId from, pb::Header header) {
+    header.set_request(++request_);
+    Outbox out;
+    core_.OnMessage(from, Message{header, {}, {}}, now_, out);
+    now_ += Milliseconds(100);
+    for (const auto& item : out.items()) {
+      if (item.to == from && item.message.header.request() == request_) return item.message.header;
+    }
+    return {};
+  }
+  void Register(PeerId peer, uint64_t store, uint64_t start) {
+    pb::Header header;
+    pb::Register& registration = *header.mutable_register_node();
+    registration.set_role(pb::SERVER);
+    registration.set_wire_version(kWireVersion);
+    registration.set_store(store);
+    registration.set_store_start(start);
+    registration.add_shard()->set_peer(peer.value + 1000);
+    Ask(peer, header);
+  }
+  pb::Header Change(const std::string& name, pb::ChangeNode::Change change) {
+    pb::Header header;
+    header.mutable_change_node()->set_name(name);
+    header.mutable_change_node()->set_change(change);
+    return Ask(PeerId(7), header);
+  }
+  pb::Header Report(PeerId server, bool leaving = false) {
+    pb::Header header;
+    header.mutable_server_report()->set_seen_generation(core_.config().generation());
+    header.mutable_server_report()->set_config_generation(core_.config().generation());
+    header.mutable_server_report()->set_leaving(leaving);
+    return Ask(server, header);
+  }
+
+  TimePoint now_{};
+  uint64_t request_ = 0;
+  SchedulerCore core_;
+};
+
+TEST_F(ServersThatGo, AreToldToStopWhenTheyHaveNothing) {
+  EXPECT_TRUE(Change("server-0", pb::ChangeNode::STOP).status().node(0).draining());
+  Report(PeerId(101));
+  EXPECT_TRUE(Report(PeerId(101)).server_orders().stop());
+  EXPECT_FALSE(Report(PeerId(102)).server_orders().stop());
+}
+
+TEST_F(ServersThatGo, AreWantedAgainWhenSomebodyStartsThemAgain) {
+  Change("server-0", pb::ChangeNode::STOP);
+  Report(PeerId(101), /*leaving=*/true);
+  Register(PeerId(103), 1, 2);
+  Report(PeerId(103));
+  EXPECT_FALSE(Report(PeerId(103)).server_orders().stop());
+}
+
+TEST_F(ServersThatGo, AreRefusedIfNobodyElseCouldHaveWhatTheyHave) {
+  Change("server-0", pb::ChangeNode::DRAIN);
+  EXPECT_EQ(Change("server-1", pb::ChangeNode::DRAIN).refusal().reason(), pb::Refusal::INVALID);
+  EXPECT_EQ(Change("server-7", pb::ChangeNode::DRAIN).refusal().reason(), pb::Refusal::NOT_FOUND);
+  EXPECT_FALSE(Change("server-0", pb::ChangeNode::KEEP).status().node(0).draining());
+}
+
 }  // namespace
 }  // namespace sheaf

@@ -420,5 +420,22 @@ TEST_F(ShardReplica, APartitionThatIsTakenBackIsAsItWasAcknowledged) {
   EXPECT_TRUE(AskShard(kShardPeer, PushTo(0, 0)).at(0).header.push_reply().duplicate());
 }
 
+TEST_F(ShardReplica, AConfigurationWithoutPartitionsIsTakenInTheMiddleOfAHandOver) {
+  Connect();
+  SayInSync();
+  cut_ = {kShardPeer};
+  AskShard(kShardPeer, PushTo(0, 0));
+  HandOver(0);
+  InstallAll();
+  Settle();
+  config.clear_partition();
+  InstallAll();
+  cut_.clear();
+  now += Milliseconds(400);
+  Settle();
+  EXPECT_TRUE(shards_.at(kShardPeer)->owned().empty());
+  EXPECT_TRUE(shards_.at(kOther)->owned().empty());
+}
+
 }  // namespace
 }  // namespace sheaf
