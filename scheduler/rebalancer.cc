@@ -70,7 +70,8 @@ bool Rebalancer::Step(Placement& placement, std::span<const Server> servers, uin
   if (staying_.empty()) return changed;
   // What is drained is let go when others have as many copies as there should be, not before.
   needed_ = std::min(copies, static_cast<uint32_t>(servers.size()));
-  sums_ = AddUp(placement, copies);
+  alone_ = copies <= 1;
+  sums_ = AddUp(placement);
 
   const auto& homes = placement.homes();
   bool all_safe = true, all_stay = true;
@@ -85,7 +86,7 @@ bool Rebalancer::Step(Placement& placement, std::span<const Server> servers, uin
   }
   // One thing after the other: what is safe and where it is to be is levelled.
   if (changed || !all_safe || !all_stay) return changed;
-  while (LevelCopies(placement, copies)) changed = true;
+  while (LevelCopies(placement)) changed = true;
   if (changed || !under_way_.learners.empty()) return changed;
   while (LevelPrimaries(placement, now)) changed = true;
   return changed;
@@ -120,12 +121,12 @@ Rebalancer::UnderWay Rebalancer::Look(Placement& placement, const std::set<NodeI
   return seen;
 }
 
-Rebalancer::Sums Rebalancer::AddUp(const Placement& placement, uint32_t copies) const {
+Rebalancer::Sums Rebalancer::AddUp(const Placement& placement) const {
   Sums sums;
   for (const NodeId node : staying_) sums.copies[node] = sums.primaries[node] = 0;
   for (uint32_t p = 0; p < placement.homes().size(); ++p) {
     const Placement::Home& home = placement.homes()[p];
-    const double weight = WeightOf(p, copies);
+    const double weight = WeightOf(p);
     const auto add = [&](NodeId node) {
       if (const auto load = sums.copies.find(node); load != sums.copies.end()) load->second += weight;
     };
@@ -149,7 +150,7 @@ bool Rebalancer::Shed(Placement& placement, uint32_t partition, TimePoint now) {
   }
   if (goes != home.primary) {
     placement.DropReplica(partition, goes);
-    if (Stays(goes)) sums_.copies[goes] -= loads_.OfBytes(partition);
+    if (Stays(goes)) sums_.copies[goes] -= WeightOf(partition);
     return true;
   }
   std::optional<NodeId> heir;
@@ -177,20 +178,19 @@ bool Rebalancer::LeaveDraining(Placement& placement, uint32_t partition) {
   return least && Learn(placement, partition, *least);
 }
 
-bool Rebalancer::LevelCopies(Placement& placement, uint32_t copies) {
+bool Rebalancer::LevelCopies(Placement& placement) {
   const Gap gap(sums_.copies);
   std::optional<uint32_t> best;
-  const auto weight = [&](uint32_t p) { return WeightOf(p, copies); };
   for (uint32_t p = 0; p < placement.homes().size(); ++p) {
     const Placement::Home& home = placement.homes()[p];
     const bool at_rest = !home.taking_over && home.replicas.size() + 1 == needed_ && InSync(home) == needed_;
     if (!at_rest || !HasCopy(home, gap.from) || HasCopy(home, gap.to)) continue;
-    if (!gap.Worth(weight(p), kToleratedCopies)) continue;
-    if (!best || gap.LeftBy(weight(p)) < gap.LeftBy(weight(*best))) best = p;
+    if (!gap.Worth(WeightOf(p), kToleratedCopies)) continue;
+    if (!best || gap.LeftBy(WeightOf(p)) < gap.LeftBy(WeightOf(*best))) best = p;
   }
   if (!best || !Learn(placement, *best, gap.to)) return false;
   // As it will be: the copy that goes is on the server that has most.
-  sums_.copies[gap.from] -= weight(*best);
+  sums_.copies[gap.from] -= WeightOf(*best);
   return true;
 }
 
@@ -215,7 +215,7 @@ bool Rebalancer::Learn(Placement& placement, uint32_t partition, NodeId node) {
   if (under_way_.learners[primary] >= kLearnersAtOnce || under_way_.learners[node] >= kLearnersAtOnce) return false;
   ++under_way_.learners[primary];
   ++under_way_.learners[node];
-  sums_.copies[node] += loads_.OfBytes(partition);
+  sums_.copies[node] += WeightOf(partition);
   placement.AddLearner(partition, node);
   return true;
 }

@@ -53,13 +53,14 @@ class Rebalancer {
     std::map<NodeId, double> copies, primaries;  // loads of servers that stay
   };
   UnderWay Look(Placement& placement, const std::set<NodeId>& heard, TimePoint now, bool& changed);
-  Sums AddUp(const Placement& placement, uint32_t copies) const;
-  double WeightOf(uint32_t partition, uint32_t copies) const {
-    return copies > 1 ? loads_.OfBytes(partition) : loads_.OfOnlyCopy(partition);
+  Sums AddUp(const Placement& placement) const;
+  // Of one copy.
+  double WeightOf(uint32_t partition) const {
+    return alone_ ? loads_.OfOnlyCopy(partition) : loads_.OfBytes(partition);
   }
   bool Shed(Placement& placement, uint32_t partition, TimePoint now);
   bool LeaveDraining(Placement& placement, uint32_t partition);
-  bool LevelCopies(Placement& placement, uint32_t copies);
+  bool LevelCopies(Placement& placement);
   bool LevelPrimaries(Placement& placement, TimePoint now);
   bool Learn(Placement& placement, uint32_t partition, NodeId node);
   bool HandOver(Placement& placement, uint32_t partition, NodeId to, bool stays, TimePoint now);
@@ -72,6 +73,7 @@ class Rebalancer {
   // Of the step that is made.
   std::set<NodeId> staying_;
   uint32_t needed_ = 0;
+  bool alone_ = false;  // each partition has one copy only
   UnderWay under_way_;
   Sums sums_;
   std::vector<std::string> events_;
