@@ -12,7 +12,8 @@ Status Begin(FileSpace& space, const CheckpointWork& work) {
   if (known || known.error().code != ErrorCode::kNotFound) {
     return Fail(ErrorCode::kAlreadyExists, "there is a checkpoint ", work.name, " already: take another name");
   }
-  SHEAF_RETURN_IF_ERROR(space.RemoveFolder(TemporaryFolder(work.id)));
+  // A server that was late may have written into one that was given up while it was removed.
+  SHEAF_RETURN_IF_ERROR(SweepCheckpoints(space));
   return space.MakeFolder(TemporaryFolder(work.id));
 }
 

@@ -125,6 +125,7 @@ std::optional<MovedPartition> Shard::Inherit(const pb::ClusterConfig& config, ui
 }
 
 void Shard::TakeHandedOver(TimePoint now) {
+  if (config_ == nullptr) return;  // what is coming is of the log: the configuration of now may say otherwise
   if (core_.generation() != config_->generation()) return;  // it could not take that one at all
   if (std::ranges::none_of(core_.coming(), [this](uint32_t p) { return HasAllOf(p); })) return;
   Hold();

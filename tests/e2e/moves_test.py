@@ -28,6 +28,7 @@ class Moves(harness.SheafTest):
         report = self.folder / "report.json"
         process, address = self.start_run("--servers", 2, "--workers", 2, "--model", moved_model, "--report", report,
                                           *options)
+        harness.wait_until(lambda: len(self.servers(address)) == 2, 30, "those of the run are in")
         added = self.start(f"--scheduler={address}", program=BIN / "sheaf-server")
         harness.wait_until(lambda: "server-2" in self.servers(address), 30, "the third server is in")
         harness.wait_until(lambda: self.servers(address)["server-2"]["partitions"] >= 21, 60, "it has its share")
@@ -38,7 +39,8 @@ class Moves(harness.SheafTest):
         harness.wait_until(lambda: self.servers(address)["server-0"]["partitions"] >= 21, 60, "it has its share again")
         removed = self.run_ok("node", "rm", "server-2", "--scheduler", address)
         self.assertIn("server-2 has been stopped", removed.out)
-        self.assertEqual(self.finish(added).code, 0)
+        outcome = self.finish(added)
+        self.assertEqual(outcome.code, 0, outcome)
         self.assertIsNone(process.poll(), "the run was over before all moves: make it longer")
         outcome = self.finish(process)
         self.assertEqual(outcome.code, 0, outcome)

@@ -276,7 +276,7 @@ TEST(ResenderOutage, OfAMinuteEndsNothingIfTheDeadlineIsLonger) {
   EXPECT_EQ(outage.rows.size(), 16u);
   for (const auto& [key, row] : outage.rows) EXPECT_EQ(row, (std::vector<float>{1, 1, 1}));
   EXPECT_GT(outage.messages, 10u);  // so many retries
-  EXPECT_LT(outage.messages, 60u);  // and no flood of them
+  EXPECT_LT(outage.messages, 75u);  // and no flood: in the end one in 2 s to each of two shards
 }
 
 TEST(ResenderOutage, OfAMinuteEndsTheOperationByNameIfTheDeadlineIsShorter) {

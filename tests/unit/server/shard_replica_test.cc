@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <map>
 
+#include "server/recovery.h"
 #include "server/shard.h"
+#include "tests/sim/sim_disk.h"
 #include "tests/unit/server/shard_fixture.h"
 
 namespace sheaf {
@@ -435,6 +437,30 @@ TEST_F(ShardReplica, AConfigurationWithoutPartitionsIsTakenInTheMiddleOfAHandOve
   Settle();
   EXPECT_TRUE(shards_.at(kShardPeer)->owned().empty());
   EXPECT_TRUE(shards_.at(kOther)->owned().empty());
+}
+
+TEST_F(ShardReplica, WhoIsStartedAgainInTheMiddleOfAHandOverMayHearOfOthersBeforeTheScheduler) {
+  sim::SimDisk disk(1);
+  shards_.at(kOther) = std::make_unique<Shard>(kOther, ShardOptions{}, disk.OpenLog());
+  Connect();
+  SayInSync();
+  cut_ = {kShardPeer};
+  AskShard(kShardPeer, PushTo(0, 0));
+  HandOver(0);
+  InstallAll();
+  Settle();
+  shards_.erase(kOther);
+  shards_[kOther] = std::make_unique<Shard>(kOther, ShardOptions{}, disk.OpenLog());
+  Shard& again = *shards_.at(kOther);
+  ASSERT_TRUE(RecoverShard(again.core(), *again.log(), nullptr, now, [](size_t) { return Status(); }).has_value());
+  ASSERT_FALSE(again.core().coming().empty()) << "it knows from its log that something is on its way";
+  cut_.clear();
+  Start(kShardPeer);  // it, too, and that one is told first
+  InstallAt(kShardPeer);
+  Settle();
+  InstallAt(kOther);
+  Settle();
+  EXPECT_TRUE(std::ranges::count(again.owned(), 0u) == 0) << "what it had of the stream went with its process";
 }
 
 }  // namespace
