@@ -7,6 +7,7 @@
 
 #include "bench/checkpoints/checkpoint_suite.h"
 #include "bench/failover/failover_suite.h"
+#include "bench/failover/moves_suite.h"
 #include "bench/kv/core_suite.h"
 #include "bench/kv/kv_suite.h"
 #include "bench/snapshots/snapshot_suite.h"
@@ -21,6 +22,7 @@ DEFINE_bool(ours_only, false, "leave the limits out: for a profiler");
 DEFINE_bool(tcp, false, "kv: our client goes over TCP, not over the unix socket that processes of one host use");
 DEFINE_int32(kills, 30, "failover: servers killed");
 DEFINE_int32(stops, 10, "failover: servers told to stop");
+DEFINE_int32(drains, 10, "moves: times that a server is drained and kept");
 DEFINE_uint64(rows, 10'000'000, "of the large tables");
 
 namespace sheaf::bench {
@@ -41,13 +43,15 @@ int Run(const std::string& name) {
     status = RunScale(suite);
   } else if (name == "failover") {
     status = RunFailover({.kills = FLAGS_kills, .stops = FLAGS_stops}, suite);
+  } else if (name == "moves") {
+    status = RunMoves({.drains = FLAGS_drains}, suite);
   } else if (name == "snapshots") {
     status = RunSnapshots({.rows = FLAGS_rows});
   } else if (name == "checkpoint") {
     status = RunCheckpoints({.rows = FLAGS_rows, .rounds = FLAGS_rounds});
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, snapshots and "
-                         "checkpoint\n",
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, moves, "
+                         "snapshots and checkpoint\n",
                  name.c_str());
     return kExitUsage;
   }
@@ -75,11 +79,12 @@ int Run(const std::string& name) {
 int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|failover|snapshots|checkpoint [--json FILE] [--only TEXT]");
+  const std::string usage =
+      "sheaf-bench kv|cores|train|scale|failover|moves|snapshots|checkpoint [--json FILE] [--only TEXT]";
+  gflags::SetUsageMessage(usage);
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|failover|snapshots|checkpoint [--json FILE] "
-                         "[--only TEXT]\n");
+    std::fprintf(stderr, "usage: %s\n", usage.c_str());
     return sheaf::kExitUsage;
   }
   return sheaf::bench::Run(argv[1]);

@@ -269,6 +269,9 @@ Status BlockingClient::Turn(Duration at_most) {
 Status BlockingClient::RefreshConfig(TimePoint now) {
   if (client_.operations_in_flight() == 0) return {};
   answers_.clear();   // nobody asks the scheduler and waits for an operation at once
+  if (client_.wants_config() && client_.wanted_generation() > std::exchange(asked_for_, client_.wanted_generation())) {
+    next_config_ = now;  // who has moved it stands still until we know where it is
+  }
   if (client_.wants_config() || !client_.WaitingFor(now, kWorthAsking).empty()) {
     next_config_ = std::min(next_config_, now + kWantedConfigEvery);
   }

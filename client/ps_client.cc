@@ -26,6 +26,7 @@ PsClient::~PsClient() = default;
 
 void PsClient::OnConfig(const pb::ClusterConfig& config) { impl_->TakeConfig(config); }
 const pb::ClusterConfig& PsClient::config() const { return impl_->config; }
+uint64_t PsClient::wanted_generation() const { return impl_->wanted_generation; }
 bool PsClient::wants_config() const { return impl_->wanted_generation > impl_->config.generation(); }
 
 OperationId PsClient::Pull(std::vector<TableKeys> tables, PullOptions options, TimePoint now, Outbox& out) {

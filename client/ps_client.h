@@ -96,6 +96,7 @@ class PsClient {
   const pb::ClusterConfig& config() const;
   // True if a server answered from a newer configuration than ours: the owner should fetch it (it asks the scheduler).
   bool wants_config() const;
+  uint64_t wanted_generation() const;  // the newest that a server answered from; 0: none did
 
   OperationId Pull(std::vector<TableKeys> tables, PullOptions options, TimePoint now, Outbox& out);
   OperationId Push(std::vector<TableGradients> tables, PushOptions options, TimePoint now, Outbox& out);

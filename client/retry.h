@@ -47,7 +47,7 @@ class RetryTimer {
   TimePoint heard() const { return heard_; }
 
  private:
-  static constexpr Duration kFirstPause = Milliseconds(10);
+  static constexpr Duration kFirstPause = Milliseconds(2);
 
   Duration first_{};
   Duration longest_{};

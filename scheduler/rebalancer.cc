@@ -11,7 +11,10 @@ namespace {
 
 // Further copies on their way, from a server or to it: each takes of what clients are served with.
 constexpr uint32_t kLearnersAtOnce = 2;
+// Whoever is about to use a partition that is handed over stands still for a few milliseconds: who uses many of them is
+// not to stand still for all, one after the other.
 constexpr uint32_t kHandOversAtOnce = 4;
+constexpr Duration kWaveEvery = Milliseconds(40);
 // Then something is wrong between the two: it goes back.
 constexpr Duration kHandOverWithin = std::chrono::seconds(2);
 constexpr Duration kAgainAfter = std::chrono::seconds(1);
@@ -61,6 +64,7 @@ struct Gap {
 bool Rebalancer::Step(Placement& placement, std::span<const Server> servers, uint32_t copies, TimePoint now) {
   bool changed = false;
   staying_.clear();
+  next_wave_.reset();
   std::set<NodeId> heard;
   for (const Server& server : servers) {
     if (!server.draining) staying_.insert(server.node);
@@ -223,6 +227,11 @@ bool Rebalancer::Learn(Placement& placement, uint32_t partition, NodeId node) {
 bool Rebalancer::HandOver(Placement& placement, uint32_t partition, NodeId to, bool stays, TimePoint now) {
   const auto wait = not_before_.find(partition);
   if (under_way_.handed_over >= kHandOversAtOnce || (wait != not_before_.end() && now < wait->second)) return false;
+  if (wave_at_ && *wave_at_ != now && now < *wave_at_ + kWaveEvery) {
+    next_wave_ = *wave_at_ + kWaveEvery;
+    return false;
+  }
+  wave_at_ = now;
   ++under_way_.handed_over;
   handed_over_at_[partition] = now;
   const double load = loads_.OfKeys(partition);

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -40,6 +41,9 @@ class Rebalancer {
   // `servers`: those alive, ascending; `copies`: that each partition should have.
   bool Step(Placement& placement, std::span<const Server> servers, uint32_t copies, TimePoint now);
 
+  // When there will be more to do, without anything having happened meanwhile.
+  std::optional<TimePoint> next_wave() const { return next_wave_; }
+
   // Lines for the log, since the last call.
   std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
 
@@ -70,7 +74,9 @@ class Rebalancer {
   std::map<uint32_t, TimePoint> handed_over_at_;  // those that are not settled yet
   std::map<uint32_t, TimePoint> not_before_;      // that they are handed over again: they had to be taken back
   std::map<uint32_t, TimePoint> levelled_at_;     // handed over only because another server had less to do
+  std::optional<TimePoint> wave_at_;              // the last hand-overs began
   // Of the step that is made.
+  std::optional<TimePoint> next_wave_;
   std::set<NodeId> staying_;
   uint32_t needed_ = 0;
   bool alone_ = false;  // each partition has one copy only

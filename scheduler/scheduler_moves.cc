@@ -42,6 +42,7 @@ void SchedulerCore::Rebalance(TimePoint now) {
     servers.push_back({server->id, server->change != pb::ChangeNode::UNCHANGED, now - server->last_heard > kSilent});
   }
   const bool changed = rebalancer_.Step(placement_, servers, options_.replicas, now);
+  if (rebalancer_.next_wave()) rebalance_at_ = std::min(rebalance_at_, *rebalancer_.next_wave());
   // What was taken back, or let go when somebody else was lost, may have too few.
   if (!placement_.Replicate(ServersToHold(), options_.replicas) && !changed) return;
   replicas_changed_ = true;

@@ -7,6 +7,8 @@
 #   scripts/bench.sh scale             two servers and two workers, against one of each
 #   scripts/bench.sh failover          3 servers, 2 copies of each partition, under load: a primary is killed 30 times,
 #                                      and stopped 10 times: seconds until pushes to all its partitions are taken again
+#   scripts/bench.sh moves             a third server is added to 2 under load, then servers are drained and kept in
+#                                      turn (--drains times): the longest push, p99 beside that of quiet times, memory
 #   scripts/bench.sh growth            a scheduler among 1,000 servers and 10,000 workers (simulated): its processor
 #                                      time, and how long a change takes to reach all; takes only --jobs
 #   scripts/bench.sh checkpoint        what a checkpoint costs a shard of --rows (7,500,000 are 1 GiB): how long it
@@ -15,7 +17,7 @@
 #   --only TEXT                        only cases whose "NAME PARAMS" contains TEXT
 #   --tcp                              kv: our client goes over TCP, as from another host, not over the unix socket that
 #                                      processes of one host use (the limits are always over TCP)
-#   --kills N, --stops N               failover: so many of each
+#   --kills N, --stops N, --drains N   failover and moves: so many of each
 #   --rows N                           of the large tables (default 10,000,000, which takes 12 GiB of memory)
 #   --jobs N                           compile N files at a time (default: the number of processors)
 #
@@ -31,9 +33,13 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | cores | train | scale | failover | growth | checkpoint) suites+=("$1") ;;
+    kv | cores | train | scale | failover | moves | growth | checkpoint) suites+=("$1") ;;
     --tcp) flags+=("$1") ;;
-    --json | --only | --rows | --kills | --stops) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
+    --json | --only | --rows | --kills | --stops | --drains)
+      (($# > 1)) || die "$1 needs a value"
+      flags+=("$1=$2")
+      shift
+      ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
     -h | --help) usage; exit 0 ;;
     *) die "unknown argument '$1'; see scripts/bench.sh --help" ;;

@@ -90,13 +90,6 @@ bool ReplicaCopy::IsHandedTo(const pb::ClusterConfig& config, uint32_t own_node,
   return partition.handed_over() && partition.primary() == own_node;
 }
 
-bool ReplicaCopy::IsPrimaryOf(const pb::ClusterConfig& config, uint32_t p) const {
-  const pb::PartitionConfig& partition = config.partition(static_cast<int>(p));
-  const auto primary = std::ranges::find(config.server(), partition.primary(), &pb::ServerInfo::node);
-  if (primary == config.server().end() || primary->shard_size() == 0) return false;
-  return PeerId(primary->shard(static_cast<int>(p) % primary->shard_size()).peer()) == primary_;
-}
-
 void ReplicaCopy::OnConfig(const pb::ClusterConfig& config, uint32_t own_node) {
   for (auto at = given_at_.begin(); at != given_at_.end();) {
     const pb::Replica* const wanted = Wanted(config, own_node, at->first);
@@ -112,13 +105,11 @@ void ReplicaCopy::OnConfig(const pb::ClusterConfig& config, uint32_t own_node) {
   }
 }
 
-bool ReplicaCopy::IsOver(const pb::ClusterConfig& config, uint32_t own_node) const {
+bool ReplicaCopy::IsOver(const pb::ClusterConfig& config) const {
   if (!given_at_.empty() || core_.generation() > config.generation()) return false;
-  for (int p = 0; p < config.partition_size(); ++p) {
-    const auto partition = static_cast<uint32_t>(p);
-    if (IsPrimaryOf(config, partition) && Wanted(config, own_node, partition) != nullptr) return false;
-  }
-  return true;
+  return std::ranges::none_of(config.server(), [this](const pb::ServerInfo& server) {
+    return std::ranges::find(server.shard(), primary_.value, &pb::ShardEndpoint::peer) != server.shard().end();
+  });
 }
 
 void ReplicaCopy::LeaveTo(const ReplicaCopy& later) {

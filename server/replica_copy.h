@@ -35,8 +35,9 @@ class ReplicaCopy {
   void OnTick(TimePoint now);
   // This shard's server has taken a configuration. Keeps what the copy is still to be a copy of.
   void OnConfig(const pb::ClusterConfig& config, uint32_t own_node);
-  // It has nothing, and by that configuration will be given nothing.
-  bool IsOver(const pb::ClusterConfig& config, uint32_t own_node) const;
+  // It has nothing, and its primary is gone. One that is there may give us something by a configuration that we do not
+  // know yet, or wait for us to have what it has handed over: its stream goes on.
+  bool IsOver(const pb::ClusterConfig& config) const;
 
   // A later stream of the same primary: what that has brought this one needs no longer.
   void LeaveTo(const ReplicaCopy& later);
@@ -67,7 +68,6 @@ class ReplicaCopy {
   // The configuration wants us to have a copy of the partition. Nullptr: it does not.
   static const pb::Replica* Wanted(const pb::ClusterConfig& config, uint32_t own_node, uint32_t partition);
   static bool IsHandedTo(const pb::ClusterConfig& config, uint32_t own_node, uint32_t partition);
-  bool IsPrimaryOf(const pb::ClusterConfig& config, uint32_t partition) const;
   void NoteGiven();
   void NoteHandedOver(uint32_t partition);
 

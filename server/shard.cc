@@ -83,7 +83,7 @@ Status Shard::OnConfig(Config config, TimePoint now) {
   for (auto at = copies_.begin(); at != copies_.end();) {
     at->second.OnConfig(*config_, node);
     const bool newest = &at->second == NewestCopyOf(at->first.first);
-    const bool over = newest ? at->second.IsOver(*config_, node) : at->second.empty();
+    const bool over = newest ? at->second.IsOver(*config_) : at->second.empty();
     at = over ? copies_.erase(at) : std::next(at);
   }
   replicas_.OnConfig(config_, core_);

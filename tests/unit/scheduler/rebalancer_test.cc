@@ -90,6 +90,31 @@ TEST_F(RebalancerTest, GivesANewServerItsShareWithoutACopyLess) {
   }
 }
 
+TEST_F(RebalancerTest, HandsOverAFewAtATimeWithPausesBetween) {
+  Begin({kA, kB}, 2);
+  const std::vector<Rebalancer::Server> servers = {{kA, /*draining=*/true}, {kB}, {kC}};
+  TimePoint wave{};
+  int waves = 0, handed_over = 0;
+  for (int step = 0; step < 500; ++step, now_ += Milliseconds(5)) {
+    if (rebalancer_.Step(placement_, servers, copies_, now_)) {
+      const auto at_once = std::ranges::count_if(placement_.homes(), &Placement::Home::handed_over);
+      if (at_once > 0) {
+        EXPECT_GE(now_ - wave, Milliseconds(40));
+        EXPECT_LE(at_once, 4);
+        wave = now_;
+        ++waves;
+        handed_over += static_cast<int>(at_once);
+      }
+    } else if (const auto next = rebalancer_.next_wave()) {
+      EXPECT_LE(*next, wave + Milliseconds(40)) << "it says when there is more to do";
+    }
+    Obey();
+  }
+  EXPECT_EQ(Copies().contains(kA), false);
+  EXPECT_GE(handed_over, 6);
+  EXPECT_GT(waves, 1);
+}
+
 TEST_F(RebalancerTest, EmptiesAServerThatIsDrained) {
   Begin({kA, kB, kC}, 2);
   Run({{kA, /*draining=*/true}, {kB}, {kC}});

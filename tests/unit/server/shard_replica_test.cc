@@ -45,6 +45,7 @@ class ShardReplica : public ShardFixture {
         EXPECT_TRUE(shard->Flush(now, out));
         for (Outbox::Item& item : out.items()) {
           any = true;
+          unknown_ += item.message.header.replicate_reply().unknown() ? 1 : 0;
           const auto to = shards_.find(item.to);
           if (to == shards_.end()) {
             answers_.push_back(std::move(item.message));
@@ -135,6 +136,7 @@ class ShardReplica : public ShardFixture {
   std::map<PeerId, std::unique_ptr<Shard>> shards_;
   std::set<PeerId> cut_;  // nothing that they say to other shards arrives
   std::vector<Message> answers_;
+  int unknown_ = 0;  // streams that were refused
 };
 
 TEST_F(ShardReplica, AreInSyncWhenTheyHaveWhatWasThere) {
@@ -437,6 +439,28 @@ TEST_F(ShardReplica, AConfigurationWithoutPartitionsIsTakenInTheMiddleOfAHandOve
   Settle();
   EXPECT_TRUE(shards_.at(kShardPeer)->owned().empty());
   EXPECT_TRUE(shards_.at(kOther)->owned().empty());
+}
+
+TEST_F(ShardReplica, AStreamThatHasNothingToSayGoesOnWhenThereIsSomethingAgain) {
+  Connect();
+  SayInSync();
+  AskShard(kShardPeer, PushTo(0, 0));
+  const auto replicas = config;
+  for (int p = 0; p < 2; ++p) config.mutable_partition(p)->clear_replica();
+  config.set_generation(config.generation() + 1);
+  InstallAt(kOther);  // the first has not heard of it
+  AskShard(kShardPeer, PushTo(1, 1));
+  for (int p = 0; p < 2; ++p) {
+    *config.mutable_partition(p) = replicas.partition(p);
+    config.mutable_partition(p)->mutable_replica(0)->set_since(config.generation() + 1);
+    config.mutable_partition(p)->mutable_replica(0)->clear_in_sync();
+  }
+  InstallAll();
+  Settle();
+  EXPECT_EQ(unknown_, 0) << "what waits for the copy to have it would be lost";
+  SayInSync();
+  EXPECT_EQ(AskShard(kShardPeer, PushTo(0, 2)).size(), 1u);
+  EXPECT_EQ(Bytes(kShardPeer, 0), Bytes(kOther, 0));
 }
 
 TEST_F(ShardReplica, WhoIsStartedAgainInTheMiddleOfAHandOverMayHearOfOthersBeforeTheScheduler) {
