@@ -1,21 +1,31 @@
-// sheaf node: what is on a server goes to others before it is stopped.
+// sheaf node: what is on a server goes to others before it is stopped; another is started and given its share.
+#include <sys/wait.h>
+
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "cli/commands.h"
 #include "cli/complain.h"
+#include "common/base/random.h"
 #include "common/base/strings.h"
+#include "common/net/member_info.h"
+#include "common/runtime/process.h"
 #include "common/runtime/signals.h"
 
 namespace sheaf::cli {
 namespace {
 
 constexpr Duration kLookEvery = Milliseconds(200);
+constexpr Duration kAtRest = std::chrono::seconds(2);  // the scheduler looks once a second for what could be moved
 constexpr char kNotes[] =
     "drain: others take over what the server has, while jobs go on; then it may be stopped.\n"
     "keep:  it is not to be drained any more.\n"
     "rm:    drain, then the server's process ends.\n"
-    "A server is added by starting sheaf-server with --scheduler: it is given its share.\n";
+    "add:   starts a sheaf-server on this host that outlives this command, and waits until it has its share. What follows\n"
+    "       -- is given to it. (That is all: a sheaf-server that is started with --scheduler in any other way is given\n"
+    "       its share as well.)\n";
 
 std::optional<pb::NodeStatus> FindNode(const pb::ClusterStatus& status, const std::string& name) {
   for (const pb::NodeStatus& node : status.node()) {
@@ -56,25 +66,82 @@ int Await(BlockingClient& client, const std::string& name, bool stops, const Wat
                                            name, " ends that)"));
 }
 
-int ChangeNode(const Args& args) {
+std::optional<pb::NodeStatus> FindProcess(const pb::ClusterStatus& status, const std::string& host, pid_t pid) {
+  for (const pb::NodeStatus& node : status.node()) {
+    if (node.role() == pb::SERVER && node.host() == host && node.pid() == static_cast<uint32_t>(pid)) return node;
+  }
+  return std::nullopt;
+}
+
+std::string LastLine(const std::string& path) {
+  std::ifstream file(path);
+  std::string last;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty()) last = line;
+  }
+  return last;
+}
+
+// Until it is in, has something, and nothing has moved for a while; or, with `in_is_enough`, until it is in. (How much its
+// share is only the scheduler knows: by bytes, and by how often partitions are used.)
+int AwaitShare(BlockingClient& client, pid_t pid, const std::string& log, bool in_is_enough, const Watch& watch) {
+  const SystemClock clock;
+  const TimePoint began = clock.Now();
+  TimePoint moved = began;
+  const std::string host = HostName();
+  std::string said;
+  for (;;) {
+    const auto status = client.GetStatus(JobId(0));
+    if (!status && status.error().code == ErrorCode::kCancelled) break;
+    if (!status) return Complain(status.error());
+    const auto node = FindProcess(*status, host, pid);
+    if (waitpid(pid, nullptr, WNOHANG) != 0 || (node && node->state() != "alive")) {
+      return Complain(kExitFailed, StrCat("the server (pid ", pid, ") has ended: ", LastLine(log), " (", log, ")"));
+    }
+    const bool has_none = !node || node->partitions() + node->copies() == 0;
+    if (has_none || status->moving() > 0) moved = clock.Now();
+    if (node && (in_is_enough || clock.Now() - moved >= kAtRest)) {
+      std::printf("%s is in (pid %d, log %s) and has %u partitions and %u copies (after %s)\n", node->name().c_str(), pid,
+                  log.c_str(), node->partitions(), node->copies(), FormatSeconds(moved - began).c_str());
+      return kExitOk;
+    }
+    if (const std::string now = node ? StrCat(node->name(), ": ", node->partitions(), " partitions, ", node->copies(),
+                                              " copies")
+                                     : StrCat("pid ", pid, " starts");
+        now != said) {
+      std::fprintf(stderr, "%s\n", now.c_str());
+      said = now;
+    }
+    if (const Status slept = watch.Sleep(kLookEvery); !slept) break;
+  }
+  return Complain(kExitInterrupted, StrCat("no longer watching; the server (pid ", pid, ") goes on"));
+}
+
+int AddNode(const Args& args, BlockingClient& client, const Watch& watch) {
+  const auto folder = ProgramFolder();
+  if (!folder) return Complain(folder.error());
+  std::error_code failed;
+  const auto logs = std::filesystem::absolute(args.Text("log_dir"), failed);
+  std::filesystem::create_directories(logs, failed);
+  if (failed) return Complain(kExitFailed, StrCat("--log_dir ", logs.string(), ": ", failed.message()));
+  const std::string log = logs / StrCat("sheaf-server-", EntropySeed() % 1'000'000, ".log");
+  std::vector<std::string> argv = {*folder + "/sheaf-server", "--scheduler=" + SchedulerAddress(args)};
+  argv.insert(argv.end(), args.operands().begin() + 1, args.operands().end());
+  const auto pid = SpawnDetached({.argv = std::move(argv), .environment = {}, .working_directory = "", .log_path = log});
+  if (!pid) return Complain(pid.error());
+  return AwaitShare(client, *pid, log, args.Flag("no_wait"), watch);
+}
+
+int ChangeNode(const Args& args, BlockingClient& client, const Watch& watch) {
   const std::string& what = args.operands()[0];
   const std::string& name = args.operands()[1];
   const bool stops = what == "rm";
-  if (what != "drain" && what != "keep" && !stops) {
-    return Complain(kExitUsage, StrCat("\"", what, "\" is not what can be done to a node: drain, keep or rm"));
-  }
-  auto signals = SignalFd::Create();
-  if (!signals) return Complain(signals.error());
-  const Watch watch = WatchSignals(**signals);
-  ZmqContext context;
-  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), watch);
-  if (!client) return Complain(client.error());
   Message request;
   request.header.mutable_change_node()->set_name(name);
   request.header.mutable_change_node()->set_change(stops             ? pb::ChangeNode::STOP
                                                    : what == "drain" ? pb::ChangeNode::DRAIN
                                                                      : pb::ChangeNode::UNCHANGED);
-  const auto answer = (*client)->Ask(std::move(request), Timeout(args));
+  const auto answer = client.Ask(std::move(request), Timeout(args));
   if (!answer) return Complain(answer.error());
   if (what == "keep") {
     std::printf("%s stays\n", name.c_str());
@@ -85,24 +152,44 @@ int ChangeNode(const Args& args) {
     std::printf("%s is being drained: %s\n", name.c_str(), node ? WhatIsLeft(*node).c_str() : "");
     return kExitOk;
   }
-  return Await(**client, name, stops, watch);
+  return Await(client, name, stops, watch);
+}
+
+int RunNode(const Args& args) {
+  const std::vector<std::string>& words = args.operands();
+  const bool adds = words[0] == "add";
+  if (!adds && words[0] != "drain" && words[0] != "keep" && words[0] != "rm") {
+    return Complain(kExitUsage, StrCat("\"", words[0], "\" is not what can be done to a node: add, drain, keep or rm"));
+  }
+  if (!adds && words.size() != 2) return Complain(kExitUsage, StrCat("sheaf node ", words[0], " takes one SERVER"));
+  auto signals = SignalFd::Create();
+  if (!signals) return Complain(signals.error());
+  const Watch watch = WatchSignals(**signals);
+  ZmqContext context;
+  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), watch);
+  if (!client) return Complain(client.error());
+  return adds ? AddNode(args, **client, watch) : ChangeNode(args, **client, watch);
 }
 
 }  // namespace
 
 Command NodeCommand() {
   return {{.name = "sheaf node",
-           .operands = "drain|keep|rm SERVER",
-           .summary = "takes a server out of a running cluster, or keeps it",
-           .least_operands = 2,
-           .most_operands = 2,
+           .operands = "drain|keep|rm SERVER | add [-- FLAGS]",
+           .summary = "takes a server out of a running cluster, keeps it, or adds one",
+           .least_operands = 1,
+           .most_operands = 100,
            .options = {{.name = "no_wait",
                         .kind = Option::kFlag,
-                        .help = "does not wait until the server has nothing left"},
+                        .help = "does not wait until the server has nothing left, or its share"},
+                       {.name = "log_dir",
+                        .value_name = "DIR",
+                        .fallback = ".",
+                        .help = "add: folder for the server's log"},
                        SchedulerOption(),
                        TimeoutOption()},
            .notes = kNotes},
-          ChangeNode};
+          RunNode};
 }
 
 }  // namespace sheaf::cli

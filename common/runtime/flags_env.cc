@@ -19,19 +19,21 @@ namespace {
 using gflags::CommandLineFlagInfo;
 using FlagMap = std::map<std::string, CommandLineFlagInfo>;
 
-// Flags that gflags defines for its own parser, which we do not use.
-bool IsOfGflags(const CommandLineFlagInfo& flag) { return flag.filename.find("gflags") != std::string::npos; }
+// Flags that gflags defines for its own parser, which we do not use, and those of RocksDB's tools.
+bool IsNobodys(const CommandLineFlagInfo& flag) {
+  return flag.filename.find("gflags") != std::string::npos || flag.filename.starts_with("./tools/");
+}
 
 // Not glog's: libraries are built in their own root, "./src/logging.cc". (Our own file names depend on where the build
 // lies and on ccache, which may make some of them relative: they cannot be told by their beginning.)
-bool IsOurs(const CommandLineFlagInfo& flag) { return !IsOfGflags(flag) && !flag.filename.starts_with("./src/"); }
+bool IsOurs(const CommandLineFlagInfo& flag) { return !IsNobodys(flag) && !flag.filename.starts_with("./"); }
 
 FlagMap KnownFlags() {
   std::vector<CommandLineFlagInfo> all;
   gflags::GetAllFlags(&all);
   FlagMap known;
   for (CommandLineFlagInfo& flag : all) {
-    if (!IsOfGflags(flag)) known.emplace(flag.name, std::move(flag));
+    if (!IsNobodys(flag)) known.emplace(flag.name, std::move(flag));
   }
   return known;
 }

@@ -57,10 +57,8 @@ std::vector<std::string> MergedEnvironment(const std::vector<std::pair<std::stri
 }
 
 // Runs in the child, after fork: only calls that are safe there (no allocation, no locks).
-[[noreturn]] void BecomeProgram(const ProcessSpec& spec, char* const* argv, char* const* environment, pid_t parent,
+[[noreturn]] void BecomeProgram(const ProcessSpec& spec, char* const* argv, char* const* environment,
                                 int trouble_pipe) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) Report(trouble_pipe, ChildTrouble::kParentGone);  // it ended before the line above
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -93,14 +91,21 @@ ProcessExit ExitOf(int status) {
   return {.code = WEXITSTATUS(status), .signal = 0};
 }
 
-}  // namespace
+// How a child is tied to us before it becomes the program; it runs in the child.
+using Tie = void (*)(pid_t parent, int trouble_pipe);
 
-std::string ProcessExit::Text() const {
-  if (signal != 0) return StrCat("killed by signal ", signal, " (", strsignal(signal), ")");
-  return StrCat("exit code ", code);
+void DieWithParent(pid_t parent, int trouble_pipe) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) Report(trouble_pipe, ChildTrouble::kParentGone);  // it ended before the line above
 }
 
-Result<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(const ProcessSpec& spec) {
+void Leave(pid_t /*parent*/, int trouble_pipe) {
+  setsid();
+  const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0) Report(trouble_pipe, ChildTrouble::kLog);
+}
+
+Result<pid_t> Start(const ProcessSpec& spec, Tie tie) {
   if (spec.argv.empty()) return Fail(ErrorCode::kInvalidArgument, "no program named to start");
   std::vector<std::string> arguments = spec.argv;
   std::vector<std::string> environment = MergedEnvironment(spec.environment);
@@ -112,7 +117,10 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(const ProcessSpec& spe
     return Fail(ErrorCode::kIo, "starting ", spec.argv[0], ": ", std::strerror(errno));
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid == 0) BecomeProgram(spec, argv.data(), envp.data(), parent, trouble_pipe[1]);
+  if (pid == 0) {
+    tie(parent, trouble_pipe[1]);
+    BecomeProgram(spec, argv.data(), envp.data(), trouble_pipe[1]);
+  }
   const int fork_error = errno;
   close(trouble_pipe[1]);
   if (pid < 0) {
@@ -131,6 +139,20 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(const ProcessSpec& spe
     waitpid(pid, nullptr, 0);
     return SpawnFailure(spec, trouble);
   }
+  return pid;
+}
+
+}  // namespace
+
+std::string ProcessExit::Text() const {
+  if (signal != 0) return StrCat("killed by signal ", signal, " (", strsignal(signal), ")");
+  return StrCat("exit code ", code);
+}
+
+Result<pid_t> SpawnDetached(const ProcessSpec& spec) { return Start(spec, Leave); }
+
+Result<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(const ProcessSpec& spec) {
+  SHEAF_ASSIGN_OR_RETURN(const pid_t pid, Start(spec, DieWithParent));
   const int pidfd = pidfd_open(pid, 0);
   if (pidfd < 0) {
     const int error = errno;

@@ -59,6 +59,10 @@ class ChildProcess {
   std::optional<ProcessExit> exit_;
 };
 
+// Starts a process that outlives us: in a session of its own, without our standard input. What it says goes to
+// `log_path`, which must be given. Answers its pid. Errors as Spawn's.
+Result<pid_t> SpawnDetached(const ProcessSpec& spec);
+
 // The folder of the running program, where its sister programs are: /usr/bin
 Result<std::string> ProgramFolder();
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -159,6 +160,29 @@ TEST(ChildProcess, DiesWhenItsParentIsKilled) {
   ASSERT_EQ(poll(&polled, 1, 30'000), 1);
   EXPECT_EQ(read(ends[0], &started, 1), 0) << "the pipe ends when the last process that holds it does";
   close(ends[0]);
+}
+
+TEST(SpawnDetached, OutlivesWhoStartedItAndHasNoneOfItsInput) {
+  const std::string base = testing::TempDir() + StrCat("sheaf-detached-", getpid());
+  const std::string log = base + ".log", fifo = base + ".fifo", ended = base + ".ended";
+  for (const std::string& path : {fifo, ended}) ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const pid_t starter = fork();
+  if (starter == 0) {
+    const std::string script = StrCat("cat; cat ", fifo, "; echo > ", ended);
+    const auto pid = SpawnDetached(
+        {.argv = {"sh", "-c", script}, .environment = {}, .working_directory = "", .log_path = log});
+    _exit(pid ? 0 : 1);
+  }
+  int status = 1;
+  ASSERT_EQ(waitpid(starter, &status, 0), starter);
+  EXPECT_EQ(status, 0);
+  std::ofstream(fifo) << "still there" << std::endl;  // waits for it to listen
+  std::string line;
+  std::getline(std::ifstream(ended) >> std::ws, line);  // waits for it to have written
+  std::ifstream said(log);
+  std::getline(said, line);
+  EXPECT_EQ(line, "still there");
+  for (const std::string& path : {log, fifo, ended}) std::filesystem::remove(path);
 }
 
 TEST(ChildProcess, FindsTheFolderOfItsProgram) {
