@@ -23,9 +23,8 @@ constexpr char kNotes[] =
     "drain: others take over what the server has, while jobs go on; then it may be stopped.\n"
     "keep:  it is not to be drained any more.\n"
     "rm:    drain, then the server's process ends.\n"
-    "add:   starts a sheaf-server on this host that outlives this command, and waits until it has its share. What follows\n"
-    "       -- is given to it. (That is all: a sheaf-server that is started with --scheduler in any other way is given\n"
-    "       its share as well.)\n";
+    "add:   starts a sheaf-server on this host that outlives this command, and waits until it has its share. What\n"
+    "       follows -- is given to it. (One that is started otherwise, with --scheduler, is given its share too.)\n";
 
 std::optional<pb::NodeStatus> FindNode(const pb::ClusterStatus& status, const std::string& name) {
   for (const pb::NodeStatus& node : status.node()) {
@@ -82,8 +81,8 @@ std::string LastLine(const std::string& path) {
   return last;
 }
 
-// Until it is in, has something, and nothing has moved for a while; or, with `in_is_enough`, until it is in. (How much its
-// share is only the scheduler knows: by bytes, and by how often partitions are used.)
+// Until it is in, has something, and nothing has moved for a while; or, with `in_is_enough`, until it is in. (How much
+// its share is only the scheduler knows: by bytes, and by how often partitions are used.)
 int AwaitShare(BlockingClient& client, pid_t pid, const std::string& log, bool in_is_enough, const Watch& watch) {
   const SystemClock clock;
   const TimePoint began = clock.Now();
@@ -101,8 +100,8 @@ int AwaitShare(BlockingClient& client, pid_t pid, const std::string& log, bool i
     const bool has_none = !node || node->partitions() + node->copies() == 0;
     if (has_none || status->moving() > 0) moved = clock.Now();
     if (node && (in_is_enough || clock.Now() - moved >= kAtRest)) {
-      std::printf("%s is in (pid %d, log %s) and has %u partitions and %u copies (after %s)\n", node->name().c_str(), pid,
-                  log.c_str(), node->partitions(), node->copies(), FormatSeconds(moved - began).c_str());
+      std::printf("%s is in (pid %d, log %s) and has %u partitions and %u copies (after %s)\n", node->name().c_str(),
+                  pid, log.c_str(), node->partitions(), node->copies(), FormatSeconds(moved - began).c_str());
       return kExitOk;
     }
     if (const std::string now = node ? StrCat(node->name(), ": ", node->partitions(), " partitions, ", node->copies(),
@@ -127,7 +126,8 @@ int AddNode(const Args& args, BlockingClient& client, const Watch& watch) {
   const std::string log = logs / StrCat("sheaf-server-", EntropySeed() % 1'000'000, ".log");
   std::vector<std::string> argv = {*folder + "/sheaf-server", "--scheduler=" + SchedulerAddress(args)};
   argv.insert(argv.end(), args.operands().begin() + 1, args.operands().end());
-  const auto pid = SpawnDetached({.argv = std::move(argv), .environment = {}, .working_directory = "", .log_path = log});
+  const auto pid =
+      SpawnDetached({.argv = std::move(argv), .environment = {}, .working_directory = "", .log_path = log});
   if (!pid) return Complain(pid.error());
   return AwaitShare(client, *pid, log, args.Flag("no_wait"), watch);
 }

@@ -9,7 +9,8 @@ namespace {
 
 // Departed nodes are kept for `sheaf status`, the latest ones only.
 constexpr size_t kMaxDeparted = 64;
-constexpr Duration kLongPause = Milliseconds(300);  // between two looks
+constexpr Duration kLongPause = Milliseconds(300);  // between two looks, or without a word from anybody
+constexpr Duration kDeafAtMost = std::chrono::seconds(30);  // others end themselves when we are silent for so long
 
 std::string RoleName(pb::Role role) {
   switch (role) {
@@ -170,8 +171,16 @@ const Node* Membership::Find(NodeId id) const {
 void Membership::Expire(TimePoint now, Duration least, const std::function<Duration(const Node&)>& limit_of,
                         const std::function<void(const Node&)>& gone) {
   if (looked_ && now - *looked_ < kLookEvery) return;
-  const Duration gap = looked_ ? std::max(now - *looked_ - kLongPause, Duration::zero()) : Duration::zero();
+  const Duration since = looked_ ? now - *looked_ : Duration::zero();
   looked_ = now;
+  // Whoever is known to have ended its connection is not only out of earshot.
+  const auto is_cut_off = [](const Node& node) {
+    return node.disconnected_at && *node.disconnected_at >= node.last_heard;
+  };
+  const bool deaf = IsDeaf(now, is_cut_off);
+  deaf_for_ = deaf ? deaf_for_ + since : Duration::zero();
+  const Duration paused = std::max(since - kLongPause, Duration::zero());
+  const Duration gap = deaf && deaf_for_ <= kDeafAtMost ? since : paused;
   for (const Node* node : gone_stores_) nodes_.at(node->id).gone_at += gap;  // nor could those come back
   const auto is_silent = [&](const Node& node) {
     const Duration silent_for = now - node.last_heard;
@@ -180,7 +189,8 @@ void Membership::Expire(TimePoint now, Duration least, const std::function<Durat
   std::vector<Node*> silent;
   for (const std::vector<Node*>& alive : alive_) {
     for (Node* node : alive) {
-      node->last_heard = std::min(now, node->last_heard + gap);  // not of what was heard after the pause
+      // Not of what was heard after the pause.
+      node->last_heard = std::min(now, node->last_heard + (is_cut_off(*node) ? paused : gap));
       if (is_silent(*node)) silent.push_back(node);
     }
   }
@@ -190,6 +200,15 @@ void Membership::Expire(TimePoint now, Duration least, const std::function<Durat
     Depart(*node, NodeState::kDead, now);
     gone(*node);
   }
+}
+
+bool Membership::IsDeaf(TimePoint now, const std::function<bool(const Node&)>& is_cut_off) const {
+  if (!heard_ || now - *heard_ <= kLongPause) return false;
+  size_t reachable = 0;
+  for (const std::vector<Node*>& alive : alive_) {
+    for (const Node* node : alive) reachable += is_cut_off(*node) ? 0 : 1;
+  }
+  return reachable > 1;
 }
 
 void Membership::MarkLeft(NodeId id, TimePoint now) {

@@ -79,9 +79,12 @@ class Membership {
   void GiveUp(NodeId awaited);
   void SetChange(NodeId id, pb::ChangeNode::Change change);
 
+  // Somebody of the cluster was heard, whoever it is.
+  void NoteHeard(TimePoint now) { heard_ = now; }
   // Marks nodes that were silent for longer than `limit_of` allows, which is never less than `least`, as dead, and
   // tells `gone` of each before it asks about the next. If we have not looked for a while (a stopped process, a machine
-  // that slept), that while is forgiven: we could not hear either. Looks at most once in kLookEvery.
+  // that slept), that while is forgiven: we could not hear either. So it is, for half a minute at most, while nobody at
+  // all is heard: it may be us who is cut off. Looks at most once in kLookEvery.
   static constexpr Duration kLookEvery = Milliseconds(100);
   void Expire(TimePoint now, Duration least, const std::function<Duration(const Node&)>& limit_of,
               const std::function<void(const Node&)>& gone);
@@ -97,6 +100,8 @@ class Membership {
  private:
   void Depart(Node& node, NodeState state, TimePoint now);
   void Revive(Node& node, PeerId peer, const pb::Register& registration, TimePoint now);
+  // Several may be there, and none is heard.
+  bool IsDeaf(TimePoint now, const std::function<bool(const Node&)>& is_cut_off) const;
   void Forget();                                          // keeps the list of the departed bounded
 
   std::map<NodeId, Node> nodes_;
@@ -110,6 +115,8 @@ class Membership {
   uint64_t version_ = 0;
   std::set<NodeId> changed_;
   std::optional<TimePoint> looked_;                       // for the dead
+  std::optional<TimePoint> heard_;                        // anybody
+  Duration deaf_for_{};
 };
 
 }  // namespace sheaf

@@ -169,6 +169,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
 }
 
 void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  members_.NoteHeard(now);
   Node* node = members_.FindAlive(from);
   Message reply = Reply(message.header.request());
   pb::ServerOrders& orders = *reply.header.mutable_server_orders();
@@ -212,6 +213,7 @@ void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoin
 }
 
 void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  members_.NoteHeard(now);
   const pb::WorkerReport& report = message.header.worker_report();
   Node* node = members_.FindAlive(from);
   if (node == nullptr || node->role != pb::WORKER) {

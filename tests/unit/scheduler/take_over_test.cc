@@ -81,6 +81,26 @@ TEST_F(TakeOver, DoesNotTakeOneForDeadThatHasConnectedAnew) {
   EXPECT_EQ(AliveAfter(Milliseconds(800)), 2);
 }
 
+TEST_F(TakeOver, TakesNobodyForDeadWhenItHasHeardNobody) {
+  for (int i = 0; i < 250; ++i) Report({});
+  Report({kOther});  // the network is there again: one of them is heard first
+  EXPECT_EQ(core_.config().server_size(), 2);
+  Report({kServer, kOther});
+  EXPECT_EQ(AliveAfter(Milliseconds(800)), 2);
+  EXPECT_EQ(AliveAfter(Milliseconds(400)), 1) << "from then on as ever";
+}
+
+TEST_F(TakeOver, DoesNotWaitForAllForEver) {
+  for (int i = 0; i < 500; ++i) Report({});
+  EXPECT_EQ(core_.config().server_size(), 0);
+}
+
+TEST_F(TakeOver, WaitsForNobodyWhoseConnectionsHaveEnded) {
+  for (const PeerId server : {kServer, kOther}) core_.OnDisconnected(server, now_);
+  for (int i = 0; i < 120; ++i) Report({});
+  EXPECT_EQ(core_.config().server_size(), 0);
+}
+
 // ---- servers that are to go
 
 class ServersThatGo : public testing::Test {
