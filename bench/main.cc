@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "bench/checkpoints/checkpoint_suite.h"
+#include "bench/durability/durability_suite.h"
 #include "bench/failover/failover_suite.h"
 #include "bench/failover/moves_suite.h"
 #include "bench/kv/core_suite.h"
@@ -45,13 +46,15 @@ int Run(const std::string& name) {
     status = RunFailover({.kills = FLAGS_kills, .stops = FLAGS_stops}, suite);
   } else if (name == "moves") {
     status = RunMoves({.drains = FLAGS_drains}, suite);
+  } else if (name == "durability") {
+    status = RunDurability({.seconds = FLAGS_seconds}, suite);
   } else if (name == "snapshots") {
     status = RunSnapshots({.rows = FLAGS_rows});
   } else if (name == "checkpoint") {
     status = RunCheckpoints({.rows = FLAGS_rows, .rounds = FLAGS_rounds});
   } else {
     std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, moves, "
-                         "snapshots and checkpoint\n",
+                         "durability, snapshots and checkpoint\n",
                  name.c_str());
     return kExitUsage;
   }
@@ -80,7 +83,8 @@ int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
   const std::string usage =
-      "sheaf-bench kv|cores|train|scale|failover|moves|snapshots|checkpoint [--json FILE] [--only TEXT]";
+      "sheaf-bench kv|cores|train|scale|failover|moves|durability|snapshots|checkpoint [--json FILE] "
+      "[--only TEXT]";
   gflags::SetUsageMessage(usage);
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {

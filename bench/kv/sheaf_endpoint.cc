@@ -8,6 +8,8 @@
 #include "common/net/local_address.h"
 #include "common/runtime/host_id.h"
 #include "common/runtime/memory.h"
+#include "common/storage/file_log.h"
+#include "common/storage/rocks_store.h"
 #include "server/shard_thread.h"
 
 namespace sheaf::bench {
@@ -18,6 +20,26 @@ constexpr Duration kTickEvery = Milliseconds(20);
 ClientOptions WithBodies(ClientOptions options, BodyPool& bodies) {
   options.bodies = &bodies;
   return options;
+}
+
+// As ShardServer has it.
+Result<ShardThread::Durable> OpenDurable(const std::string& folder) {
+  ShardThread::Durable durable;
+  if (folder.empty()) return durable;
+  SHEAF_ASSIGN_OR_RETURN(durable.log, FileLog::Open(folder + "/log", {}));
+  durable.rows = std::make_unique<SnapshotWriter>(
+      0, [folder](OpenAs /*as*/) { return OpenRocksStore(folder + "/rows", RocksStoreOptions()); });
+  SHEAF_RETURN_IF_ERROR(durable.rows->Open(OpenAs::kFound));
+  return durable;
+}
+
+Result<pb::ShardEndpoint> BindShard(ShardThread& shard) {
+  SHEAF_ASSIGN_OR_RETURN(const std::string address, shard.Bind("tcp://127.0.0.1:0"));
+  pb::ShardEndpoint endpoint;
+  endpoint.set_peer(shard.peer().value);
+  endpoint.set_address(address);
+  if (shard.Bind(LocalAddress(shard.peer()))) endpoint.set_host(HostId());
+  return endpoint;
 }
 
 }  // namespace
@@ -38,27 +60,49 @@ void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
   KeepFreedMemory();
   ZmqContext context;
   SystemClock clock;
-  ShardThread shard(context, clock, 0, {}, ShardThread::Durable{}, nullptr);
-  const auto address = shard.Bind("tcp://127.0.0.1:0");
-  if (!address) return;
+  auto durable = OpenDurable(spec.data_dir);
+  if (!durable) return;
+  ShardThread shard(context, clock, 0, {}, std::move(*durable), nullptr);
+  const auto own = BindShard(shard);
+  if (!own || !shard.Recover([](size_t) { return Status(); })) return;
   auto config = std::make_shared<pb::ClusterConfig>();
   config->set_generation(1);
   config->set_partition_count(spec.partitions);
   pb::ServerInfo& server = *config->add_server();
-  server.set_node(0);
+  server.set_node(1);
   server.set_name("server-0");
-  server.add_shard()->set_peer(shard.peer().value);
-  server.mutable_shard(0)->set_address(*address);
-  if (shard.Bind(LocalAddress(shard.peer()))) server.mutable_shard(0)->set_host(HostId());
+  *server.add_shard() = *own;
+  if (!spec.backup.empty()) {
+    pb::ServerInfo& backup = *config->add_server();
+    backup.set_node(2);
+    backup.set_name("server-1");
+    if (!backup.add_shard()->ParseFromString(spec.backup)) return;
+  }
   for (uint32_t p = 0; p < spec.partitions; ++p) {
     pb::PartitionConfig& partition = *config->add_partition();
     partition.set_epoch(1);
-    partition.set_primary(0);
+    partition.set_primary(1);
+    if (spec.backup.empty()) continue;
+    pb::Replica& replica = *partition.add_replica();
+    replica.set_node(2);
+    replica.set_since(1);
   }
   for (const pb::TableSpec& table : spec.tables) *config->add_table() = table;
   shard.Start();
   (void)shard.Offer(config);  // the first of eight: there is room
   announce(config->SerializeAsString());
+  for (;;) pause();
+}
+
+void ServeBackup(const Announce& announce) {
+  KeepFreedMemory();
+  ZmqContext context;
+  SystemClock clock;
+  ShardThread shard(context, clock, 0, {}, ShardThread::Durable{}, nullptr);
+  const auto own = BindShard(shard);
+  if (!own) return;
+  shard.Start();
+  announce(own->SerializeAsString());
   for (;;) pause();
 }
 

@@ -16,12 +16,16 @@ namespace sheaf::bench {
 struct ServerSpec {
   uint32_t partitions = 64;
   std::vector<pb::TableSpec> tables;
+  std::string data_dir = {};  // what it does is in a log there, as in that of sheaf-server; empty: in memory only
+  std::string backup = {};    // as ServeBackup announced it: has a copy of all; empty: nobody has
 };
 pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer);
 
 // Serves until the process is killed; for Child::Fork. Announces the serialised configuration, which names its address;
 // it listens at its unix socket, too, as a server does.
 void ServeSheaf(const ServerSpec& spec, const Announce& announce);
+// A server whose shard has copies only; announces its shard (pb::ShardEndpoint).
+void ServeBackup(const Announce& announce);
 
 struct DriveResult {
   uint64_t operations = 0;
