@@ -46,6 +46,7 @@ class Recovery {
         from_ = stored.round->begin();
         start.config = stored.round->config();
         start.images = std::move(stored.images);
+        recovered_.store_is_ahead |= stored.round->end() > log_.next_index();
       } else {
         // The log began anew since, or was never cut. Images are of use if they are later.
         recovered_.store_is_void = stored.round.has_value();

@@ -130,7 +130,8 @@ Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
   return store.Write(batch);
 }
 
-Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vector<uint32_t>& partitions) {
+Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vector<uint32_t>& partitions,
+                  const pb::ConfigRecord& config) {
   SHEAF_ASSIGN_OR_RETURN(const StoredRound stored, ReadRound(store));
   KvBatch batch;
   for (const auto& [partition, index] : stored.images) {
@@ -142,6 +143,7 @@ Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vec
   pb::SnapshotRound with_format = round;
   with_format.set_format(kFormat);
   batch.Put(kRound, with_format.SerializeAsString());
+  if (config.has_config()) batch.Put(kConfig, config.SerializeAsString());
   return store.Write(batch);
 }
 

@@ -1,7 +1,7 @@
 // What lies in a shard's store of snapshots, and how it is written and read. Numbers in keys are big-endian.
 //
 //   "round"                              pb::SnapshotRound: the last complete round
-//   "config"                             pb::ConfigRecord: in force when the last image was made
+//   "config"                             pb::ConfigRecord: in force when the last image was made, or the round complete
 //   "image" partition(4)                 u64: the index of the log as of which its image is
 //   "state" partition(4) piece(4)        a piece of the state of its image (server/partition_image.h)
 //   "w" partition(4) table(4) key(8)     a row: weights and optimizer's state, floats
@@ -23,8 +23,10 @@
 namespace sheaf {
 
 Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot);
-// Completes a round: only these partitions' images stay. Not flushed.
-Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vector<uint32_t>& partitions);
+// Completes a round: only these partitions' images stay. `config`: in force now; nothing in it if it was written with
+// an image. Not flushed.
+Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vector<uint32_t>& partitions,
+                  const pb::ConfigRecord& config);
 // Nothing is left.
 Status ClearSnapshots(KvStore& store);
 

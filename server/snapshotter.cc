@@ -16,7 +16,7 @@ constexpr Duration kLookAgain = Milliseconds(100);  // at what rows take: it has
 
 Status CarryOut(KvStore& store, const SnapshotWork& work) {
   if (work.partition) return WriteSnapshot(store, *work.partition);
-  SHEAF_RETURN_IF_ERROR(WriteRound(store, work.end, work.kept_partitions));
+  SHEAF_RETURN_IF_ERROR(WriteRound(store, work.end, work.kept_partitions, work.config));
   if (Planted(Bug::kTrimmedBeforeFlush)) return {};
   return store.Flush();
 }
@@ -72,6 +72,10 @@ void Snapshotter::Copy() {
 
 void Snapshotter::EndRound() {
   SnapshotWork end{round_, std::nullopt, {}, core_.StoredPartitions()};
+  // A partition that has gone since its turn is in none of the images: should the log lose the record of that with the
+  // power, the round must know.
+  if (core_.last_config().config().generation() != config_written_) end.config = core_.last_config();
+  end.end.set_end(log_.next_index());
   end.end.set_begin(begin_.index);
   *end.end.mutable_config() = begin_.config;
   ready_.push_back(std::move(end));

@@ -39,7 +39,8 @@ struct SnapshotWork {
   uint64_t round = 0;  // number
   std::optional<PartitionSnapshot> partition;
   pb::SnapshotRound end;                 // if not a partition
-  std::vector<uint32_t> kept_partitions;  // of the end: those whose images stay
+  std::vector<uint32_t> kept_partitions;  // of the end: those whose images stay,
+  pb::ConfigRecord config = {};           // and what is in force, if that is newer than what the images say
 };
 // Blocks. After an error the store is to be opened anew, before the next round's first work.
 Status CarryOut(KvStore& store, const SnapshotWork& work);
