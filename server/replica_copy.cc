@@ -23,12 +23,17 @@ ShardOptions CopyOptions(ShardOptions options) {
 ReplicaCopy::ReplicaCopy(PeerId primary, uint64_t stream, ShardOptions options)
     : primary_(primary), stream_(stream), core_(primary, CopyOptions(options)) {}
 
-Status ReplicaCopy::OnReplicate(const Message& message, TimePoint now, const Adopter& adopt) {
+Status ReplicaCopy::OnReplicate(const Message& message) {
   asked_ = true;
   std::vector<Buffer> records;
   SHEAF_RETURN_IF_ERROR(reader_.Read(message.header.replicate(), message.values, records));
-  waiting_.insert(waiting_.end(), std::make_move_iterator(records.begin()), std::make_move_iterator(records.end()));
-  return Continue(now, adopt);
+  for (Buffer& record : records) {
+    SHEAF_ASSIGN_OR_RETURN(const RedoRecord decoded, DecodeRedo(record));
+    may_wait_ |= decoded.header.has_config();
+    waiting_.push_back(std::move(record));
+  }
+  if (!may_wait_) taken_ = reader_.read();
+  return {};
 }
 
 Status ReplicaCopy::Continue(TimePoint now, const Adopter& adopt) {
@@ -39,6 +44,8 @@ Status ReplicaCopy::Continue(TimePoint now, const Adopter& adopt) {
     SHEAF_RETURN_IF_ERROR(done);
     if (core_.owned() != up_to_date_) NoteGiven();
   }
+  may_wait_ = false;
+  asked_ |= taken_ != reader_.read();
   taken_ = reader_.read();
   return {};
 }

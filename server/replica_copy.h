@@ -25,11 +25,13 @@ class ReplicaCopy {
  public:
   ReplicaCopy(PeerId primary, uint64_t stream, ShardOptions options);
 
-  // An error: it cannot be kept up to date any more, and is of no use. `adopt` gives what this primary was handed over
-  // by the one before, of which there is a copy here; until it does, what comes after it waits.
-  Status OnReplicate(const Message& message, TimePoint now, const Adopter& adopt);
-  // The same for what waits.
+  // What comes is taken, and the primary may be told so, but nothing is done with it before Continue. An error: it
+  // cannot be kept up to date any more, and is of no use.
+  Status OnReplicate(const Message& message);
+  // Does what was taken. `adopt` gives what this primary was handed over by the one before, of which there is a copy
+  // here; until it does, what comes after it waits, and is not taken. An error: as above.
   Status Continue(TimePoint now, const Adopter& adopt);
+  // There is something to do.
   bool waits() const { return !waiting_.empty(); }
   uint32_t WaitsFor() const;  // for this partition; if it waits
   void OnTick(TimePoint now);
@@ -79,7 +81,8 @@ class ReplicaCopy {
   std::vector<uint32_t> up_to_date_;       // those that the primary goes on to tell us of, ascending
   std::map<uint32_t, HandedOver> handed_over_;
   std::deque<Buffer> waiting_;             // records that are not done yet
-  uint64_t taken_ = 0;                     // bytes of the stream that are done
+  bool may_wait_ = false;                  // one of them may have to wait for another stream
+  uint64_t taken_ = 0;                     // bytes of the stream: done, or sure to be as soon as there is time
   uint64_t silent_until_ = 0;              // the primary has this generation
   bool asked_ = false;
 };

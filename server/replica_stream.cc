@@ -20,6 +20,10 @@ size_t RoundedUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 void ReplicaStream::Write(const std::vector<Buffer>& pieces) {
   uint64_t size = 0;
   for (const Buffer& piece : pieces) size += piece.size();
+  // Not grown piece by piece; many small ones still by doubling.
+  if (const size_t needed = fresh_.size() + sizeof(size) + RoundedUp(size); needed > fresh_.capacity()) {
+    fresh_.reserve(std::max(needed, 2 * fresh_.capacity()));
+  }
   const auto* const head = reinterpret_cast<const std::byte*>(&size);
   fresh_.insert(fresh_.end(), head, head + sizeof(size));
   for (const Buffer& piece : pieces) fresh_.insert(fresh_.end(), piece.bytes().begin(), piece.bytes().end());

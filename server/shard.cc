@@ -53,6 +53,7 @@ Shard::Shard(PeerId self, ShardOptions options, std::unique_ptr<RedoLog> log)
 
 Status Shard::OnConfig(Config config, TimePoint now) {
   if (config->generation() <= core_.generation() && !Planted(Bug::kServerTakesOldConfig)) return {};
+  CatchUp(now);
   Hold();
   config_ = std::move(config);
   const uint32_t node = NodeOf(*config_, self_);
@@ -195,10 +196,29 @@ std::optional<MovedPartition> Shard::TakeOver(const pb::ClusterConfig& config, u
   return copy->Release(partition, config.generation());
 }
 
+bool Shard::CatchUp(TimePoint now) {
+  if (!std::exchange(behind_, false)) return false;
+  const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return Inherit(by, partition); };
+  for (auto at = copies_.begin(); at != copies_.end();) {
+    if (at->second.Continue(now, adopt)) {
+      ++at;
+      continue;
+    }
+    SayUnknown(at->first.first, at->first.second);
+    at = copies_.erase(at);
+  }
+  for (auto& [name, copy] : copies_) {
+    if (const ReplicaCopy* const newest = NewestCopyOf(name.first); newest != &copy) copy.LeaveTo(*newest);
+  }
+  GoOn(now);
+  return true;
+}
+
 void Shard::OnMessage(PeerId from, const Message& message, TimePoint now) {
+  CatchUp(now);
   switch (message.header.body_case()) {
     case pb::Header::kReplicate:
-      return OnReplicate(from, message, now);
+      return OnReplicate(from, message);
     case pb::Header::kReplicateReply:
       return replicas_.OnReply(from, message.header.replicate_reply(), now, core_);
     default:
@@ -206,7 +226,7 @@ void Shard::OnMessage(PeerId from, const Message& message, TimePoint now) {
   }
 }
 
-void Shard::OnReplicate(PeerId from, const Message& message, TimePoint now) {
+void Shard::OnReplicate(PeerId from, const Message& message) {
   const pb::Replicate& header = message.header.replicate();
   if (PeerId(header.to()) != self_) return;
   ReplicaCopy* copy = NewestCopyOf(from);
@@ -215,10 +235,9 @@ void Shard::OnReplicate(PeerId from, const Message& message, TimePoint now) {
     copy = &copies_.try_emplace({from, header.stream()}, from, header.stream(), options_).first->second;
   }
   if (copy != nullptr && header.stream() == copy->stream()) {
-    const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return Inherit(by, partition); };
-    if (copy->OnReplicate(message, now, adopt)) {
-      for (auto at = copies_.lower_bound({from, 0}); &at->second != copy; ++at) at->second.LeaveTo(*copy);
-      return GoOn(now);
+    if (copy->OnReplicate(message)) {
+      behind_ = true;
+      return;
     }
     copies_.erase({from, header.stream()});
   }
@@ -233,6 +252,7 @@ void Shard::SayUnknown(PeerId primary, uint64_t stream) {
 }
 
 void Shard::OnTick(TimePoint now) {
+  CatchUp(now);
   core_.OnTick(now, said_);
   for (auto& [name, copy] : copies_) copy.OnTick(now);
 }

@@ -39,6 +39,10 @@ class Shard {
   void OnTick(TimePoint now);
   // An error: the log could not be written, and this is the first time that it is said.
   Status Flush(TimePoint now, Outbox& out);
+  // Does for copies of others' partitions what they were told since: who waits for them is answered first, in Flush.
+  // To be called when there is time, and then Flush again if it says that there was something to do; whatever needs
+  // copies does it before, but for Export.
+  bool CatchUp(TimePoint now);
   // Answers need not wait for anything: nothing is gained by a Flush for many.
   bool immediate() const { return log_ == nullptr && replicas_.idle(); }
 
@@ -71,7 +75,7 @@ class Shard {
     size_t bytes = 0;
     std::vector<Outbox::Item> items;
   };
-  void OnReplicate(PeerId from, const Message& message, TimePoint now);
+  void OnReplicate(PeerId from, const Message& message);
   void SayUnknown(PeerId primary, uint64_t stream);
   ReplicaCopy* NewestCopyOf(PeerId primary);  // nullptr: there is none
   // Given before that generation; nullptr: there is none.
@@ -86,7 +90,7 @@ class Shard {
   bool HasAllOf(uint32_t partition);
   // Some copy here, or we, could still come to what `waiting` waits for.
   bool CanGoOn(const ReplicaCopy& waiting) const;
-  // Copies may have come to where others can go on.
+  // Copies may have come to where others can go on. Whatever waits and cannot is given up.
   void GoOn(TimePoint now);
   Status Commit();
   // What was said since the last call must wait for what was written until now.
@@ -101,6 +105,7 @@ class Shard {
   ReplicaSet replicas_;
   // By primary and stream: what an earlier stream has brought is kept until a configuration says what becomes of it.
   std::map<std::pair<PeerId, uint64_t>, ReplicaCopy> copies_;
+  bool behind_ = false;                         // some copy may have something to do
   Outbox said_;                                 // since the last Hold
   std::deque<Held> held_;
   size_t held_bytes_ = 0;                       // never more than request_budget_bytes

@@ -126,6 +126,7 @@ void ShardThread::Serve(PeerId from, const Message& message) {
 
 void ShardThread::OnTurnEnd(TimePoint now) {
   if (!shard_.immediate()) Flush();
+  if (shard_.CatchUp(now)) Flush();
   if (shard_.news() != published_news_) PublishStats();
   if (snapshotter_ && !shard_.refusing()) StepSnapshots(now);
   if (!shard_.refusing()) StepCheckpoints();

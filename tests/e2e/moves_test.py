@@ -55,7 +55,7 @@ class Moves(harness.SheafTest):
         process, address = self.start_run("--servers", 2, "--replicas", 2, "--set", "train.epochs=200")
         node = lambda *words: self.sheaf("node", *words, "--scheduler", address)
         self.expect_failure(node("drain", "server-7"), 3, "no server server-7", "server-0, server-1")
-        self.expect_failure(node("drain", "server-0"), 78, "1 servers for 2 copies", "add a server first")
+        self.expect_failure(node("drain", "server-0"), 78, "is 1 server for 2 copies", "add a server first")
         self.expect_failure(node("empty", "server-0"), 2, "add, drain, keep or rm")
         self.expect_failure(node("drain"), 2, "takes one SERVER")
         no_log = self.folder / "job.textproto"

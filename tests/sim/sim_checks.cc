@@ -285,7 +285,9 @@ void SimCluster::CheckReplicas() {
       const PeerId peer(info.shard(static_cast<int>(p % options_.shards)).peer());
       for (auto& server : servers_) {
         if (server == nullptr || ShardPeerOf(*server, p % options_.shards) != peer) continue;
-        for (const ImagePiece& piece : server->shards[p % options_.shards].core->Export(p)) {
+        Shard& shard = *server->shards[p % options_.shards].core;
+        shard.CatchUp(server->Now());
+        for (const ImagePiece& piece : shard.Export(p)) {
           for (const Buffer& part : piece) bytes.insert(bytes.end(), part.bytes().begin(), part.bytes().end());
         }
       }

@@ -190,6 +190,10 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
           if (message.header.has_push()) pushes_[name] = NamingPartitions(message.header.push(), owned);
           node->shards[index].core->OnMessage(from, message, node->Now());
           AfterShard(*node, index);
+          // Now, or when something needs it.
+          if (!node->ended && random_.Chance(0.5) && node->shards[index].core->CatchUp(node->Now())) {
+            AfterShard(*node, index);
+          }
         });
       });
 }

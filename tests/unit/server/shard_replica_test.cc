@@ -43,6 +43,9 @@ class ShardReplica : public ShardFixture {
       for (const auto& [peer, shard] : shards_) {
         Outbox out;
         EXPECT_TRUE(shard->Flush(now, out));
+        if (shard->CatchUp(now)) {
+          EXPECT_TRUE(shard->Flush(now, out));
+        }
         for (Outbox::Item& item : out.items()) {
           any = true;
           unknown_ += item.message.header.replicate_reply().unknown() ? 1 : 0;
