@@ -67,7 +67,8 @@ int Await(BlockingClient& client, const std::string& name, bool stops, const Wat
 
 std::optional<pb::NodeStatus> FindProcess(const pb::ClusterStatus& status, const std::string& host, pid_t pid) {
   for (const pb::NodeStatus& node : status.node()) {
-    if (node.role() == pb::SERVER && node.host() == host && node.pid() == static_cast<uint32_t>(pid)) return node;
+    const bool same = node.host() == host && node.pid() == static_cast<uint32_t>(pid);
+    if (node.role() == pb::SERVER && node.state() == "alive" && same) return node;
   }
   return std::nullopt;
 }
@@ -81,8 +82,8 @@ std::string LastLine(const std::string& path) {
   return last;
 }
 
-// Until it is in, has something, and nothing has moved for a while; or, with `in_is_enough`, until it is in. (How much
-// its share is only the scheduler knows: by bytes, and by how often partitions are used.)
+// Until it is in and nothing has moved for a while; or, with `in_is_enough`, until it is in. (How much its share is
+// only the scheduler knows: by bytes, and by how often partitions are used.)
 int AwaitShare(BlockingClient& client, pid_t pid, const std::string& log, bool in_is_enough, const Watch& watch) {
   const SystemClock clock;
   const TimePoint began = clock.Now();
@@ -92,13 +93,14 @@ int AwaitShare(BlockingClient& client, pid_t pid, const std::string& log, bool i
   for (;;) {
     const auto status = client.GetStatus(JobId(0));
     if (!status && status.error().code == ErrorCode::kCancelled) break;
-    if (!status) return Complain(status.error());
+    if (!status) {
+      return Complain(Wrap(status.error(), "the server (pid ", pid, ", log ", log, ") goes on by itself").error);
+    }
     const auto node = FindProcess(*status, host, pid);
-    if (waitpid(pid, nullptr, WNOHANG) != 0 || (node && node->state() != "alive")) {
+    if (waitpid(pid, nullptr, WNOHANG) != 0) {
       return Complain(kExitFailed, StrCat("the server (pid ", pid, ") has ended: ", LastLine(log), " (", log, ")"));
     }
-    const bool has_none = !node || node->partitions() + node->copies() == 0;
-    if (has_none || status->moving() > 0) moved = clock.Now();
+    if (!node || status->moving() > 0) moved = clock.Now();
     if (node && (in_is_enough || clock.Now() - moved >= kAtRest)) {
       std::printf("%s is in (pid %d, log %s) and has %u partitions and %u copies (after %s)\n", node->name().c_str(),
                   pid, log.c_str(), node->partitions(), node->copies(), FormatSeconds(moved - began).c_str());

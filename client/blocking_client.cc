@@ -15,6 +15,7 @@ constexpr Duration kLongestRepeat = std::chrono::seconds(2);
 constexpr Duration kSilenceWorthSaying = std::chrono::seconds(3);
 constexpr Duration kConfigEvery = std::chrono::seconds(1);      // while an operation is under way
 constexpr Duration kWantedConfigEvery = Milliseconds(100);      // when a server has named a newer one, or is silent
+constexpr Duration kAskAgainAfter = Milliseconds(10);           // if a still newer one is named
 constexpr Duration kWorthAsking = Milliseconds(200);            // silence: another may have taken over by now
 
 ErrorCode CodeOf(pb::Refusal::Reason reason) {
@@ -270,13 +271,14 @@ Status BlockingClient::RefreshConfig(TimePoint now) {
   if (client_.operations_in_flight() == 0) return {};
   answers_.clear();   // nobody asks the scheduler and waits for an operation at once
   if (client_.wants_config() && client_.wanted_generation() > std::exchange(asked_for_, client_.wanted_generation())) {
-    next_config_ = now;  // who has moved it stands still until we know where it is
+    next_config_ = asked_at_ + kAskAgainAfter;  // soon: we stand still until we know where it is now
   }
   if (client_.wants_config() || !client_.WaitingFor(now, kWorthAsking).empty()) {
     next_config_ = std::min(next_config_, now + kWantedConfigEvery);
   }
   if (now < next_config_) return {};
   next_config_ = now + kConfigEvery;
+  asked_at_ = now;
   Message request;
   request.header.set_request(next_question_++);
   request.header.mutable_get_config();

@@ -86,6 +86,7 @@ class BlockingClient {
   uint64_t next_question_ = 1;
   std::vector<Message> answers_;
   TimePoint next_config_{};
+  TimePoint asked_at_{};
   uint64_t asked_for_ = 0;                  // the newest generation that it was asked for at once
   std::set<PeerId> connected_;
 };

@@ -9,7 +9,7 @@ namespace {
 
 // Departed nodes are kept for `sheaf status`, the latest ones only.
 constexpr size_t kMaxDeparted = 64;
-constexpr Duration kLongPause = Milliseconds(300);  // between two looks, or without a word from anybody
+constexpr Duration kLongPause = Milliseconds(300);  // between two looks
 constexpr Duration kDeafAtMost = std::chrono::seconds(30);  // others end themselves when we are silent for so long
 
 std::string RoleName(pb::Role role) {
@@ -46,6 +46,7 @@ void Membership::Restore(const std::vector<pb::NodeRecord>& saved, const pb::Cou
       if (added.registration.store() != 0) gone_stores_.push_back(&added);
     }
   }
+  heard_ = now;  // had they spoken before, we could not have heard it
   next_id_ = std::max(1U, counters.next_node());
   next_name_[pb::SERVER] = counters.next_server();
   next_name_[pb::WORKER] = counters.next_worker();
@@ -168,19 +169,19 @@ const Node* Membership::Find(NodeId id) const {
   return it == nodes_.end() ? nullptr : &it->second;
 }
 
-void Membership::Expire(TimePoint now, Duration least, const std::function<Duration(const Node&)>& limit_of,
+void Membership::Expire(TimePoint now, Duration least, Duration deaf_after,
+                        const std::function<Duration(const Node&)>& limit_of,
                         const std::function<void(const Node&)>& gone) {
   if (looked_ && now - *looked_ < kLookEvery) return;
   const Duration since = looked_ ? now - *looked_ : Duration::zero();
   looked_ = now;
-  // Whoever is known to have ended its connection is not only out of earshot.
-  const auto is_cut_off = [](const Node& node) {
-    return node.disconnected_at && *node.disconnected_at >= node.last_heard;
-  };
-  const bool deaf = IsDeaf(now, is_cut_off);
+  // Also if their connections have ended: those of somebody out of earshot do, after a while. If all have died there is
+  // nobody who could stand in for them anyway.
+  const size_t alive_now = CountAlive(pb::SERVER) + CountAlive(pb::WORKER);
+  const bool deaf = alive_now > 1 && heard_ && now - *heard_ > deaf_after;
   deaf_for_ = deaf ? deaf_for_ + since : Duration::zero();
-  const Duration paused = std::max(since - kLongPause, Duration::zero());
-  const Duration gap = deaf && deaf_for_ <= kDeafAtMost ? since : paused;
+  const Duration gap =
+      deaf && deaf_for_ <= kDeafAtMost ? since : std::max(since - kLongPause, Duration::zero());
   for (const Node* node : gone_stores_) nodes_.at(node->id).gone_at += gap;  // nor could those come back
   const auto is_silent = [&](const Node& node) {
     const Duration silent_for = now - node.last_heard;
@@ -189,8 +190,7 @@ void Membership::Expire(TimePoint now, Duration least, const std::function<Durat
   std::vector<Node*> silent;
   for (const std::vector<Node*>& alive : alive_) {
     for (Node* node : alive) {
-      // Not of what was heard after the pause.
-      node->last_heard = std::min(now, node->last_heard + (is_cut_off(*node) ? paused : gap));
+      node->last_heard = std::min(now, node->last_heard + gap);  // not of what was heard after the pause
       if (is_silent(*node)) silent.push_back(node);
     }
   }
@@ -200,15 +200,6 @@ void Membership::Expire(TimePoint now, Duration least, const std::function<Durat
     Depart(*node, NodeState::kDead, now);
     gone(*node);
   }
-}
-
-bool Membership::IsDeaf(TimePoint now, const std::function<bool(const Node&)>& is_cut_off) const {
-  if (!heard_ || now - *heard_ <= kLongPause) return false;
-  size_t reachable = 0;
-  for (const std::vector<Node*>& alive : alive_) {
-    for (const Node* node : alive) reachable += is_cut_off(*node) ? 0 : 1;
-  }
-  return reachable > 1;
 }
 
 void Membership::MarkLeft(NodeId id, TimePoint now) {

@@ -83,10 +83,10 @@ class Membership {
   void NoteHeard(TimePoint now) { heard_ = now; }
   // Marks nodes that were silent for longer than `limit_of` allows, which is never less than `least`, as dead, and
   // tells `gone` of each before it asks about the next. If we have not looked for a while (a stopped process, a machine
-  // that slept), that while is forgiven: we could not hear either. So it is, for half a minute at most, while nobody at
-  // all is heard: it may be us who is cut off. Looks at most once in kLookEvery.
+  // that slept), that while is forgiven: we could not hear either. So it is, for half a minute at most, when nobody at
+  // all is heard for longer than `deaf_after`: it may be us who is cut off. Looks at most once in kLookEvery.
   static constexpr Duration kLookEvery = Milliseconds(100);
-  void Expire(TimePoint now, Duration least, const std::function<Duration(const Node&)>& limit_of,
+  void Expire(TimePoint now, Duration least, Duration deaf_after, const std::function<Duration(const Node&)>& limit_of,
               const std::function<void(const Node&)>& gone);
   void MarkLeft(NodeId id, TimePoint now);
   std::vector<const Node*> Awaited() const;
@@ -100,8 +100,6 @@ class Membership {
  private:
   void Depart(Node& node, NodeState state, TimePoint now);
   void Revive(Node& node, PeerId peer, const pb::Register& registration, TimePoint now);
-  // Several may be there, and none is heard.
-  bool IsDeaf(TimePoint now, const std::function<bool(const Node&)>& is_cut_off) const;
   void Forget();                                          // keeps the list of the departed bounded
 
   std::map<NodeId, Node> nodes_;

@@ -18,6 +18,7 @@ constexpr size_t kRememberedJobs = 256;  // for `sheaf jobs`
 constexpr Duration kReconnect = std::chrono::seconds(3);
 // Who lives, and lost only his connection, has reported again by then: a report period, and what connecting takes.
 constexpr Duration kConnectAnew = Milliseconds(500);
+constexpr Duration kDeafAfter = Milliseconds(300);  // without a word from anybody
 constexpr Duration kPublishPerServer = std::chrono::microseconds(200);
 
 Message Reply(uint64_t request) {
@@ -90,7 +91,7 @@ void SchedulerCore::OnTick(TimePoint now, Outbox& out) {
   const Duration least =
       std::min({options_.worker_dead_after, options_.take_over_after, options_.server_dead_after, kConnectAnew});
   members_.Expire(
-      now, least, [&](const Node& node) { return LimitOf(node, now); },
+      now, least, std::max(kDeafAfter, 2 * options_.report_every), [&](const Node& node) { return LimitOf(node, now); },
       [&](const Node& node) { NodeGone(node, /*died=*/true, now); });
   GiveUpAwaited(now);
   Settle(now, out);

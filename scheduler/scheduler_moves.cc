@@ -68,8 +68,9 @@ void SchedulerCore::OnChangeNode(PeerId from, const Message& message, TimePoint 
   }));
   if (goes && others < options_.replicas) {
     return Refuse(from, message.header.request(), pb::Refusal::INVALID,
-                  "without " + server.name + " there " + (others == 1 ? "is 1 server" : "are " + std::to_string(others) +
-                      " servers") + " for " + std::to_string(options_.replicas) +
+                  "without " + server.name + " there " +
+                      (others == 1 ? "is 1 server" : "are " + std::to_string(others) + " servers") + " for " +
+                      std::to_string(options_.replicas) +
                       " copies of each partition (--replicas of the scheduler): add a server first",
                   out);
   }

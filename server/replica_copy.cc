@@ -10,6 +10,8 @@
 namespace sheaf {
 namespace {
 
+constexpr Duration kForgottenAfter = std::chrono::seconds(10);
+
 ShardOptions CopyOptions(ShardOptions options) {
   options.is_copy = true;
   options.log = nullptr;
@@ -37,6 +39,7 @@ Status ReplicaCopy::OnReplicate(const Message& message) {
 }
 
 Status ReplicaCopy::Continue(TimePoint now, const Adopter& adopt) {
+  told_at_ = now;
   while (!waiting_.empty()) {
     const Status done = core_.Redo(waiting_.front(), now, adopt);
     if (!done && done.error().code == ErrorCode::kUnavailable) return {};
@@ -117,6 +120,10 @@ bool ReplicaCopy::IsOver(const pb::ClusterConfig& config) const {
   return std::ranges::none_of(config.server(), [this](const pb::ServerInfo& server) {
     return std::ranges::find(server.shard(), primary_.value, &pb::ShardEndpoint::peer) != server.shard().end();
   });
+}
+
+bool ReplicaCopy::IsForgotten(TimePoint now) const {
+  return given_at_.empty() && waiting_.empty() && now - told_at_ > kForgottenAfter;
 }
 
 void ReplicaCopy::LeaveTo(const ReplicaCopy& later) {

@@ -33,6 +33,7 @@ class ReplicaCopy {
   Status Continue(TimePoint now, const Adopter& adopt);
   // There is something to do.
   bool waits() const { return !waiting_.empty(); }
+  size_t pending() const { return waiting_.size(); }
   uint32_t WaitsFor() const;  // for this partition; if it waits
   void OnTick(TimePoint now);
   // This shard's server has taken a configuration. Keeps what the copy is still to be a copy of.
@@ -40,6 +41,10 @@ class ReplicaCopy {
   // It has nothing, and its primary is gone. One that is there may give us something by a configuration that we do not
   // know yet, or wait for us to have what it has handed over: its stream goes on.
   bool IsOver(const pb::ClusterConfig& config) const;
+
+  // It has nothing and was told nothing for longer than a hand-over takes. Should the primary still speak, it begins
+  // anew.
+  bool IsForgotten(TimePoint now) const;
 
   // A later stream of the same primary: what that has brought this one needs no longer.
   void LeaveTo(const ReplicaCopy& later);
@@ -80,6 +85,7 @@ class ReplicaCopy {
   std::map<uint32_t, uint64_t> given_at_;  // by partition
   std::vector<uint32_t> up_to_date_;       // those that the primary goes on to tell us of, ascending
   std::map<uint32_t, HandedOver> handed_over_;
+  TimePoint told_at_;                      // something
   std::deque<Buffer> waiting_;             // records that are not done yet
   bool may_wait_ = false;                  // one of them may have to wait for another stream
   uint64_t taken_ = 0;                     // bytes of the stream: done, or sure to be as soon as there is time

@@ -149,10 +149,28 @@ bool Shard::CanGoOn(const ReplicaCopy& waiting) const {
          });
 }
 
-void Shard::GoOn(TimePoint now) {
+bool Shard::DoPending(TimePoint now) {
   const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return Inherit(by, partition); };
+  bool progress = false;
   for (auto at = copies_.begin(); at != copies_.end();) {
-    if (!at->second.waits() || (at->second.Continue(now, adopt) && (!at->second.waits() || CanGoOn(at->second)))) {
+    const size_t before = at->second.pending();
+    const bool done = before == 0 || at->second.Continue(now, adopt);
+    progress |= at->second.pending() < before;
+    if (done) {
+      ++at;
+      continue;
+    }
+    SayUnknown(at->first.first, at->first.second);
+    at = copies_.erase(at);
+  }
+  return progress;
+}
+
+void Shard::GoOn(TimePoint now) {
+  while (DoPending(now)) {
+  }
+  for (auto at = copies_.begin(); at != copies_.end();) {
+    if (!at->second.waits() || CanGoOn(at->second)) {
       ++at;
       continue;
     }
@@ -198,15 +216,7 @@ std::optional<MovedPartition> Shard::TakeOver(const pb::ClusterConfig& config, u
 
 bool Shard::CatchUp(TimePoint now) {
   if (!std::exchange(behind_, false)) return false;
-  const Adopter adopt = [this](const pb::ClusterConfig& by, uint32_t partition) { return Inherit(by, partition); };
-  for (auto at = copies_.begin(); at != copies_.end();) {
-    if (at->second.Continue(now, adopt)) {
-      ++at;
-      continue;
-    }
-    SayUnknown(at->first.first, at->first.second);
-    at = copies_.erase(at);
-  }
+  DoPending(now);
   for (auto& [name, copy] : copies_) {
     if (const ReplicaCopy* const newest = NewestCopyOf(name.first); newest != &copy) copy.LeaveTo(*newest);
   }
@@ -255,6 +265,7 @@ void Shard::OnTick(TimePoint now) {
   CatchUp(now);
   core_.OnTick(now, said_);
   for (auto& [name, copy] : copies_) copy.OnTick(now);
+  std::erase_if(copies_, [&](const auto& copy) { return copy.second.IsForgotten(now); });
 }
 
 Status Shard::Commit() {

@@ -90,6 +90,9 @@ class Shard {
   bool HasAllOf(uint32_t partition);
   // Some copy here, or we, could still come to what `waiting` waits for.
   bool CanGoOn(const ReplicaCopy& waiting) const;
+  // Copies do what they were told, as far as they can; those that cannot at all are given up. Whether any has come
+  // further.
+  bool DoPending(TimePoint now);
   // Copies may have come to where others can go on. Whatever waits and cannot is given up.
   void GoOn(TimePoint now);
   Status Commit();

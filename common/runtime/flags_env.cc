@@ -26,7 +26,7 @@ bool IsNobodys(const CommandLineFlagInfo& flag) {
 
 // Not glog's: libraries are built in their own root, "./src/logging.cc". (Our own file names depend on where the build
 // lies and on ccache, which may make some of them relative: they cannot be told by their beginning.)
-bool IsOurs(const CommandLineFlagInfo& flag) { return !IsNobodys(flag) && !flag.filename.starts_with("./"); }
+bool IsOurs(const CommandLineFlagInfo& flag) { return !IsNobodys(flag) && !flag.filename.starts_with("./src/"); }
 
 FlagMap KnownFlags() {
   std::vector<CommandLineFlagInfo> all;
