@@ -260,7 +260,7 @@ Status BlockingClient::Turn(Duration at_most) {
     }
     const pb::Refusal& refusal = received->message.header.refusal();
     if (refusal.reason() == pb::Refusal::NOT_LEADER) {
-      schedulers_.OnNotLeader(refusal.leader(), now);
+      schedulers_.OnNotLeader(refusal.leader(), refusal.leader_term(), now);
       leaderless_ = true;
       continue;
     }

@@ -116,11 +116,11 @@ void Leadership::Fail(const Error& error) {
 }
 
 void Leadership::Publish() {
-  const View view{election_.term(), election_.leader().address};
+  const View view{election_.term(), election_.leader().address, election_.leader().create_revision};
   {
     const std::lock_guard lock(mutex_);
     shared_.valid_until = election_.valid_until();
-    if (shared_.view.term == view.term && shared_.view.leader == view.leader) return;
+    if (shared_.view == view) return;
     shared_.view = view;
   }
   (void)news_.TryPut(true);  // full: there is news already

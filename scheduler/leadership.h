@@ -24,7 +24,9 @@ class Leadership {
  public:
   struct View {
     std::optional<int64_t> term;  // we lead; as in Election
-    std::string leader;           // the address of who leads, if that is known
+    std::string leader{};         // the address of who leads, if that is known,
+    int64_t leader_term = 0;      // and its term
+    bool operator==(const View&) const = default;
   };
 
   // `clock` outlives it.

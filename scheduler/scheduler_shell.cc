@@ -123,9 +123,10 @@ void SchedulerShell::Flush(TimePoint now) {
 }
 
 void SchedulerShell::OnLeadership(TimePoint now) {
-  const Leadership::View view = leadership_->Look();
-  const std::string leader = view.leader == advertised_ ? "" : view.leader;
-  if (std::exchange(leader_, leader) != leader && !leader.empty()) LOG(INFO) << "stands by: " << leader << " leads";
+  Leadership::View view = leadership_->Look();
+  if (view.leader == advertised_) view.leader.clear();
+  if (!view.leader.empty() && view != view_) LOG(INFO) << "stands by: " << view.leader << " leads";
+  view_ = view;
   if (elected_ && elected_ != view.term) {
     End({ErrorCode::kAlreadyExists, "the lease in etcd has ended, or could not be renewed in time"});
   }
@@ -163,10 +164,11 @@ void SchedulerShell::SendToLeader(PeerId from, const Message& message) {
   answer.header.set_request(message.header.request());
   pb::Refusal& refusal = *answer.header.mutable_refusal();
   refusal.set_reason(pb::Refusal::NOT_LEADER);
-  refusal.set_leader(leader_);
+  refusal.set_leader(view_.leader);
+  refusal.set_leader_term(static_cast<uint64_t>(view_.leader_term));
   refusal.set_retry_after_ms(kAskAgainMs);
-  refusal.set_text(leader_.empty() ? "this scheduler stands by, and none leads now" : "the scheduler at " + leader_ +
-                                                                                          " leads");
+  refusal.set_text(view_.leader.empty() ? "this scheduler stands by, and knows of none that leads"
+                                        : "the scheduler at " + view_.leader + " leads");
   (void)transport_.Send(from, std::move(answer));
 }
 

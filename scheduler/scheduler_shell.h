@@ -73,7 +73,7 @@ class SchedulerShell final : private EventLoop::Handler {
   std::optional<int64_t> elected_;          // we are to lead, of that term in etcd
   TimePoint begin_at_;                      // try to, if there is no term_
   bool begin_failed_ = false;               // and it has been said
-  std::string leader_;                      // address of who leads
+  Leadership::View view_;                   // as we looked last
   Status outcome_;
 };
 

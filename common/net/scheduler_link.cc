@@ -73,7 +73,8 @@ void SchedulerLink::NoteEpoch(uint64_t epoch, TimePoint now) {
 
 bool SchedulerLink::OnMessage(const Message& message, TimePoint now) {
   if (message.header.refusal().reason() == pb::Refusal::NOT_LEADER) {
-    schedulers_.OnNotLeader(message.header.refusal().leader(), now);
+    const pb::Refusal& refusal = message.header.refusal();
+    schedulers_.OnNotLeader(refusal.leader(), refusal.leader_term(), now);
     return false;
   }
   schedulers_.OnHeard();

@@ -47,11 +47,15 @@ void SchedulerList::OnHeard() {
   if (silent_ == current_) silent_.clear();
 }
 
-void SchedulerList::OnNotLeader(const std::string& leader, TimePoint now) {
+void SchedulerList::OnNotLeader(const std::string& leader, uint64_t term, TimePoint now) {
   asked_ = false;
   waiting_since_.reset();
-  const bool known_silent = leader == silent_ && now < silent_until_;
-  if (!leader.empty() && leader != current_ && !known_silent) return GoTo(leader, now);
+  // Who stands by may not know yet that the leader it names is silent, or not the leader any more.
+  if (leader == silent_ && silent_term_ == 0) silent_term_ = term;
+  const bool known_silent = leader == silent_ && term <= silent_term_ && now < silent_until_;
+  const bool outdated = term < term_;
+  term_ = std::max(term_, term);
+  if (!leader.empty() && leader != current_ && !known_silent && !outdated) return GoTo(leader, now);
   if (!leaderless_since_) leaderless_since_ = now;
 }
 
@@ -63,6 +67,7 @@ bool SchedulerList::OnTick(TimePoint now) {
   if (several() && next_.empty()) {
     if (waiting_since_ && now - *waiting_since_ > kPatience) {
       silent_ = current_;
+      silent_term_ = term_;
       silent_until_ = now + kSilentFor;
       GoToNext(now);
     } else if (leaderless_since_ && now - *leaderless_since_ > kLeaderless) {

@@ -7,6 +7,7 @@
 // Thread-safety: none.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,8 +32,9 @@ class SchedulerList {
   void OnAsked() { asked_ = true; }
   // The current one has answered, as one that leads.
   void OnHeard();
-  // It has answered that it does not lead, but `leader` does; empty: nobody that it knows of.
-  void OnNotLeader(const std::string& leader, TimePoint now);
+  // It has answered that it does not lead, but `leader` does; empty: nobody that it knows of. `term`: rises from leader
+  // to leader, and from term to term of the same one.
+  void OnNotLeader(const std::string& leader, uint64_t term, TimePoint now);
   // True if current() is another now. Silence does not count over a gap between ticks: then we were stopped.
   bool OnTick(TimePoint now);
 
@@ -50,8 +52,10 @@ class SchedulerList {
   bool asked_ = false;
   std::optional<TimePoint> waiting_since_;    // for an answer
   std::optional<TimePoint> leaderless_since_;  // the current one stands by, and knows of nobody that can be asked
-  std::string silent_;                        // it did not answer, until
-  TimePoint silent_until_;
+  uint64_t term_ = 0;                         // greatest that was heard of
+  std::string silent_;                        // it did not answer: not to be asked again in
+  uint64_t silent_term_ = 0;                  // this term (0: not known) or before,
+  TimePoint silent_until_;                    // until then
 };
 
 }  // namespace sheaf

@@ -53,10 +53,10 @@ TEST_F(SchedulerListTest, SilenceIsNotOfTheTimeInWhichWeWereStopped) {
 }
 
 TEST_F(SchedulerListTest, GoesAtOnceToTheOneThatLeads) {
-  list_.OnNotLeader("tcp://c:3", now_);
+  list_.OnNotLeader("tcp://c:3", 1, now_);
   EXPECT_TRUE(Wait(Milliseconds(10)));
   EXPECT_EQ(list_.current(), "tcp://c:3");
-  list_.OnNotLeader("tcp://elsewhere:9", now_);
+  list_.OnNotLeader("tcp://elsewhere:9", 2, now_);
   EXPECT_FALSE(Wait(Milliseconds(50))) << "two that name each other must not cost much";
   EXPECT_TRUE(Wait(Milliseconds(60)));
   EXPECT_EQ(list_.current(), "tcp://elsewhere:9");
@@ -69,18 +69,37 @@ TEST_F(SchedulerListTest, DoesNotGoBackToWhoHasJustBeenSilent) {
   EXPECT_TRUE(Wait(Milliseconds(1100)));
   EXPECT_EQ(list_.current(), "tcp://b:2");
   for (int i = 0; i < 15; ++i) {
-    list_.OnNotLeader("tcp://a:1", now_);
+    list_.OnNotLeader("tcp://a:1", 4, now_);
     EXPECT_FALSE(Wait(Milliseconds(100)));
   }
-  list_.OnNotLeader("tcp://c:3", now_);
+  list_.OnNotLeader("tcp://c:3", 5, now_);
   EXPECT_TRUE(Wait(Milliseconds(20)));
   EXPECT_EQ(list_.current(), "tcp://c:3");
+}
+
+TEST_F(SchedulerListTest, GoesBackToWhoWasSilentWhenItLeadsAnew) {
+  EXPECT_TRUE(Wait(Milliseconds(1100)));
+  EXPECT_EQ(list_.current(), "tcp://b:2");
+  list_.OnNotLeader("tcp://a:1", 4, now_);
+  EXPECT_FALSE(Wait(Milliseconds(100)));
+  list_.OnNotLeader("tcp://a:1", 5, now_);
+  EXPECT_TRUE(Wait(Milliseconds(100)));
+  EXPECT_EQ(list_.current(), "tcp://a:1");
+}
+
+TEST_F(SchedulerListTest, DoesNotGoToWhoLedBeforeTheOneThatItKnows) {
+  list_.OnNotLeader("tcp://c:3", 7, now_);
+  EXPECT_TRUE(Wait(Milliseconds(10)));
+  list_.OnNotLeader("tcp://b:2", 6, now_);
+  EXPECT_FALSE(Wait(Milliseconds(500)));
+  list_.OnNotLeader("tcp://b:2", 8, now_);
+  EXPECT_TRUE(Wait(Milliseconds(10)));
 }
 
 TEST_F(SchedulerListTest, AsksAnotherIfWhoStandsByKnowsOfNobodyForLong) {
   bool moved = false;
   for (int i = 0; i < 22 && !moved; ++i) {
-    list_.OnNotLeader("", now_);
+    list_.OnNotLeader("", 0, now_);
     moved = Wait(Milliseconds(100));
   }
   EXPECT_TRUE(moved);
@@ -95,7 +114,7 @@ TEST(SchedulerListOfOne, StaysThereUnlessItIsToldWhoLeads) {
     EXPECT_FALSE(list.OnTick(now += Milliseconds(10)));
   }
   EXPECT_FALSE(list.several());
-  list.OnNotLeader("tcp://b:2", now);
+  list.OnNotLeader("tcp://b:2", 1, now);
   EXPECT_TRUE(list.OnTick(now));
   EXPECT_EQ(list.current(), "tcp://b:2");
   bool moved = false;
