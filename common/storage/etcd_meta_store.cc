@@ -207,11 +207,15 @@ Result<std::vector<EtcdEntry>> EtcdMetaStore::ReadAll(EtcdRange range) {
 Result<std::string> EtcdMetaStore::ReadPieces(const std::string& prefix, size_t count) {
   SHEAF_ASSIGN_OR_RETURN(const auto pieces, ReadAll(EtcdPrefix(prefix)));
   std::string bytes;
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    if (pieces[i].key == prefix + PieceNumber(i)) bytes += pieces[i].value;
+  size_t found = 0;
+  for (const EtcdEntry& piece : pieces) {
+    if (piece.key == prefix + PieceNumber(found)) {
+      bytes += piece.value;
+      ++found;
+    }
   }
-  if (pieces.size() != count) {
-    return Fail(ErrorCode::kDataLoss, "of ", prefix, " in etcd there are ", pieces.size(), " of ", count,
+  if (found != count || pieces.size() != count) {
+    return Fail(ErrorCode::kDataLoss, "of ", prefix, " in etcd there are ", found, " of ", count,
                 " pieces: it is damaged");
   }
   return bytes;
