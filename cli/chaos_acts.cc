@@ -64,7 +64,7 @@ Result<Scene> Chaos::Look() {
 Result<ChaosTarget> Chaos::Find(const Scene& scene, const std::string& name) const {
   ChaosTarget target{.name = name, .process = {}};
   if (target.is_scheduler()) {
-    SHEAF_ASSIGN_OR_RETURN(target.process, FindScheduler(address_));
+    SHEAF_ASSIGN_OR_RETURN(target.process, FindScheduler(client_.scheduler_address()));
     return target;
   }
   const auto node = scene.nodes.find(name);

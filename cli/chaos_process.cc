@@ -68,8 +68,10 @@ LocalProcess Describe(pid_t pid) {
   LocalProcess process{.pid = pid};
   process.own_network = LinkOf(Folder(pid) / "ns/net") != LinkOf("/proc/self/ns/net");
   const std::string words = ReadAll(Folder(pid) / "cmdline"), variables = ReadAll(Folder(pid) / "environ");
-  process.keeps_store = words.find("-data_dir") != std::string::npos || words.find("-data-dir") != std::string::npos ||
-                        variables.find("SHEAF_DATA_DIR=") != std::string::npos;
+  const auto has = [&](const char* word) { return words.find(word) != std::string::npos; };
+  process.keeps_store = has("-data_dir") || has("-data-dir") || has("-meta=") ||
+                        variables.find("SHEAF_DATA_DIR=") != std::string::npos ||
+                        variables.find("SHEAF_META=") != std::string::npos;
   return process;
 }
 

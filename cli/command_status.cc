@@ -71,6 +71,7 @@ json StatusJson(const pb::ClusterStatus& status) {
           {"moving", status.moving()},
           {"handed_over", status.handed_over()},
           {"uptime_seconds", status.uptime_seconds()},
+          {"scheduler_epoch", status.scheduler_epoch()},
           {"build", status.build()},
           {"checkpoint", status.has_checkpoint() ? json(status.checkpoint().name()) : json()},
           {"nodes", std::move(nodes)},

@@ -92,7 +92,8 @@ int RunCommandLine(int argc, const char* const* argv) {
 Option SchedulerOption() {
   return {.name = "scheduler",
           .value_name = "ADDRESS",
-          .help = "the cluster (SHEAF_SCHEDULER, else " + std::string(kDefaultScheduler) + ")"};
+          .help = "the cluster; of several schedulers all, with commas (SHEAF_SCHEDULER, else " +
+                  std::string(kDefaultScheduler) + ")"};
 }
 Option TimeoutOption() {
   return {.name = "timeout",

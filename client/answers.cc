@@ -114,6 +114,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
     case pb::Refusal::INVALID_GRADIENT:
     case pb::Refusal::CLOSED:
     case pb::Refusal::NOT_FOUND:
+    case pb::Refusal::NOT_LEADER:  // of schedulers only
     case pb::Refusal::VERSION_MISMATCH: break;
   }
   End(*request.operation,

@@ -33,8 +33,9 @@ ErrorCode CodeOf(pb::Refusal::Reason reason) {
 Result<std::unique_ptr<BlockingClient>> BlockingClient::Connect(ZmqContext& context,
                                                                 const std::string& scheduler_address,
                                                                 BlockingClientOptions options) {
+  SHEAF_RETURN_IF_ERROR(SchedulerList::Check(scheduler_address));
   std::unique_ptr<BlockingClient> client(new BlockingClient(context, scheduler_address, std::move(options)));
-  if (Status connected = client->transport_.Connect(kSchedulerPeer, scheduler_address); !connected) {
+  if (Status connected = client->transport_.Connect(kSchedulerPeer, client->scheduler_address()); !connected) {
     return Wrap(connected.error(), "the scheduler's address ", scheduler_address);
   }
   if (auto config = client->GetConfig(); !config) return Failure{config.error()};
@@ -42,7 +43,7 @@ Result<std::unique_ptr<BlockingClient>> BlockingClient::Connect(ZmqContext& cont
 }
 
 BlockingClient::BlockingClient(ZmqContext& context, std::string scheduler_address, BlockingClientOptions options)
-    : scheduler_address_(std::move(scheduler_address)), options_(std::move(options)), host_(HostId()),
+    : options_(std::move(options)), schedulers_(std::move(scheduler_address)), host_(HostId()),
       transport_(context, PeerId(EntropySeed()),
                  [this] {
                    ZmqTransportOptions transport;
@@ -64,7 +65,7 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
   bool said = !options_.on_news;
   const auto say_if_back = [&] {
     if (said && options_.on_news) {
-      options_.on_news(StrCat("the scheduler at ", scheduler_address_, " answers again, after ",
+      options_.on_news(StrCat("the scheduler at ", scheduler_address(), " answers again, after ",
                               FormatSeconds(clock_.Now() - started)));
     }
   };
@@ -72,22 +73,25 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
     const TimePoint now = clock_.Now();
     if (!said && now - started >= kSilenceWorthSaying && deadline > kSilenceWorthSaying) {
       said = true;
-      options_.on_news(StrCat("no answer from the scheduler at ", scheduler_address_, " for ",
+      options_.on_news(StrCat("no answer from the scheduler at ", schedulers_.text(), " for ",
                               FormatSeconds(kSilenceWorthSaying), "; waiting for it for ", FormatSeconds(deadline)));
     }
     if (now - started >= deadline) {
-      return Fail(ErrorCode::kUnavailable, "no answer from the scheduler at ", scheduler_address_, " for ",
+      return Fail(ErrorCode::kUnavailable, "no answer from the scheduler at ", schedulers_.text(), " for ",
                   FormatSeconds(now - started), ": is it running? Start it with sheaf-scheduler, or give --scheduler",
                   last_problem_.empty() ? "" : "; what came: " + last_problem_);
     }
     if (now >= send_at) {
-      // What the transport does not take now is sent again like what was lost; only what it never takes is an error.
-      const Status sent = transport_.Send(kSchedulerPeer, request);
-      if (!sent && sent.error().code == ErrorCode::kInvalidArgument) return Failure{sent.error()};
+      SHEAF_RETURN_IF_ERROR(SendToScheduler(request));
       send_at = now + repeat;
       repeat = std::min(repeat * 2, kLongestRepeat);
     }
     SHEAF_RETURN_IF_ERROR(Turn(std::min(kTurn, send_at - now)));
+    if (std::exchange(moved_, false)) {
+      send_at = clock_.Now();
+      repeat = kFirstRepeat;
+    }
+    if (std::exchange(leaderless_, false)) send_at = std::min(send_at, clock_.Now() + kFirstRepeat);
     for (Message& answer : std::exchange(answers_, {})) {
       if (answer.header.request() != number) continue;
       say_if_back();
@@ -98,7 +102,7 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
             clock_.Now() + std::clamp<Duration>(Milliseconds(refusal.retry_after_ms()), kFirstRepeat, kLongestRepeat);
         continue;
       }
-      return Fail(CodeOf(refusal.reason()), "the scheduler at ", scheduler_address_, " refused: ", refusal.text());
+      return Fail(CodeOf(refusal.reason()), "the scheduler at ", scheduler_address(), " refused: ", refusal.text());
     }
   }
 }
@@ -108,7 +112,7 @@ Result<pb::ClusterConfig> BlockingClient::GetConfig() {
   request.header.mutable_get_config();
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
   if (!answer.header.has_config()) {
-    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
+    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address(),
                 " answered something else than the configuration");
   }
   SHEAF_RETURN_IF_ERROR(TakeConfig(answer.header.config()));
@@ -120,7 +124,7 @@ Result<pb::ClusterStatus> BlockingClient::GetStatus(JobId job) {
   request.header.mutable_get_status()->set_job(job.value);
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
   if (!answer.header.has_status()) {
-    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
+    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address(),
                 " answered something else than its status");
   }
   silence_ = Milliseconds(answer.header.status().silence_ms());
@@ -133,7 +137,7 @@ Result<JobId> BlockingClient::SubmitJob(const pb::JobSpec& spec) {
   request.header.mutable_submit()->set_token(EntropySeed());   // a repeat makes no second job
   SHEAF_ASSIGN_OR_RETURN(const Message answer, Ask(std::move(request), options_.scheduler_deadline));
   if (!answer.header.has_accepted()) {
-    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_,
+    return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address(),
                 " answered something else than a job's number");
   }
   return JobId(answer.header.accepted().job());
@@ -148,7 +152,7 @@ Status BlockingClient::CancelJob(JobId job, const std::string& reason) {
 }
 
 Failure BlockingClient::NoSuchAnswer(const char* than) const {
-  return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address_, " answered something else than ", than);
+  return Fail(ErrorCode::kDataLoss, "the scheduler at ", scheduler_address(), " answered something else than ", than);
 }
 
 Result<pb::CheckpointStatus> BlockingClient::CreateCheckpoint(const std::string& name, bool whole) {
@@ -253,11 +257,27 @@ Status BlockingClient::Turn(Duration at_most) {
   while (auto received = transport_.Receive()) {
     if (received->from != kSchedulerPeer) {
       client_.OnMessage(received->from, received->message, now, out_);
-    } else if (received->message.header.has_config()) {
+      continue;
+    }
+    const pb::Refusal& refusal = received->message.header.refusal();
+    if (refusal.reason() == pb::Refusal::NOT_LEADER) {
+      schedulers_.OnNotLeader(refusal.leader(), refusal.leader_term(), now);
+      leaderless_ = true;
+      continue;
+    }
+    schedulers_.OnHeard();
+    if (received->message.header.has_config()) {
       SHEAF_RETURN_IF_ERROR(TakeConfig(received->message.header.config()));
       answers_.push_back(std::move(received->message));
     } else {
       answers_.push_back(std::move(received->message));
+    }
+  }
+  if (schedulers_.OnTick(now)) {
+    moved_ = true;
+    // One of several that cannot be connected to is as one that is silent.
+    if (const Status connected = transport_.Connect(kSchedulerPeer, scheduler_address()); !connected) {
+      last_problem_ = connected.error().message;
     }
   }
   SHEAF_RETURN_IF_ERROR(RefreshConfig(now));
@@ -282,7 +302,13 @@ Status BlockingClient::RefreshConfig(TimePoint now) {
   Message request;
   request.header.set_request(next_question_++);
   request.header.mutable_get_config();
-  const Status sent = transport_.Send(kSchedulerPeer, std::move(request));
+  return SendToScheduler(request);
+}
+
+// What the transport does not take now is sent again like what was lost; only what it never takes is an error.
+Status BlockingClient::SendToScheduler(const Message& request) {
+  schedulers_.OnAsked();
+  const Status sent = transport_.Send(kSchedulerPeer, request);
   return sent || sent.error().code != ErrorCode::kInvalidArgument ? Status() : sent;
 }
 

@@ -14,6 +14,7 @@
 
 #include "client/ps_client.h"
 #include "common/base/random.h"
+#include "common/net/scheduler_list.h"
 #include "common/net/zmq_transport.h"
 
 namespace sheaf {
@@ -33,7 +34,8 @@ class BlockingClient {
   using RowSink =
       std::function<Status(PartitionId partition, std::span<const HashedKey> keys, std::span<const float> values)>;
 
-  // Fetches the configuration, so a cluster that cannot be reached is an error here.
+  // Fetches the configuration, so a cluster that cannot be reached is an error here. Of several schedulers all
+  // addresses, with commas: the one that leads is asked (SchedulerList).
   static Result<std::unique_ptr<BlockingClient>> Connect(ZmqContext& context, const std::string& scheduler_address,
                                                          BlockingClientOptions options = {});
   ~BlockingClient();
@@ -61,6 +63,8 @@ class BlockingClient {
   Status ScanAll(TableId table, uint32_t max_rows, const RowSink& sink);
 
   const pb::ClusterConfig& config() const { return client_.config(); }
+  // Of the scheduler that was asked last.
+  const std::string& scheduler_address() const { return schedulers_.current(); }
 
  private:
   BlockingClient(ZmqContext& context, std::string scheduler_address, BlockingClientOptions options);
@@ -69,12 +73,15 @@ class BlockingClient {
   // One turn: waits for messages, hands them on, ticks. The scheduler's answers are left in `answers_`.
   Status Turn(Duration at_most);
   Status RefreshConfig(TimePoint now);
+  Status SendToScheduler(const Message& request);
   void SendOut();
   Result<Completion> WaitFor(OperationId operation);
   Status Scan(TableId table, PartitionId partition, uint32_t max_rows, const RowSink& sink);
 
-  const std::string scheduler_address_;
   const BlockingClientOptions options_;
+  SchedulerList schedulers_;
+  bool moved_ = false;                      // to another scheduler: what was asked is to be asked there
+  bool leaderless_ = false;                 // the scheduler that was asked stands by: ask again soon
   const uint64_t host_;
   Duration silence_{};                      // that the scheduler has asked us to bear
   std::string last_problem_;                // of the transport: bytes that were no message, another version

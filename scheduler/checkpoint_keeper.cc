@@ -7,14 +7,18 @@
 
 namespace sheaf {
 
-Result<std::unique_ptr<CheckpointKeeper>> CheckpointKeeper::Open(const std::string& folder) {
+Result<std::unique_ptr<CheckpointKeeper>> CheckpointKeeper::Open(const std::string& folder, Lock lock) {
   auto space = OpenDiskSpace(folder, IfAbsent::kMake);
   if (!space) return Wrap(space.error(), "--checkpoint_dir");
-  auto lock = FolderLock::Take(folder, "scheduler");
-  if (!lock) return Wrap(lock.error(), "--checkpoint_dir ", folder);
+  std::unique_ptr<FolderLock> locked;
+  if (lock == Lock::kTake) {
+    auto taken = FolderLock::Take(folder, "scheduler");
+    if (!taken) return Wrap(taken.error(), "--checkpoint_dir ", folder);
+    locked = std::move(*taken);
+  }
   auto found = FindCheckpoints(**space);
   if (!found) return Wrap(found.error(), "--checkpoint_dir ", folder);
-  return std::unique_ptr<CheckpointKeeper>(new CheckpointKeeper(std::move(*lock), std::move(*space), *found));
+  return std::unique_ptr<CheckpointKeeper>(new CheckpointKeeper(std::move(locked), std::move(*space), *found));
 }
 
 CheckpointKeeper::CheckpointKeeper(std::unique_ptr<FolderLock> lock, std::unique_ptr<FileSpace> space,

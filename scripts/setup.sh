@@ -18,14 +18,15 @@ build_packages=(
   libzmq3-dev cppzmq-dev
   libgoogle-glog-dev libgflags-dev
   libeigen3-dev libxxhash-dev nlohmann-json3-dev
-  librocksdb-dev
+  librocksdb-dev libcurl4-openssl-dev
   zlib1g-dev libzstd-dev liblzma-dev
   libgtest-dev libgmock-dev
   iptables iproute2
+  etcd-server
 )
 # The sonames that the packages above link to in Debian 12.
 runtime_packages=(
-  libprotobuf32 libzmq5 libgoogle-glog0v6 libgflags2.2 libxxhash0 librocksdb7.8 zlib1g libzstd1 liblzma5
+  libprotobuf32 libzmq5 libgoogle-glog0v6 libgflags2.2 libxxhash0 librocksdb7.8 libcurl4 zlib1g libzstd1 liblzma5
 )
 docker_packages=(docker.io docker-compose debootstrap iptables)
 fuzz_packages=(clang-16 libclang-rt-16-dev)

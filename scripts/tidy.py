@@ -34,6 +34,8 @@ BANNED = [
      "zmq headers only in common/net/zmq_transport.cc"),
     (r'#\s*include\s*[<"]rocksdb/', ("common/storage/rocks_",) + TESTS,
      "rocksdb headers only in common/storage/rocks_*.cc"),
+    (r'#\s*include\s*[<"]curl/', ("common/storage/etcd_client.cc",) + TESTS,
+     "curl headers only in common/storage/etcd_client.cc"),
     (r"\bstd::j?thread\b|\bpthread_create\b|\bstd::async\b", ("common/runtime/",) + TESTS,
      "threads are started in common/runtime only (use Thread)"),
     (r"\b(this_thread::)?sleep_(for|until)\b|(?<![\w.>:])(u|nano)?sleep\s*\(", (),

@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "common/base/build_info.h"
+#include "common/net/scheduler_list.h"
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/file_limit.h"
 #include "common/runtime/flags_env.h"
@@ -14,7 +15,7 @@
 #include "common/runtime/signals.h"
 #include "server/shard_server.h"
 
-DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler");
+DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler; of several, all of them");
 DEFINE_string(listen, "127.0.0.1", "address to listen on; * for all");
 DEFINE_string(advertise, "",
               "host name or address under which others reach this server; default: --listen, or the host's name");
@@ -58,6 +59,7 @@ std::string FlagProblem() {
            std::to_string(kMostLogMegabytes);
   }
   if (FLAGS_scheduler_timeout_s < 1) return "--scheduler_timeout_s must be at least 1";
+  if (const auto list = sheaf::SchedulerList::Check(FLAGS_scheduler); !list) return list.error().message;
   return "";
 }
 

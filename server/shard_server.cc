@@ -10,6 +10,7 @@
 
 #include "common/base/random.h"
 #include "common/base/strings.h"
+#include "common/net/advertised_address.h"
 #include "common/net/local_address.h"
 #include "common/checkpoint/disk_space.h"
 #include "common/runtime/host_id.h"
@@ -25,18 +26,6 @@ constexpr size_t kCacheBytes = size_t{8} << 20;       // of their tables' indexe
 constexpr Duration kRecoveryWordEvery = std::chrono::seconds(5);
 
 // Whom others should call when we listen on `listen`.
-std::string AdvertisedHost(const ServerOptions& options) {
-  if (!options.advertise.empty()) return options.advertise;
-  const bool all =
-      options.listen == "*" || options.listen == "0.0.0.0" || options.listen == "::" || options.listen == "[::]";
-  return all ? HostName() : options.listen;
-}
-
-// An IPv6 address stands in brackets.
-std::string Bracketed(const std::string& host) {
-  return host.find(':') != std::string::npos && host.front() != '[' ? "[" + host + "]" : host;
-}
-
 ZmqTransportOptions TransportOptions() {
   ZmqTransportOptions options;
   options.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
@@ -56,7 +45,7 @@ std::string ShardServer::AddressOf(uint32_t shard) const {
     return "ipc://" + options_.ipc_dir + "/sheaf-server-" + std::to_string(getpid()) + "-" + std::to_string(shard);
   }
   const uint32_t port = options_.port == 0 ? 0 : options_.port + shard;
-  return "tcp://" + Bracketed(options_.listen) + ":" + std::to_string(port);
+  return TcpAddress(options_.listen, std::to_string(port));
 }
 
 Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
@@ -168,8 +157,8 @@ Status ShardServer::Bind() {
     pb::ShardEndpoint endpoint;
     endpoint.set_peer(shards_[i]->peer().value);
     const std::string port = bound->substr(bound->rfind(':') + 1);
-    endpoint.set_address(options_.ipc_dir.empty() ? "tcp://" + Bracketed(AdvertisedHost(options_)) + ":" + port
-                                                  : *bound);
+    const std::string host = AdvertisedHost(options_.listen, options_.advertise);
+    endpoint.set_address(options_.ipc_dir.empty() ? TcpAddress(host, port) : *bound);
     endpoints_.push_back(std::move(endpoint));
   }
   if (options_.local_sockets && options_.ipc_dir.empty()) BindLocal();
@@ -197,13 +186,13 @@ Status ShardServer::Run(int stop_fd, const std::function<void()>& take_signal) {
     return {};
   }
   if (!recovered) return recovered;
-  SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
   MemberInfo self = ThisProcess(pb::SERVER, self_);
   self.shards = endpoints_;
   self.store = folder_ == nullptr ? 0 : folder_->store();
   self.store_start = folder_ == nullptr ? 0 : folder_->starts();
   control_ = std::make_unique<ControlClient>(
       self, SchedulerLinkOptions{.address = options_.scheduler, .deadline = options_.scheduler_timeout}, &trace_);
+  SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, control_->link().address()));
   loop_.Watch(stop_fd, [&] {
     take_signal();
     LOG(INFO) << "leaving";
@@ -249,11 +238,14 @@ void ShardServer::OnTick(TimePoint now) {
   OfferConfig();
   OfferTasks();
   control_->OnTick(merged_, now, out_);
+  if (const Status connected = transport_.Connect(kSchedulerPeer, control_->link().address()); !connected) {
+    LOG_EVERY_N(WARNING, 100) << connected.error().message;  // one of several that cannot be: the next one's turn comes
+  }
   Flush();
   if (control_->link().registered() && name_ != control_->link().name()) {
     name_ = control_->link().name();
     SetLogRole(name_);
-    LOG(INFO) << "registered with " << options_.scheduler << " as " << name_;
+    LOG(INFO) << "registered with " << control_->link().address() << " as " << name_;
   }
   if (control_->told_to_stop()) {
     LOG(INFO) << "told to stop: others have all that it had; leaving";

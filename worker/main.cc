@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "common/base/build_info.h"
+#include "common/net/scheduler_list.h"
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/file_limit.h"
 #include "common/runtime/flags_env.h"
@@ -14,7 +15,7 @@
 #include "common/runtime/signals.h"
 #include "worker/worker_shell.h"
 
-DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler");
+DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler; of several, all of them");
 DEFINE_string(data, ".", "folder that the data paths of jobs are relative to");
 DEFINE_uint64(cache_mb, 1024, "memory for rows kept for later epochs, in MiB");
 DEFINE_uint32(scheduler_timeout_s, 30, "give up when the scheduler was silent for so long, in seconds");
@@ -39,6 +40,10 @@ int main(int argc, char** argv) {
                                                                  : " does not exist";
     LOG(ERROR) << "the data folder " << FLAGS_data << why << " (--data or SHEAF_DATA)";
     return sheaf::kExitNotFound;
+  }
+  if (const auto list = sheaf::SchedulerList::Check(FLAGS_scheduler); !list) {
+    LOG(ERROR) << list.error().message;
+    return sheaf::kExitUsage;
   }
   LOG(INFO) << sheaf::BuildText() << " scheduler=" << FLAGS_scheduler << " data=" << FLAGS_data;
   const sheaf::SystemClock clock;

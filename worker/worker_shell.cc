@@ -33,7 +33,7 @@ WorkerShell::WorkerShell(ZmqContext& context, const Clock& clock, WorkerShellOpt
       core_(CoreOptions(self_, options_, trace_, transport_.bodies()), loader_, MakeTrainStep) {}
 
 Status WorkerShell::Run(int stop_fd, const std::function<void()>& take_signal) {
-  SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, options_.scheduler));
+  SHEAF_RETURN_IF_ERROR(transport_.Connect(kSchedulerPeer, core_.link().address()));
   loop_.Watch(stop_fd, [&] {
     take_signal();
     if (leaving_) return loop_.Stop();  // asked twice: now
@@ -59,11 +59,14 @@ void WorkerShell::OnMessage(PeerId from, Message message) {
 
 void WorkerShell::OnTick(TimePoint now) {
   core_.OnTick(now, out_);
+  if (const Status connected = transport_.Connect(kSchedulerPeer, core_.link().address()); !connected) {
+    LOG_EVERY_N(WARNING, 100) << connected.error().message;  // one of several that cannot be: the next one's turn comes
+  }
   Flush();
   if (core_.link().registered() && !named_) {
     named_ = true;
     SetLogRole(core_.link().name());
-    LOG(INFO) << "registered with " << options_.scheduler << " as " << core_.link().name();
+    LOG(INFO) << "registered with " << core_.link().address() << " as " << core_.link().name();
   }
   if (core_.fatal()) {
     outcome_ = Failure{*core_.fatal()};

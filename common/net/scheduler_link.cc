@@ -50,6 +50,7 @@ void SchedulerLink::SendRegister(TimePoint now, Outbox& out) {
 void SchedulerLink::OnTick(TimePoint now, Outbox& out) {
   if (!last_tick_ || now - *last_tick_ > kLongPause) heard_ = now;
   last_tick_ = now;
+  if (schedulers_.OnTick(now)) next_register_ = now;
   const Duration deadline = std::max(options_.deadline, silence_);
   if (now - heard_ > deadline && !fatal_) {
     fatal_ = Error{ErrorCode::kUnavailable,
@@ -62,27 +63,35 @@ void SchedulerLink::OnTick(TimePoint now, Outbox& out) {
 void SchedulerLink::NoteEpoch(uint64_t epoch, TimePoint now) {
   if (epoch <= epoch_) return;
   if (epoch_ > 0) {
-    events_.push_back(StrCat("the scheduler at ", options_.address, " was started again (epoch ", epoch,
-                             "); it had been silent for ", FormatSeconds(now - heard_)));
+    const bool several = schedulers_.several();
+    events_.push_back(StrCat("the scheduler at ", address(), several ? " leads now" : " was started again", " (epoch ",
+                             epoch, "); ", several ? "they" : "it", " had been silent for ",
+                             FormatSeconds(now - heard_)));
   }
   epoch_ = epoch;
 }
 
 bool SchedulerLink::OnMessage(const Message& message, TimePoint now) {
+  if (message.header.refusal().reason() == pb::Refusal::NOT_LEADER) {
+    const pb::Refusal& refusal = message.header.refusal();
+    schedulers_.OnNotLeader(refusal.leader(), refusal.leader_term(), now);
+    return false;
+  }
+  schedulers_.OnHeard();
   if (!message.header.has_registered()) NoteEpoch(EpochOf(message), now);
   heard_ = now;
   if (message.header.has_refusal()) {
     const pb::Refusal& refusal = message.header.refusal();
     const bool version = refusal.reason() == pb::Refusal::VERSION_MISMATCH;
     fatal_ = Error{version ? ErrorCode::kVersionMismatch : ErrorCode::kInvalidArgument,
-                   StrCat("the scheduler at ", options_.address, " refused this process: ", refusal.text())};
+                   StrCat("the scheduler at ", address(), " refused this process: ", refusal.text())};
     return false;
   }
   if (registered_ || !message.header.has_registered()) return false;
   const pb::Registered& answer = message.header.registered();
   if (cluster_id_ != 0 && cluster_id_ != answer.cluster_id()) {
     fatal_ = Error{ErrorCode::kUnavailable,
-                   StrCat("the scheduler at ", options_.address,
+                   StrCat("the scheduler at ", address(),
                           " was started anew and knows nothing of the jobs this process works for: start it anew too"
                           " (a scheduler with --data_dir would go on)")};
     return false;

@@ -3,7 +3,8 @@
 // A state machine without I/O, part of its owner's core. Reports and orders are the owner's; it hands everything the
 // scheduler says to Heeds() and OnMessage() first. A scheduler that was started again from its store is the same to its
 // members, and they say what they hold as always. One without a store knows nothing of that when it is started anew, so
-// they end with an error instead of joining it.
+// they end with an error instead of joining it. So is one of several that has begun to lead: the link goes to the one
+// that does, and its owner's shell connects to address() whenever that is another.
 // Thread-safety: none.
 #pragma once
 
@@ -15,19 +16,21 @@
 #include "common/base/result.h"
 #include "common/net/member_info.h"
 #include "common/net/message.h"
+#include "common/net/scheduler_list.h"
 #include "common/runtime/clock.h"
 
 namespace sheaf {
 
 struct SchedulerLinkOptions {
-  std::string address{};                          // of the scheduler, for people
+  std::string address{};                          // of the scheduler; of several, all, with commas (SchedulerList)
   Duration register_every = Milliseconds(500);
   Duration deadline = std::chrono::seconds(30);   // of its silence; then fatal() says so
 };
 
 class SchedulerLink {
  public:
-  SchedulerLink(MemberInfo self, SchedulerLinkOptions options) : self_(std::move(self)), options_(std::move(options)) {}
+  SchedulerLink(MemberInfo self, SchedulerLinkOptions options)
+      : self_(std::move(self)), options_(std::move(options)), schedulers_(options_.address) {}
 
   // Registers, and does so again while no answer comes. Silence counts from the first tick on, and not over a gap
   // between ticks: then we were stopped, or our machine slept, and could not have heard.
@@ -39,6 +42,8 @@ class SchedulerLink {
   // The scheduler does not know this incarnation (any more): come back as a new member.
   void OnUnknown(TimePoint now, Outbox& out);
 
+  // Where the scheduler is that is to be asked. May be another after each OnTick.
+  const std::string& address() const { return schedulers_.current(); }
   bool registered() const { return registered_; }
   // The greatest that was heard of; for reports.
   uint64_t scheduler_epoch() const { return epoch_; }
@@ -49,7 +54,10 @@ class SchedulerLink {
   // This process cannot be part of this cluster, or cannot go on; the text says why.
   const std::optional<Error>& fatal() const { return fatal_; }
   // The number of the next request to the scheduler. Rises.
-  uint64_t NextRequest() { return ++request_; }
+  uint64_t NextRequest() {
+    schedulers_.OnAsked();
+    return ++request_;
+  }
 
  private:
   void SendRegister(TimePoint now, Outbox& out);
@@ -57,6 +65,7 @@ class SchedulerLink {
 
   const MemberInfo self_;
   const SchedulerLinkOptions options_;
+  SchedulerList schedulers_;
   bool registered_ = false;
   std::string name_;
   Duration report_every_ = Milliseconds(200);

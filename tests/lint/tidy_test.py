@@ -14,6 +14,7 @@ SPEC.loader.exec_module(tidy)
 PLANTED = [
     ("#include <zmq.hpp>", "server/a.cc", "zmq headers"),
     ("#include <rocksdb/db.h>", "server/a.cc", "rocksdb headers"),
+    ("#include <curl/curl.h>", "common/net/a.cc", "curl headers"),
     ("#include <rocksdb/db.h>", "scheduler/a.cc", "rocksdb headers"),
     ("std::thread t;", "worker/a.cc", "threads are started"),
     ("auto f = std::async(g);", "client/a.cc", "threads are started"),

@@ -56,7 +56,7 @@ class Cluster {
     EXPECT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
     WriteData();
-    auto opened = SchedulerShell::Open(context_, clock_, SchedulerConfig(), /*folders=*/{});
+    auto opened = SchedulerShell::Open(context_, clock_, SchedulerConfig(), /*places=*/{});
     EXPECT_TRUE(opened) << opened.error().message;
     const std::shared_ptr<SchedulerShell> scheduler = std::move(*opened);
     EXPECT_TRUE(scheduler->Bind(kScheduler));

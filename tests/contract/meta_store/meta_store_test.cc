@@ -9,8 +9,10 @@
 #include <memory>
 #include <string>
 
+#include "common/storage/etcd_meta_store.h"
 #include "common/storage/memory_meta_store.h"
 #include "common/storage/rocks_meta_store.h"
+#include "tests/etcd_process.h"
 #include "tests/temp_folder.h"
 
 namespace sheaf {
@@ -46,9 +48,28 @@ class RocksHome final : public Home {
   std::unique_ptr<RocksMetaStore> store_;
 };
 
+class EtcdHome final : public Home {
+ public:
+  MetaStore& Open() override {
+    store_.reset();
+    auto store = EtcdMetaStore::Open(etcd_.address(), {});
+    SHEAF_CHECK(store.has_value(), store.error().message);
+    store_ = std::move(*store);
+    return *store_;
+  }
+
+ private:
+  EtcdProcess etcd_;
+  std::unique_ptr<EtcdMetaStore> store_;
+};
+
 class MetaStoreContract : public testing::TestWithParam<const char*> {
  protected:
-  MetaStoreContract() {
+  void SetUp() override {
+    if (std::string(GetParam()) == "etcd") {
+      if (!EtcdProcess::IsInstalled()) GTEST_SKIP() << EtcdProcess::kMissing;
+      home_ = std::make_unique<EtcdHome>();
+    }
     if (std::string(GetParam()) == "memory") home_ = std::make_unique<MemoryHome>();
     if (std::string(GetParam()) == "rocks") home_ = std::make_unique<RocksHome>();
     store_ = &home_->Open();
@@ -150,7 +171,29 @@ TEST_P(MetaStoreContract, TheSameTransactionTwiceIsTheSameAsOnce) {
   EXPECT_EQ(Listed(""), "a=1;");
 }
 
-INSTANTIATE_TEST_SUITE_P(All, MetaStoreContract, testing::Values("memory", "rocks"),
+TEST_P(MetaStoreContract, ReplacesLargeValuesBySmallOnesAndBack) {
+  for (const size_t size : {size_t{2} << 20, size_t{600} << 10, size_t{3}, size_t{1} << 20}) {
+    EXPECT_TRUE(Do({.puts = {{"v", std::string(size, 'x')}, {"v/00000000", "beside"}}}));
+    Restart();
+    EXPECT_EQ(Get("v"), std::string(size, 'x'));
+  }
+  EXPECT_TRUE(Do({.deletes = {"v"}}));
+  EXPECT_EQ(Listed(""), "v/00000000=beside;");
+}
+
+TEST_P(MetaStoreContract, DoesNothingOfALargeTransactionWhoseCompareDoesNotHold) {
+  MetaTxn txn{.compares = {{"epoch", "2"}}, .puts = {{"plan", std::string(3 << 20, 'y')}}};
+  for (int i = 0; i < 300; ++i) txn.puts.push_back({"p/" + std::to_string(i), "x"});
+  EXPECT_FALSE(Do(txn));
+  EXPECT_EQ(Listed(""), "");
+  Restart();
+  EXPECT_EQ(Listed(""), "");
+  Do({.puts = {{"epoch", "2"}}});
+  EXPECT_TRUE(Do(txn));
+  EXPECT_EQ(store_->List("p/")->size(), 300u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MetaStoreContract, testing::Values("memory", "rocks", "etcd"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(MemoryMetaStore, FailsAsItWasTold) {

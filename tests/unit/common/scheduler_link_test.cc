@@ -119,5 +119,48 @@ TEST_F(SchedulerLinkTest, WaitsAsLongAsTheSchedulerHasAsked) {
   EXPECT_TRUE(link_.fatal());
 }
 
+// One of several schedulers stands by, and says who leads.
+TEST(SchedulerLinkOfSeveral, GoesToTheOneThatLeadsAndHeedsNoEarlierOneAfterwards) {
+  TimePoint now{};
+  Outbox out;
+  SchedulerLink link({.role = pb::WORKER, .self = PeerId(7)}, {.address = "tcp://a:1,tcp://b:2"});
+  link.OnTick(now, out);
+  EXPECT_EQ(link.address(), "tcp://a:1");
+  Message stands_by;
+  stands_by.header.mutable_refusal()->set_reason(pb::Refusal::NOT_LEADER);
+  stands_by.header.mutable_refusal()->set_leader("tcp://b:2");
+  EXPECT_TRUE(link.Heeds(stands_by));
+  EXPECT_FALSE(link.OnMessage(stands_by, now));
+  EXPECT_FALSE(link.fatal());
+  out.clear();
+  link.OnTick(now += Milliseconds(10), out);
+  EXPECT_EQ(link.address(), "tcp://b:2");
+  EXPECT_EQ(out.items().size(), 1u) << "it registers there at once";
+  Message orders;
+  orders.header.mutable_worker_orders()->set_scheduler_epoch(5);
+  EXPECT_TRUE(link.Heeds(orders));
+  link.OnMessage(orders, now);
+  orders.header.mutable_worker_orders()->set_scheduler_epoch(4);
+  EXPECT_FALSE(link.Heeds(orders));
+  orders.header.mutable_worker_orders()->set_scheduler_epoch(6);
+  EXPECT_TRUE(link.Heeds(orders));
+  link.OnMessage(orders, now);
+  EXPECT_THAT(link.TakeEvents(), ::testing::ElementsAre(HasSubstr("tcp://b:2 leads now (epoch 6)")));
+}
+
+TEST(SchedulerLinkOfSeveral, EndsIfNoneLeadsForTheDeadlineThoughOneAnswers) {
+  TimePoint now{};
+  SchedulerLink link({.role = pb::WORKER, .self = PeerId(7)}, {.address = "tcp://a:1,tcp://b:2"});
+  Message stands_by;
+  stands_by.header.mutable_refusal()->set_reason(pb::Refusal::NOT_LEADER);
+  for (int i = 0; i < 320 && !link.fatal(); ++i) {
+    Outbox out;
+    link.OnTick(now += Milliseconds(100), out);
+    link.OnMessage(stands_by, now);
+  }
+  ASSERT_TRUE(link.fatal());
+  EXPECT_THAT(link.fatal()->message, HasSubstr("tcp://a:1,tcp://b:2 for 30"));
+}
+
 }  // namespace
 }  // namespace sheaf
