@@ -127,6 +127,7 @@ void CheckpointBook::Advance(const World& world, TimePoint now, Actions& actions
     if (job == nullptr || !job->running() || !world.calm || !world.members.Awaited().empty() || !Due(*job, now)) return;
     Begin("", *job, now);
     periodic_ = true;
+    keep_ = job->spec().checkpoint().keep();
     return;
   }
   const bool was_holding = holding();
@@ -179,11 +180,6 @@ void CheckpointBook::Advance(const World& world, TimePoint now, Actions& actions
         base_ = manifest_;
         base_processes_ = processes_;
         End(Status_::COMMITTED, "", now);
-        CheckpointWork trim;
-        trim.kind = CheckpointWork::Kind::kTrim;
-        trim.job = order_.job();
-        trim.keep = job == nullptr ? 0 : job->spec().checkpoint().keep();
-        if (periodic_ && trim.keep > 0) work_.push_back(std::move(trim));
       }
       actions.order_servers = true;
       break;
@@ -232,6 +228,14 @@ void CheckpointBook::Commit(TimePoint now) {
   work.manifest = manifest_;
   work.base = base_.name();
   work_.push_back(std::move(work));
+  // Right behind it: the job, and with it this process, may be over before we hear that it is done.
+  if (periodic_ && keep_ > 0) {
+    CheckpointWork trim;
+    trim.kind = CheckpointWork::Kind::kTrim;
+    trim.job = order_.job();
+    trim.keep = keep_;
+    work_.push_back(std::move(trim));
+  }
   Enter(Phase::kCommitting, now);
 }
 

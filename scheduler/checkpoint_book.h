@@ -121,6 +121,7 @@ class CheckpointBook {
   Phase phase_ = Phase::kIdle;
   std::string failed_;                          // not empty: abort, and why
   bool periodic_ = false, whole_ = false;
+  uint32_t keep_ = 0;  // of the periodic ones; 0: all
   bool opened_ = false;
   std::optional<Status> committed_;
   TimePoint begun_{}, entered_{}, pausing_since_{};

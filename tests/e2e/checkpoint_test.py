@@ -125,12 +125,13 @@ class Checkpoints(harness.SheafTest):
         self.assertEqual(model.read_bytes(), self.quiet_model(BSP))
 
     def test_twenty_kills_and_restores_come_to_the_same_bytes(self):
-        epochs = 40  # a cycle takes one or two
+        kills = harness.shorter(20, 6)
+        epochs = 2 * kills  # a cycle takes one or two
         settings = BSP + [f"train.epochs={epochs}", "checkpoint.every_passes=1"]
         chance = random.Random(5)
         process, _ = self.start_run(settings=settings)
         cycles = 0
-        while cycles < 20:
+        while cycles < kills:
             seen = {each["name"] for each in self.ls()} if self.store.exists() else set()
             has_new = lambda: process.poll() is not None or {
                 path.name for path in self.store.glob("[a-z]*") if (path / "MANIFEST").exists()} - seen
@@ -146,7 +147,7 @@ class Checkpoints(harness.SheafTest):
                                  self.folder / "report.json")
         outcome = self.finish(process)
         self.assertEqual(outcome.code, 0, outcome)
-        self.assertEqual(cycles, 20, "the job was over before: make it longer")
+        self.assertEqual(cycles, kills, "the job was over before: make it longer")
         self.assertEqual(json.loads((self.folder / "report.json").read_text())["examples_total"], ROWS * epochs)
         self.assertEqual((self.folder / "restored.model").read_bytes(), self.quiet_model(settings))
 

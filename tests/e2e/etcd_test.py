@@ -161,11 +161,11 @@ class SeveralSchedulers(harness.SheafTest):
     # ---- tests
 
     def test_twenty_kills_of_the_leader_lose_no_example_and_use_no_epoch_twice(self):
-        epochs = 120
+        epochs = harness.shorter(120, 40)
         settings = ["consistency.mode=BSP", f"train.epochs={epochs}", "train.batch_size=64", "train.workers=2"]
         self.start_cluster()
         process, report = self.submit(*settings)
-        kills, times = 20, []
+        kills, times = harness.shorter(20, 5), []
         for kill in range(kills):
             epoch, before = self.last_epoch(), self.examples()
             leader = self.leader()

@@ -6,6 +6,7 @@ import harness
 from harness import ADULT
 
 ROWS = 32561
+EPOCHS = harness.shorter(60, 24)
 
 
 class Moves(harness.SheafTest):
@@ -27,7 +28,7 @@ class Moves(harness.SheafTest):
         return process, address
 
     def test_bsp_comes_to_the_same_bytes_though_servers_come_and_go(self):
-        settings = ["consistency.mode=BSP", "train.epochs=60", "train.batch_size=16"]
+        settings = ["consistency.mode=BSP", f"train.epochs={EPOCHS}", "train.batch_size=16"]
         options = [word for setting in settings for word in ("--set", setting)]
         moved_model, quiet_model = self.folder / "moved.model", self.folder / "quiet.model"
         report = self.folder / "report.json"
@@ -47,7 +48,7 @@ class Moves(harness.SheafTest):
         self.assertIsNone(process.poll(), "the run was over before all moves: make it longer")
         outcome = self.finish(process)
         self.assertEqual(outcome.code, 0, outcome)
-        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * 60)
+        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * EPOCHS)
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
         self.assertEqual(moved_model.read_bytes(), quiet_model.read_bytes())
 
