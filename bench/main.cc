@@ -2,10 +2,12 @@
 #include <gflags/gflags.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 
 #include "bench/checkpoints/checkpoint_suite.h"
+#include "bench/eviction/eviction_suite.h"
 #include "bench/failover/failover_suite.h"
 #include "bench/kv/core_suite.h"
 #include "bench/kv/kv_suite.h"
@@ -41,13 +43,15 @@ int Run(const std::string& name) {
     status = RunScale(suite);
   } else if (name == "failover") {
     status = RunFailover({.kills = FLAGS_kills, .stops = FLAGS_stops}, suite);
+  } else if (name == "eviction") {
+    status = RunEviction({.rows = std::min<uint64_t>(FLAGS_rows, 500'000), .seconds = FLAGS_seconds}, suite);
   } else if (name == "snapshots") {
     status = RunSnapshots({.rows = FLAGS_rows});
   } else if (name == "checkpoint") {
     status = RunCheckpoints({.rows = FLAGS_rows, .rounds = FLAGS_rounds});
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, snapshots and "
-                         "checkpoint\n",
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, eviction, "
+                         "snapshots and checkpoint\n",
                  name.c_str());
     return kExitUsage;
   }
@@ -75,11 +79,12 @@ int Run(const std::string& name) {
 int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
-  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|failover|snapshots|checkpoint [--json FILE] [--only TEXT]");
+  gflags::SetUsageMessage("sheaf-bench kv|cores|train|scale|failover|eviction|snapshots|checkpoint [--json FILE] "
+                          "[--only TEXT]");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|failover|snapshots|checkpoint [--json FILE] "
-                         "[--only TEXT]\n");
+    std::fprintf(stderr, "usage: sheaf-bench kv|cores|train|scale|failover|eviction|snapshots|checkpoint "
+                         "[--json FILE] [--only TEXT]\n");
     return sheaf::kExitUsage;
   }
   return sheaf::bench::Run(argv[1]);

@@ -7,6 +7,8 @@
 #   scripts/bench.sh scale             two servers and two workers, against one of each
 #   scripts/bench.sh failover          3 servers, 2 copies of each partition, under load: a primary is killed 30 times,
 #                                      and stopped 10 times: seconds until pushes to all its partitions are taken again
+#   scripts/bench.sh eviction          a table ten times as large as --memory_limit, keys by Zipf's law, against the
+#                                      same all in memory, and beside RocksDB's own MultiGet
 #   scripts/bench.sh growth            a scheduler among 1,000 servers and 10,000 workers (simulated): its processor
 #                                      time, and how long a change takes to reach all; takes only --jobs
 #   scripts/bench.sh checkpoint        what a checkpoint costs a shard of --rows (7,500,000 are 1 GiB): how long it
@@ -31,7 +33,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | cores | train | scale | failover | growth | checkpoint) suites+=("$1") ;;
+    kv | cores | train | scale | failover | eviction | growth | checkpoint) suites+=("$1") ;;
     --tcp) flags+=("$1") ;;
     --json | --only | --rows | --kills | --stops) (($# > 1)) || die "$1 needs a value"; flags+=("$1=$2"); shift ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;

@@ -8,6 +8,9 @@
 #include "common/net/local_address.h"
 #include "common/runtime/host_id.h"
 #include "common/runtime/memory.h"
+#include "common/storage/file_log.h"
+#include "common/storage/rocks_store.h"
+#include "server/memory_shares.h"
 #include "server/shard_thread.h"
 
 namespace sheaf::bench {
@@ -34,11 +37,36 @@ pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimiz
   return table;
 }
 
+namespace {
+
+Result<ShardThread::Durable> OpenDurable(const ServerSpec& spec) {
+  ShardThread::Durable durable;
+  if (spec.data_dir.empty()) return durable;
+  const MemoryShares memory = ShareMemory(spec.memory_limit);
+  const RocksStoreOptions rocks{.write_buffer_bytes = memory.unflushed / 2,
+                                .memory = std::make_shared<const RocksMemory>(memory.unflushed, memory.cache),
+                                .point_reads = spec.memory_limit > 0,
+                                .cache_point_reads = false};
+  SHEAF_ASSIGN_OR_RETURN(durable.log, FileLog::Open(spec.data_dir + "/log", {}));
+  durable.rows = std::make_unique<SnapshotWriter>(
+      0, [path = spec.data_dir + "/rows", rocks](OpenAs) { return OpenRocksStore(path, rocks); },
+      spec.memory_limit > 0 ? SnapshotWriter::RowsLeave::kYes : SnapshotWriter::RowsLeave::kNo);
+  SHEAF_RETURN_IF_ERROR(durable.rows->Open(OpenAs::kFound));
+  return durable;
+}
+
+}  // namespace
+
 void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
   KeepFreedMemory();
   ZmqContext context;
   SystemClock clock;
-  ShardThread shard(context, clock, 0, {}, ShardThread::Durable{}, nullptr);
+  auto durable = OpenDurable(spec);
+  if (!durable) return;
+  ShardOptions options;
+  options.row_limit_bytes = ShareMemory(spec.memory_limit).rows;
+  ShardThread shard(context, clock, 0, options, std::move(*durable), nullptr);
+  if (!shard.Recover([](size_t) { return Status(); })) return;
   const auto address = shard.Bind("tcp://127.0.0.1:0");
   if (!address) return;
   auto config = std::make_shared<pb::ClusterConfig>();

@@ -16,6 +16,8 @@ namespace sheaf::bench {
 struct ServerSpec {
   uint32_t partitions = 64;
   std::vector<pb::TableSpec> tables;
+  std::string data_dir;       // not empty: log and rows are kept there
+  uint64_t memory_limit = 0;  // as the server's flag
 };
 pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer);
 
