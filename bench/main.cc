@@ -2,11 +2,13 @@
 #include <gflags/gflags.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 
 #include "bench/checkpoints/checkpoint_suite.h"
 #include "bench/durability/durability_suite.h"
+#include "bench/eviction/eviction_suite.h"
 #include "bench/failover/failover_suite.h"
 #include "bench/failover/moves_suite.h"
 #include "bench/kv/core_suite.h"
@@ -48,13 +50,15 @@ int Run(const std::string& name) {
     status = RunMoves({.drains = FLAGS_drains}, suite);
   } else if (name == "durability") {
     status = RunDurability({.seconds = FLAGS_seconds}, suite);
+  } else if (name == "eviction") {
+    status = RunEviction({.rows = std::min<uint64_t>(FLAGS_rows, 500'000), .seconds = FLAGS_seconds}, suite);
   } else if (name == "snapshots") {
     status = RunSnapshots({.rows = FLAGS_rows});
   } else if (name == "checkpoint") {
     status = RunCheckpoints({.rows = FLAGS_rows, .rounds = FLAGS_rounds});
   } else {
     std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, moves, "
-                         "durability, snapshots and checkpoint\n",
+                         "durability, eviction, snapshots and checkpoint\n",
                  name.c_str());
     return kExitUsage;
   }
@@ -83,7 +87,7 @@ int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
   const std::string usage =
-      "sheaf-bench kv|cores|train|scale|failover|moves|durability|snapshots|checkpoint [--json FILE] "
+      "sheaf-bench kv|cores|train|scale|failover|moves|durability|eviction|snapshots|checkpoint [--json FILE] "
       "[--only TEXT]";
   gflags::SetUsageMessage(usage);
   gflags::ParseCommandLineFlags(&argc, &argv, true);

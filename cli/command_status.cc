@@ -32,6 +32,9 @@ json NodeJson(const pb::NodeStatus& node) {
           {"keys_per_second", node.keys_per_second()},
           {"leases", node.leases()},
           {"rows", node.rows()},
+          {"cold_rows", node.cold_rows()},
+          {"cold_reads", node.cold_reads()},
+          {"evicted_rows", node.evicted_rows()},
           {"memory_bytes", node.memory_bytes()},
           {"examples_per_second", node.examples_per_second()},
           {"waiting_for", node.waiting_for()},
@@ -111,15 +114,15 @@ std::string StatusTable(const pb::ClusterStatus& status) {
       StrCat("cluster ", status.cluster(), ", up ", Seconds(status.uptime_seconds()), ", ", status.partition_count(),
              " partitions, generation ", status.generation(), ", ", status.build(), "\n\n");
   std::vector<std::vector<std::string>> rows = {
-      {"NODE", "STATE", "HOST", "PID", "PARTITIONS", "COPIES", "LEASES", "ROWS", "MEMORY", "KEYS/S", "EX/S", "HEARD",
-       "WAITS FOR"}};
+      {"NODE", "STATE", "HOST", "PID", "PARTITIONS", "COPIES", "LEASES", "ROWS", "COLD", "MEMORY", "KEYS/S", "EX/S",
+       "HEARD", "WAITS FOR"}};
   for (const pb::NodeStatus& node : status.node()) {
     const bool server = node.role() == pb::SERVER;
     rows.push_back({node.name(), node.draining() && node.state() == "alive" ? "draining" : node.state(),
                     OrDash(node.host()), std::to_string(node.pid()),
                     server ? std::to_string(node.partitions()) : "-", server ? std::to_string(node.copies()) : "-",
                     node.role() == pb::WORKER ? std::to_string(node.leases()) : "-",
-                    server ? FormatCount(node.rows()) : "-",
+                    server ? FormatCount(node.rows()) : "-", server ? FormatCount(node.cold_rows()) : "-",
                     node.memory_bytes() > 0 ? FormatBytes(node.memory_bytes()) : "-",
                     server ? FormatCount(node.keys_per_second()) : "-",
                     node.role() == pb::WORKER ? FormatCount(node.examples_per_second()) : "-",

@@ -615,6 +615,9 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
     if (node.role == pb::SERVER) {
       out.set_memory_bytes(node.server_report.memory_bytes());
       out.set_rows(node.server_report.rows());
+      out.set_cold_rows(node.server_report.cold_rows());
+      out.set_cold_reads(node.server_report.cold_reads());
+      out.set_evicted_rows(node.server_report.evicted_rows());
       out.set_partitions(node.alive() ? node.partitions : 0);
       if (node.server_report.waiting_size() > 0) out.set_waiting_for(node.server_report.waiting(0));
     } else {

@@ -11,6 +11,8 @@
 #                                      turn (--drains times): the longest push, p99 beside that of quiet times, memory
 #   scripts/bench.sh durability        pushes with a log, with a synced one and with a second copy, beside those in
 #                                      memory only and RocksDB's own log
+#   scripts/bench.sh eviction          a table ten times as large as --memory_limit, keys by Zipf's law, against the
+#                                      same all in memory, and beside RocksDB's own MultiGet
 #   scripts/bench.sh growth            a scheduler among 1,000 servers and 10,000 workers (simulated): its processor
 #                                      time, and how long a change takes to reach all; takes only --jobs
 #   scripts/bench.sh checkpoint        what a checkpoint costs a shard of --rows (7,500,000 are 1 GiB): how long it
@@ -35,7 +37,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | cores | train | scale | failover | moves | durability | growth | checkpoint) suites+=("$1") ;;
+    kv | cores | train | scale | failover | moves | durability | eviction | growth | checkpoint) suites+=("$1") ;;
     --tcp) flags+=("$1") ;;
     --json | --only | --rows | --kills | --stops | --drains)
       (($# > 1)) || die "$1 needs a value"

@@ -26,6 +26,11 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   for (const pb::PassLedger& ledger : stats.ledgers) *report.add_ledger() = ledger;
   report.set_memory_bytes(stats.memory_bytes);
   report.set_rows(stats.rows);
+  if (stats.cold_rows > 0 || stats.evicted_rows > 0) {
+    report.set_cold_rows(stats.cold_rows);
+    report.set_cold_reads(stats.cold_reads);
+    report.set_evicted_rows(stats.evicted_rows);
+  }
   report.set_pushes_applied(stats.pushes_applied);
   report.set_pushes_deduplicated(stats.pushes_deduplicated);
   report.set_pulls_answered(stats.pulls_answered);

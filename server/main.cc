@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "common/base/build_info.h"
+#include "common/base/strings.h"
 #include "common/net/scheduler_list.h"
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/file_limit.h"
@@ -13,6 +14,7 @@
 #include "common/runtime/logging.h"
 #include "common/runtime/memory.h"
 #include "common/runtime/signals.h"
+#include "server/memory_shares.h"
 #include "server/shard_server.h"
 
 DEFINE_string(scheduler, "tcp://127.0.0.1:7070", "address of the scheduler; of several, all of them");
@@ -27,6 +29,9 @@ DEFINE_string(data_dir, "",
 DEFINE_uint64(snapshot_after_mb, 256,
               "with --data_dir: rows that have changed go to a store of snapshots, and the log is cut, when it "
               "has grown by so many MiB and by half of what rows take; 0: early and often, for tests");
+DEFINE_string(memory_limit, "0",
+              "with --data_dir: memory for rows, as 512MiB or 2GiB, at least 32MiB a shard; rows that were not used "
+              "for long leave it when there are more, and come back from the disk; 0: all rows are in memory");
 DEFINE_string(checkpoint_dir, "",
               "folder for checkpoints of the cluster: the one that the scheduler has, and all other servers");
 DEFINE_bool(local_sockets, true, "let processes of this host connect over unix sockets; else over TCP, like all");
@@ -57,6 +62,15 @@ std::string FlagProblem() {
   if (FLAGS_snapshot_after_mb > kMostLogMegabytes) {
     return "--snapshot_after_mb is " + std::to_string(FLAGS_snapshot_after_mb) + "; it must be at most " +
            std::to_string(kMostLogMegabytes);
+  }
+  const auto limit = sheaf::ParseBytes(FLAGS_memory_limit);
+  if (!limit) return "--memory_limit: " + limit.error().message;
+  if (*limit > 0 && *limit < sheaf::kLeastMemoryLimit * FLAGS_shards) {
+    return "--memory_limit is " + FLAGS_memory_limit + "; it must be 0 (none) or at least " +
+           sheaf::FormatBytes(sheaf::kLeastMemoryLimit * FLAGS_shards) + " (32 MiB a shard)";
+  }
+  if (*limit > 0 && FLAGS_data_dir.empty()) {
+    return "--memory_limit needs --data_dir: rows that leave memory are kept on the disk";
   }
   if (FLAGS_scheduler_timeout_s < 1) return "--scheduler_timeout_s must be at least 1";
   if (const auto list = sheaf::SchedulerList::Check(FLAGS_scheduler); !list) return list.error().message;
@@ -93,6 +107,7 @@ int main(int argc, char** argv) {
   options.data_dir = FLAGS_data_dir;
   options.checkpoint_dir = FLAGS_checkpoint_dir;
   options.snapshots.min_log_bytes = std::max(FLAGS_snapshot_after_mb << 20, kLeastLogBytes);
+  options.memory_limit_bytes = *sheaf::ParseBytes(FLAGS_memory_limit);
   options.local_sockets = FLAGS_local_sockets;
   options.shards = FLAGS_shards;
   options.shard.key_list_budget_bytes = shard_bytes / 4;

@@ -24,7 +24,8 @@ struct ChangedRows {
 struct PartitionSnapshot {
   uint32_t partition = 0;
   uint64_t index = 0;                 // records before it are in
-  bool whole = false;                 // nothing that the store has of the partition is to stay
+  bool whole = false;                 // nothing that the store has of the partition is to stay, but for
+  std::vector<uint32_t> cold_tables;  // these, ascending: rows of them are there only
   std::vector<uint32_t> gone_tables;  // else: of these nothing is to stay
   std::vector<ChangedRows> rows;      // in order: the last word on a row counts
   std::vector<ImagePiece> state;

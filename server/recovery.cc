@@ -82,6 +82,7 @@ class Recovery {
         return Fail(ErrorCode::kDataLoss, "the image of partition ", partition, " is not whole");
       }
       core_.SetStored(partition, true);
+      for (bool more = core_.BeginEviction(); more;) more = core_.EvictSome();
       ++recovered_.partitions;
     }
     return {};

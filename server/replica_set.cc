@@ -204,6 +204,7 @@ void ReplicaSet::GiveNext(Backup& backup, ShardCore& core) {
     if (ahead >= kImageBytesAhead) return;
     const bool kept = copy.replica.in_sync();
     if (copy.given || kept || !std::ranges::binary_search(core.owned(), partition)) continue;
+    if (!core.Thaw(partition)) return;  // its image is made at once, without waiting for the disk
     core.GiveToCopy(backup.stream.name(), partition);
     copy.given = true;
     copy.image_end = backup.last_image_end = backup.stream.written();

@@ -103,23 +103,24 @@ RowStore::RowStore(const RowLayout* layout, uint32_t partition_count)
     : layout_(layout), partition_count_(partition_count), slab_bits_(SlabBits(layout->stride)) {}
 
 void RowStore::Reserve(size_t rows) {
-  SHEAF_CHECK(size_ + rows < kNoSlot, "2^32 rows in one table's partition");
+  const size_t needed = used_slots_ + rows - std::min(rows, free_slots_.size());
+  SHEAF_CHECK(needed < kNoSlot, "2^32 rows in one table's partition");
   const size_t full = size_t{1} << slab_bits_;
-  while (slot_count_ < size_ + rows) {
+  while (slot_count_ < needed) {
     if (slot_count_ >= full) {
       slabs_.emplace_back(full * layout_->stride * sizeof(float), kCacheLine);
       memory_bytes_ += slabs_.back().bytes();
       slot_count_ += full;
       continue;
     }
-    size_t grown = std::min(full, std::bit_ceil(std::max(size_ + rows, kMinSlabRows)));
+    size_t grown = std::min(full, std::bit_ceil(std::max(needed, kMinSlabRows)));
     if (grown * layout_->stride * sizeof(float) >= kHugeFrom) grown = full;
     Pages slab(grown * layout_->stride * sizeof(float), kCacheLine);
     memory_bytes_ += slab.bytes();
     if (slabs_.empty()) {
       slabs_.push_back(std::move(slab));
     } else {
-      std::memcpy(slab.as<float>(), slabs_[0].as<float>(), size_ * layout_->stride * sizeof(float));
+      std::memcpy(slab.as<float>(), slabs_[0].as<float>(), used_slots_ * layout_->stride * sizeof(float));
       memory_bytes_ -= slabs_[0].bytes();
       slabs_[0] = std::move(slab);
     }
@@ -127,6 +128,24 @@ void RowStore::Reserve(size_t rows) {
   }
   marks_.resize((slot_count_ + 63) / 64);
   changes_.resize(marks_.size());
+  uses_.resize(marks_.size());
+  more_uses_.resize(marks_.size());
+}
+
+uint32_t RowStore::TakeSlot() {
+  ++hot_;
+  if (free_slots_.empty()) return static_cast<uint32_t>(used_slots_++);
+  const uint32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  return slot;
+}
+
+void RowStore::ClearBits(uint32_t slot) {
+  const uint64_t others = ~(uint64_t{1} << (slot % 64));
+  marks_[slot / 64] &= others;
+  changes_[slot / 64] &= others;
+  uses_[slot / 64] &= others;
+  more_uses_[slot / 64] &= others;
 }
 
 uint32_t RowStore::SlotOf(HashedKey key) const {
@@ -166,7 +185,7 @@ uint32_t RowStore::Insert(HashedKey key) {
 // Of a key that is not in. There is a slot free.
 uint32_t RowStore::InsertSlot(HashedKey key) {
   // Grows by a third when six in ten cells are full: with more, too many keys would not lie in their home bucket.
-  if ((size_ + 1) * 10 > home_count_ * RowBucket::kCells * 6) {
+  if ((hot_ + 1) * 10 > home_count_ * RowBucket::kCells * 6) {
     Rebuild(std::max(kMinHomes, home_count_ + (home_count_ + 2) / 3), bucket_count_ - home_count_);
   }
   const size_t home = Home(key);
@@ -180,11 +199,11 @@ uint32_t RowStore::InsertSlot(HashedKey key) {
     return InsertSlot(key);
   }
   // A long run: the keys so far crowd in a part of the range, as those of a sorted load do. More room keeps runs short.
-  if (gap - home > kLongRun && home_count_ * kMaxSpread <= size_) {
+  if (gap - home > kLongRun && home_count_ * kMaxSpread <= hot_) {
     Rebuild(home_count_ * 2, bucket_count_ - home_count_);
     return InsertSlot(key);
   }
-  const auto slot = static_cast<uint32_t>(size_++);
+  const uint32_t slot = TakeSlot();
   HashedKey coming = key;
   for (uint32_t coming_slot = slot;; ++at, cell = 0) {  // each full bucket's last cell goes on to the next bucket
     RowBucket& bucket = buckets()[at];
@@ -305,12 +324,14 @@ void RowStore::BeginCut(Cut which) {
   cutting_ = true;
   kept_.clear();
   kept_rows_.clear();
-  cut_.assign((size_ + 63) / 64, ~uint64_t{0});
-  if (size_ % 64 != 0) cut_.back() = (uint64_t{1} << (size_ % 64)) - 1;  // rows to come are not in it
+  cut_.assign((used_slots_ + 63) / 64, ~uint64_t{0});
+  if (used_slots_ % 64 != 0) cut_.back() = (uint64_t{1} << (used_slots_ % 64)) - 1;  // rows to come are not in it
+  for (const uint32_t slot : free_slots_) cut_[slot / 64] &= ~(uint64_t{1} << (slot % 64));
+  cut_has_all_ = which == Cut::kAll;
   if (which == Cut::kChanged) {
     for (size_t i = 0; i < cut_.size(); ++i) cut_[i] &= changes_[i];
   }
-  cut_rows_ = 0;
+  cut_rows_ = cut_has_all_ ? cold_ : 0;
   for (const uint64_t word : cut_) cut_rows_ += static_cast<size_t>(std::popcount(word));
   std::ranges::fill(changes_, 0);
 }
@@ -348,11 +369,71 @@ void RowStore::EndCut() {
   std::vector<float>().swap(kept_rows_);
 }
 
+// Cells move towards the beginning, over those that go: none is written before it was read.
+RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) {
+  SHEAF_CHECK(!cutting_, "rows of a cut leave memory");
+  Evicted evicted;
+  size_t into = 0, cell_into = 0;
+  for (size_t at = 0; at < bucket_count_; ++at) {
+    RowBucket& bucket = buckets()[at];
+    if (bucket.empty(0)) continue;
+    const RowBucket from = bucket;
+    std::memset(static_cast<void*>(&bucket), 0xff, sizeof(bucket));
+    for (size_t cell = 0; cell < RowBucket::kCells && !from.empty(cell); ++cell) {
+      const HashedKey key = from.keys[cell];
+      const uint32_t slot = from.slots[cell];
+      const uint64_t bit = uint64_t{1} << (slot % 64);
+      const bool used = (uses_[slot / 64] & bit) != 0;
+      const bool marked = (marks_[slot / 64] & bit) != 0 && !Planted(Bug::kChangedRowsLeave);
+      uses_[slot / 64] = (uses_[slot / 64] & ~bit) | (more_uses_[slot / 64] & bit);
+      more_uses_[slot / 64] &= ~bit;
+      if (!used && !marked && evicted.rows < most) {
+        while (!stay.empty() && stay.front() < key) stay = stay.subspan(1);
+        if (stay.empty() || stay.front() != key) {
+          evicted.changed |= (changes_[slot / 64] & bit) != 0;
+          ++evicted.rows;
+          ClearBits(slot);
+          free_slots_.push_back(slot);
+          filter_.Add(key);
+          if (!known_absent_.empty()) known_absent_.erase(key);
+          continue;
+        }
+      }
+      if (const size_t home = Home(key); home > into || cell_into == RowBucket::kCells) {
+        into = std::max(home, into + (cell_into == RowBucket::kCells));
+        cell_into = 0;
+      }
+      buckets()[into].keys[cell_into] = key;
+      buckets()[into].slots[cell_into++] = slot;
+    }
+  }
+  hot_ -= evicted.rows;
+  cold_ += evicted.rows;
+  return evicted;
+}
+
+void RowStore::TakeBack(HashedKey key, const float* row) {
+  if (cold_ == 0 || SlotOf(key) != kNoSlot) return;
+  Reserve(1);
+  const uint32_t slot = InsertSlot(key);
+  std::memcpy(Row(slot), row, layout_->stride * sizeof(float));
+  ClearBits(slot);
+  --cold_;
+  if (!cutting_ || !cut_has_all_) return;
+  if (slot / 64 >= cut_.size()) cut_.resize(slot / 64 + 1);
+  cut_[slot / 64] |= uint64_t{1} << (slot % 64);
+}
+
+void RowStore::NoteAbsent(HashedKey key) {
+  if (known_absent_.size() >= kMostKnownAbsent) known_absent_.clear();
+  known_absent_.insert(key);
+}
+
 void RowStore::MarkAll() { std::ranges::fill(marks_, ~uint64_t{0}); }
 
 void RowStore::ReserveLoad(size_t more) {
   Reserve(more);
-  const size_t homes = (size_ + more) * 10 / (RowBucket::kCells * 6) + 1;
+  const size_t homes = (hot_ + more) * 10 / (RowBucket::kCells * 6) + 1;
   if (homes > home_count_) Rebuild(std::max(kMinHomes, homes), std::max(kMinTail, bucket_count_ - home_count_));
 }
 

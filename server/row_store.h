@@ -9,6 +9,8 @@
 //   Only the first grows, by doubling, until it has that size, so a tiny store stays tiny. Its growth moves rows:
 //   addresses are valid until the next row is made.
 // Memory: key + row + 12.8 / load bytes a row (load 0.45..0.6): under 1.3 times key and row for 16 floats with Adagrad.
+// Cold rows: a row may leave memory (Evict) and come back (TakeBack); where it is meanwhile is its owner's business.
+//   The store knows how many are away, and which may be. Its slot is given to another row.
 // Thread-safety: none. Ownership: owns its rows; the layout is lent and outlives it.
 // DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only
 // slow.
@@ -20,10 +22,12 @@
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "common/base/ids.h"
 #include "compute/optim/optimizer.h"
+#include "server/cold_filter.h"
 #include "server/row_bucket.h"
 
 namespace sheaf {
@@ -69,7 +73,7 @@ class RowStore {
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
 
-  // nullptr if absent.
+  // nullptr if absent, or cold.
   float* Find(HashedKey key) const;
   // Makes the row with its start value if it is absent.
   float* FindOrCreate(HashedKey key);
@@ -114,11 +118,35 @@ class RowStore {
   // As marks(): rows that have changed since the last cut.
   uint64_t* changes() { return changes_.data(); }
 
-  size_t size() const { return size_; }
-  size_t memory_bytes() const { return memory_bytes_; }
+  // ---- for tables larger than memory
+  // How often rows have been used, up to twice, whoever uses them says: bits by slot, as marks().
+  uint64_t* uses() { return uses_.data(); }
+  uint64_t* more_uses() { return more_uses_.data(); }
+  // A sweep of the clock algorithm with counts (GCLOCK: Smith, 1978): of rows that are not marked those leave memory
+  // that have no use left, at most so many; each of the others loses one. Rows in `stay` (ascending) stay. The rows'
+  // slots are other ones' afterwards. Not while there is a cut.
+  struct Evicted {
+    size_t rows = 0;
+    bool changed = false;  // some of them had changed since the last cut: the next one must have all rows
+  };
+  Evicted Evict(size_t most, std::span<const HashedKey> stay);
+  size_t cold() const { return cold_; }  // rows that are away
+  // False: its row is not away. Only of keys that are not found.
+  bool MayBeCold(HashedKey key) const { return cold_ > 0 && filter_.MayContain(key) && !known_absent_.contains(key); }
+  // A row comes back as it was; nothing happens if it is here.
+  void TakeBack(HashedKey key, const float* row);
+  // It was looked for where cold rows are, and is not there.
+  void NoteAbsent(HashedKey key);
+  // What the rows that are here take, with their part of the index: about, and without room that is free again.
+  size_t used_bytes() const { return hot_ * BytesOf(*layout_) + filter_.bytes(); }
+  static size_t BytesOf(const RowLayout& layout) { return layout.stride * sizeof(float) + kIndexBytesARow; }
+
+  size_t size() const { return hot_ + cold_; }  // rows that there are, here or away
+  size_t hot() const { return hot_; }           // rows that are here
+  size_t memory_bytes() const { return memory_bytes_ + filter_.bytes(); }
 
   // What a lookup needs of a store; of none by default. Valid until the next row is made. A row keeps its slot as long
-  // as there is a store.
+  // as it is here.
   struct View {
     const RowBucket* buckets = &kNowhere;
     uint64_t homes = 0;
@@ -149,6 +177,10 @@ class RowStore {
   template <typename Choose>
   std::optional<HashedKey> CopyChosen(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
                                       std::vector<float>& rows, Choose choose);
+  static constexpr size_t kIndexBytesARow = 24;
+  static constexpr size_t kMostKnownAbsent = 65536;
+  uint32_t TakeSlot();
+  void ClearBits(uint32_t slot);  // of marks, changes and uses
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);
   uint32_t Insert(HashedKey key);
@@ -172,7 +204,14 @@ class RowStore {
   std::unordered_map<uint32_t, size_t> kept_;  // slots of rows to be told as they were: where in kept_rows_
   std::vector<float> kept_rows_;
   size_t slot_count_ = 0;  // slots in slabs
-  size_t size_ = 0;
+  size_t used_slots_ = 0;  // that a row has, or had
+  std::vector<uint32_t> free_slots_;  // of those, that have none; they are given away first
+  size_t hot_ = 0;
+  size_t cold_ = 0;
+  bool cut_has_all_ = false;  // a row that comes back is in the cut
+  std::vector<uint64_t> uses_, more_uses_;
+  ColdFilter filter_;                            // of rows that were away once
+  std::unordered_set<HashedKey> known_absent_;  // that the filter is wrong about
   size_t memory_bytes_ = 0;
 };
 

@@ -306,6 +306,11 @@ void Shard::Say(Outbox& out) {
 // A full disk passes; nothing else does, and nobody must be told what is not in the log.
 Status Shard::Flush(TimePoint now, Outbox& out) {
   if (!failure_.empty()) return {};
+  if (!core_.failure().empty()) {
+    failure_ = core_.failure();
+    refusing_ = true;
+    return Fail(ErrorCode::kDataLoss, failure_);
+  }
   if (!held_.empty() || !replicas_.idle()) Hold();
   replicas_.Flush(now, core_, out);
   if (replicas_.TakeVoided()) DropHeld();

@@ -37,6 +37,15 @@ class Shard {
   Status OnConfig(Config config, TimePoint now);
   void OnMessage(PeerId from, const Message& message, TimePoint now);
   void OnTick(TimePoint now);
+  // Rows that are not in memory, as in ShardCore.
+  std::optional<ColdRead> TakeColdRead() { return core_.TakeColdRead(); }
+  void OnColdRead(ColdRead read, TimePoint now) {
+    core_.OnColdRead(std::move(read), now, refusing_ ? free_ : said_);
+  }
+  // Requests that waited for room for their rows, if there is some now. Call before Flush.
+  void Resume(TimePoint now) {
+    if (core_.MayResume()) core_.Resume(now, refusing_ ? free_ : said_);
+  }
   // An error: the log could not be written, and this is the first time that it is said.
   Status Flush(TimePoint now, Outbox& out);
   // Does for copies of others' partitions what they were told since: who waits for them is answered first, in Flush.

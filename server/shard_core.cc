@@ -87,6 +87,21 @@ void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Ou
 }
 
 void ShardCore::OnTick(TimePoint now, Outbox& out) { impl_->OnTick(now, out); }
+bool ShardCore::WantsRound() { return impl_->WantsRound(); }
+bool ShardCore::BeginEviction() { return impl_->BeginEviction(); }
+bool ShardCore::EvictSome() { return impl_->EvictSome(); }
+std::optional<ColdRead> ShardCore::TakeColdRead() { return impl_->TakeColdRead(); }
+void ShardCore::OnColdRead(ColdRead read, TimePoint now, Outbox& out) { impl_->OnColdRead(std::move(read), now, out); }
+bool ShardCore::MayResume() const { return impl_->MayResume(); }
+void ShardCore::Resume(TimePoint now, Outbox& out) { impl_->Resume(now, out); }
+bool ShardCore::Thaw(uint32_t partition) { return impl_->Thaw(partition); }
+uint64_t ShardCore::evicted_rows() const { return impl_->counters.evicted_rows; }
+const std::string& ShardCore::failure() const { return impl_->failure; }
+Message ShardCore::ScanNow(const pb::ScanRequest& request) {
+  Message answer;
+  if (MaybeRefusal refusal = impl_->Scan(request, answer)) *answer.header.mutable_refusal() = std::move(*refusal);
+  return answer;
+}
 std::vector<ImagePiece> ShardCore::Export(uint32_t partition, uint64_t index) {
   return impl_->Export(partition, index);
 }
@@ -132,6 +147,7 @@ const pb::Lane* ShardCore::Impl::Pass::FindLane(uint32_t lane) const {
 }
 
 void ShardCore::Impl::OnTick(TimePoint now, Outbox& out) {
+  latest_now = std::max(latest_now, now);
   for (const PassKey& pass : std::exchange(half_answered, {})) AnswerParked(pass, out);
   staging.DropIdle(now - options.staging_idle);
   if (now < next_session_sweep) return;
@@ -288,10 +304,10 @@ ShardCore::Impl::Table* ShardCore::Impl::FindTable(uint32_t id) {
 uint32_t* ShardCore::Impl::SlotsOf(const RequestBlock& block) {
   if (block.slots == nullptr) return nullptr;
   KnownSlots& known = *block.slots;
-  if (known.version != store_version) {
+  if (known.version != store_version + slots_version) {
     std::ranges::fill(known.slots, kNoSlot);
     known.complete = false;
-    known.version = store_version;
+    known.version = store_version + slots_version;
   }
   return known.slots.data();
 }

@@ -31,6 +31,7 @@
 #include "common/storage/redo_log.h"
 #include "common/trace/trace_log.h"
 #include "proto/storage.pb.h"
+#include "server/cold_rows.h"
 #include "server/moved_partition.h"
 #include "server/partition_cut.h"
 #include "server/partition_image.h"
@@ -52,6 +53,10 @@ struct ShardOptions {
   Duration session_idle = std::chrono::hours(1);     // dedup windows of session streams
   RedoLog* log = nullptr;                            // outlives the shard; nullptr: nothing is kept
   bool checkpoints = false;                          // rows that have changed are noted for checkpoints
+  // Rows that nobody uses leave memory when rows take more than so much, about, and are then only in this store, which
+  // is the one that rounds of snapshots are written to; it outlives the shard. nullptr, or 0: all rows stay.
+  ColdStore* cold = nullptr;
+  size_t row_limit_bytes = 0;
   // It is a copy of some partitions of another shard, which tells it all it does (Redo), and nobody else.
   bool is_copy = false;
 };
@@ -68,6 +73,10 @@ struct ShardStats {
   uint64_t seen_generation = 0;
   uint64_t memory_bytes = 0;                 // of rows and their indexes
   uint64_t rows = 0;
+  uint64_t cold_rows = 0;                    // of them, those that are not in memory
+  uint64_t cold_reads = 0;                   // rows that came back
+  uint64_t evicted_rows = 0;                 // rows that left memory
+  size_t cold_waits = 0;                     // requests that wait for rows
   uint64_t pushes_applied = 0;
   uint64_t pushes_deduplicated = 0;
   uint64_t pulls_answered = 0;
@@ -172,6 +181,26 @@ class ShardCore {
   std::vector<uint32_t> StoredPartitions() const;
   // The partition's last image was read from the store (true), or whatever the store has of it is of no use.
   void SetStored(uint32_t partition, bool stored);
+
+  // ---- tables larger than memory
+  // Rows take so much that a round of snapshots should be made, after which some can leave.
+  bool WantsRound();
+  // After a round, when nothing of another has begun: rows leave, some at each call of EvictSome. False: that is all.
+  bool BeginEviction();
+  bool EvictSome();
+  // What is to be read from the store of cold rows, in this order, and handed back; nothing: that is all for now.
+  std::optional<ColdRead> TakeColdRead();
+  void OnColdRead(ColdRead read, TimePoint now, Outbox& out);
+  // Requests that waited for room are carried out, if there is some.
+  bool MayResume() const;
+  void Resume(TimePoint now, Outbox& out);
+  // All rows of the partition are in memory. If not, they are asked for, and will be for a while.
+  bool Thaw(uint32_t partition);
+  // As a scan; blocks for rows that are not in memory. For those who look on.
+  Message ScanNow(const pb::ScanRequest& request);
+  uint64_t evicted_rows() const;  // as in ShardStats
+  // Not empty: rows that had left memory are lost, and why. The shard is of no use any more.
+  const std::string& failure() const;
 
   // ---- checkpoints (server/checkpointer.h)
   // Freezes what a partition has of a job, for checkpoint `id`: all of it, or what has changed since it was frozen for

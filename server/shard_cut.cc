@@ -30,6 +30,8 @@ std::optional<PartitionCut> ShardCore::Impl::BeginCut(uint32_t partition, uint64
 
 ShardCore::Copied ShardCore::Impl::CopyCut(PartitionCut& cut, size_t max_rows, std::vector<ImagePiece>& pieces) {
   if (cut.store_version != store_version) return Copied::kGone;
+  // Rows of before the cut that come back now are in it; while it lasts none leave.
+  if (cut.whole && !Thaw(cut.partition)) return Copied::kMore;
   for (auto& [id, table] : tables) {
     RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(cut.partition);
     if (id < cut.table || table.job != cut.job || store == nullptr || !store->cutting()) continue;

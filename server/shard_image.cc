@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "common/base/partition.h"
 #include "common/base/planted_bug.h"
 #include "server/shard_impl.h"
 
@@ -17,6 +18,7 @@ constexpr size_t kRowsAtOnce = 4096;
 
 std::vector<ImagePiece> ShardCore::Impl::Export(uint32_t partition, uint64_t index) {
   if (partition >= partitions.size() || partitions[partition] == nullptr) return {};
+  const auto count = static_cast<uint32_t>(partitions.size());
   std::vector<ImageTable> with_rows;
   std::vector<ImagePiece> row_pieces;
   for (auto& [id, table] : tables) {
@@ -24,10 +26,11 @@ std::vector<ImagePiece> ShardCore::Impl::Export(uint32_t partition, uint64_t ind
     if (store == nullptr || store->size() == 0) continue;
     with_rows.push_back({id, table.layout.stride, store->size()});
     const size_t most = ImageRowsIn(kImagePieceBytes, table.layout.stride);
-    for (std::optional<HashedKey> from = HashedKey{0}; from;) {
+    for (std::optional<HashedKey> from = PartitionFirstKey(PartitionId(partition), count); from;) {
       std::vector<HashedKey> keys;
       std::vector<float> floats;
-      from = store->Copy(RowStore::Which::kAll, *from, most, keys, floats);
+      from = CopyAll(table, partition, *from, most, keys, floats);
+      if (keys.empty()) break;
       Buffer key_bytes = Buffer::FromVector(std::move(keys));
       row_pieces.push_back(EncodeImageRows(partition, index, id, table.layout.stride, std::move(key_bytes),
                                            Buffer::FromVector(std::move(floats))));
@@ -140,6 +143,11 @@ bool ShardCore::Impl::BeginSnapshot(PartitionSnapshot& snapshot) {
   snapshot.begun = true;
   snapshot.store_version = store_version;
   snapshot.whole = !stored.whole;
+  if (snapshot.whole) {
+    ForEachStore(p, [&](Table& table, RowStore& store) {
+      if (store.cold() > 0) snapshot.cold_tables.push_back(table.id);
+    });
+  }
   std::set<uint32_t> gone = stored.tables;
   ForEachStore(p, [&](Table& table, RowStore& store) {
     if (!snapshot.whole && store.stored()) {
@@ -159,7 +167,7 @@ ShardCore::Copied ShardCore::Impl::CopyChanged(PartitionSnapshot& snapshot, size
   ForEachStore(snapshot.partition, [&](Table& table, RowStore& store) {
     if (more || table.id < snapshot.table) return;
     ChangedRows rows{table.id, {}, {}};
-    const size_t expected = std::min(max_rows, store.size());
+    const size_t expected = std::min(max_rows, store.hot());
     rows.keys.reserve(expected);
     rows.rows.reserve(expected * table.layout.stride);
     const HashedKey from = table.id == snapshot.table ? snapshot.key : 0;

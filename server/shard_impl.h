@@ -1,8 +1,10 @@
 // The inside of ShardCore: its state, and the rules as functions on it. shard_core.cc has dispatch and checks,
 // shard_config.cc configurations, shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and
-// scans, shard_redo.cc the log and copies, shard_image.cc images, shard_cut.cc checkpoints, shard_stats.cc statistics.
+// scans, shard_cold.cc rows that leave memory, shard_redo.cc the log and copies,
+// shard_image.cc images, shard_cut.cc checkpoints, shard_stats.cc statistics.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,6 +42,8 @@ struct ShardCore::Impl {
     std::unique_ptr<Optimizer> optimizer;
     std::unique_ptr<TableRows> rows;          // once the partitions are known
     std::string error;                        // not empty: the configuration's spec of it cannot be used
+    // Cold rows that are asked for: the number of the read that brings them. Never iterated.
+    std::unordered_map<HashedKey, uint64_t> coming;
   };
   // What is told of a pass beside its examples.
   struct PassCounts {
@@ -77,11 +81,35 @@ struct ShardCore::Impl {
     std::optional<pb::Progress> progress;
     uint32_t example_count = 0;
     bool pull_after = false;
+    bool again = false;                                 // it waits for rows, and is sent once more
     std::shared_ptr<RequestPart> part;                  // of this message
     std::vector<std::shared_ptr<RequestPart>> parts;    // all slices, once the push is complete
     std::vector<uint32_t> missing;                      // partitions that do not have it yet
   };
   using RequestKey = std::pair<PeerId, uint64_t>;
+  // A request of which nothing was taken yet, as its rows are not here.
+  struct ColdWait {
+    uint64_t when = 0;                                            // that read is done; 0: there is room for more rows
+    PeerId from;
+    uint64_t request = 0;
+    std::optional<Pull> pull;
+    Message message;                                              // of all others: it is looked at anew
+    std::optional<std::pair<uint32_t, uint32_t>> scan;            // of that partition and table
+    uint64_t generation = 0;                                      // of the configuration when it came
+    uint32_t tries = 0;                                           // it was to be carried out, and had to wait again
+    Reservation reservation;
+  };
+  // Keys that are to be read next.
+  struct Wanted {
+    uint64_t number = 0;                                          // of the read
+    size_t keys = 0;
+    std::map<uint32_t, std::vector<HashedKey>> tables;
+  };
+  // A partition's rows are not to leave until then, and before these reads are done.
+  struct Stay {
+    TimePoint until{};
+    uint64_t reads = 0;
+  };
   // Of answers that are on the wire no more. As many as a shard usually has on their way, but no great part of what the
   // shard is given.
   static constexpr size_t kSpareFrameBytes = size_t{16} << 20;
@@ -247,6 +275,46 @@ struct ShardCore::Impl {
   void UseUndo(std::span<const HashedKey> keys, const Table& table, const pb::Progress& progress);
   void OnScan(PeerId from, const Message& message, Outbox& out);
   MaybeRefusal Scan(const pb::ScanRequest& request, Message& answer);
+  // Its rows are away, and it waits for them.
+  bool WaitsForRows(PeerId from, const Message& message, MaybeRefusal& refusal);
+
+  MaybeRefusal CheckAgain(const Pull& pull);
+  // Answers it, or has it wait for its rows.
+  void CarryOut(Pull pull, bool again, Outbox& out);
+
+  // ---- rows that leave memory (shard_cold.cc)
+  bool evicting() const { return options.cold != nullptr && options.row_limit_bytes > 0 && !options.is_copy; }
+  size_t row_limit() const { return options.row_limit_bytes; }
+  bool MayLeave(const Table& table) const;
+  bool MayLeave(uint32_t partition, const Table& table) const;
+  size_t RowBytes() const;
+  void CountRowBytes();
+  bool HasRoom() const;
+  void GiveWay();
+  bool WantsRound();
+  bool BeginEviction();
+  bool EvictSome();
+  std::vector<HashedKey> KeysThatStay(uint32_t partition, uint32_t table) const;
+  enum class MakesRows { kNo, kYes };
+  bool RowsAreHere(const RequestPart& part, MakesRows makes, uint64_t& when);
+  bool IsCold(const Table& table, HashedKey key) const;
+  uint64_t AskFor(Table& table, HashedKey key);
+  std::optional<ColdRead> TakeColdRead();
+  void OnColdRead(ColdRead read, TimePoint now, Outbox& out);
+  void TakeRange(ColdRange& range, bool of_use);
+  bool Thaw(uint32_t partition);
+  // `again`: it has waited before, and its sender has asked for it once more.
+  MaybeRefusal Wait(ColdWait wait, size_t bytes, bool again);
+  // A repeat takes the place of what it repeats. True: there was such.
+  bool ForgetWait(PeerId from, uint64_t request);
+  void Resume(TimePoint now, Outbox& out);
+  bool MayResume() const;
+  void ResumePull(Pull pull, Outbox& out);
+  Status ReadNow(ColdRead& read);
+  void NoteFailure(const Status& status);
+  Status TakeBackNow(const std::vector<std::shared_ptr<RequestPart>>& parts);
+  std::optional<HashedKey> CopyAll(Table& table, uint32_t partition, HashedKey from, size_t max_rows,
+                                   std::vector<HashedKey>& keys, std::vector<float>& into);
 
   // ---- the log (shard_redo.cc)
   // Each is told to the log, if what it speaks of is to outlive the process, and to all copies.
@@ -326,6 +394,7 @@ struct ShardCore::Impl {
   std::unordered_map<SessionId, Session, SessionHash> sessions;  // order of iteration never matters
   KeyListCache key_lists;
   uint64_t store_version = 1;                              // another one whenever a store is dropped
+  uint64_t slots_version = 0;                              // likewise, when rows have left one
   Staging staging;
   std::map<uint64_t, Pull> parked;                         // in the order they came
   std::map<RequestKey, uint64_t> parked_by_request;
@@ -350,6 +419,27 @@ struct ShardCore::Impl {
   std::map<uint32_t, uint64_t> asleep;                     // partitions whose images are as of before these records
   std::vector<std::shared_ptr<RequestPart>> redo_parts;    // of a push whose last part has not been read yet
   std::string refuse_all;                                  // not empty: why
+
+  // Rows that leave memory.
+  size_t row_bytes = 0;                                    // what rows took when it was looked at last
+  size_t over_limit = 0;                                   // so much more may be here, for a while
+  bool gave_way = false;                                   // since the last round
+  size_t most_asked_bytes = 0;                             // of rows, by one request that had to wait
+  uint32_t evict_partition = 0, evict_table = 0;           // where the clock's hand is
+  size_t evict_steps_left = 0;
+  std::deque<Wanted> wanted;                               // reads that have not begun
+  uint64_t last_read = 0, last_begun_read = 0, last_done_read = 0;  // numbers of those that were asked for, ...
+  std::deque<ColdRange> ranges_wanted;
+  bool range_under_way = false;
+  std::set<std::pair<uint32_t, uint32_t>> thawing;         // partitions and tables of ranges
+  std::map<uint32_t, Stay> stay;                           // by partition
+  std::map<uint64_t, ColdWait> cold_waits;                 // in the order they came
+  std::map<RequestKey, uint64_t> cold_wait_by_request;
+  uint64_t next_cold_wait = 0;
+  bool resuming = false;                                   // what is carried out has waited
+  uint32_t resumed_tries = 0;                              // likewise, so often
+  TimePoint latest_now{};
+  std::string failure;                                     // not empty: rows are lost, and why
 
   // Memory reused from request to request.
   const std::shared_ptr<BlockPool> frames =

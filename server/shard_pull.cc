@@ -65,6 +65,7 @@ void FillAbsent(std::span<const HashedKey> keys, std::span<float* const> rows, c
 }  // namespace
 
 void ShardCore::Impl::OnPull(PeerId from, const Message& message, Outbox& out) {
+  const bool again = ForgetWait(from, message.header.request());
   // A repeat takes the place of what was parked under its number.
   const auto before = parked_by_request.find({from, message.header.request()});
   std::optional<uint64_t> place;
@@ -84,6 +85,22 @@ void ShardCore::Impl::OnPull(PeerId from, const Message& message, Outbox& out) {
   }
   if (pull.progress && (!MayAnswer(pull) || (place && Planted(Bug::kParkedNeverWoken)))) {
     Park(std::move(pull), place, out);
+    return;
+  }
+  CarryOut(std::move(pull), again, out);
+}
+
+void ShardCore::Impl::CarryOut(Pull pull, bool again, Outbox& out) {
+  uint64_t when = 0;
+  if (evicting() && !RowsAreHere(pull.part, MakesRows::kNo, when)) {
+    pull.part.reservation = {};
+    const size_t bytes = pull.part.bytes;
+    const PeerId from = pull.from;
+    const uint64_t request = pull.request;
+    MaybeRefusal refusal = Wait({.when = when, .from = from, .request = request, .pull = std::move(pull), .message = {},
+                                 .scan = {}, .generation = 0, .tries = 0, .reservation = {}},
+                                bytes, again);
+    if (refusal) SendRefusal(from, request, std::move(*refusal), out);
     return;
   }
   AnswerPull(pull, out);
@@ -204,24 +221,31 @@ void ShardCore::Impl::AnswerParked(const PassKey& pass, Outbox& out) {
       half_answered.insert(pass);
       return;
     }
-    AnswerPull(pull, out);
-    TraceParked(pull);
-    answered += out.items().back().message.values.size();
     parked_by_request.erase({pull.from, pull.request});
+    const size_t before = out.items().size();
+    CarryOut(std::move(at->second), /*again=*/false, out);
+    for (size_t i = before; i < out.items().size(); ++i) answered += out.items()[i].message.values.size();
     at = parked.erase(at);
   }
+}
+
+// Of a pull that was taken before, by a configuration that may have changed since.
+MaybeRefusal ShardCore::Impl::CheckAgain(const Pull& pull) {
+  Pass* pass = nullptr;
+  MaybeRefusal refusal;
+  if (pull.progress) refusal = FindPass(*pull.progress, pass);
+  if (!refusal) refusal = CheckEpochs(pull.part.partitions, pull.part.epochs);
+  for (const RequestBlock& block : pull.part.blocks) {
+    if (!refusal && FindTable(block.table) == nullptr)
+      refusal = Refuse(pb::Refusal::CLOSED, "table ", block.table, " is gone: its job has ended");
+  }
+  return refusal;
 }
 
 void ShardCore::Impl::CheckParked(Outbox& out) {
   for (auto at = parked.begin(); at != parked.end();) {
     const Pull& pull = at->second;
-    Pass* pass = nullptr;
-    MaybeRefusal refusal = FindPass(*pull.progress, pass);
-    if (!refusal) refusal = CheckEpochs(pull.part.partitions, pull.part.epochs);
-    for (const RequestBlock& block : pull.part.blocks) {
-      if (!refusal && FindTable(block.table) == nullptr)
-        refusal = Refuse(pb::Refusal::CLOSED, "table ", block.table, " is gone: its job has ended");
-    }
+    MaybeRefusal refusal = CheckAgain(pull);
     if (!refusal) {
       ++at;
       continue;
@@ -296,6 +320,12 @@ void ShardCore::Impl::UseUndo(std::span<const HashedKey> keys, const Table& tabl
 }
 
 void ShardCore::Impl::OnScan(PeerId from, const Message& message, Outbox& out) {
+  ForgetWait(from, message.header.request());
+  MaybeRefusal no_room;
+  if (WaitsForRows(from, message, no_room)) {
+    if (no_room) SendRefusal(from, message.header.request(), std::move(*no_room), out);
+    return;
+  }
   Message answer;
   answer.header.set_request(message.header.request());
   if (MaybeRefusal refusal = Scan(message.header.scan(), answer)) {
@@ -305,11 +335,24 @@ void ShardCore::Impl::OnScan(PeerId from, const Message& message, Outbox& out) {
   out.Send(from, std::move(answer));
 }
 
+bool ShardCore::Impl::WaitsForRows(PeerId from, const Message& message, MaybeRefusal& refusal) {
+  const pb::ScanRequest& request = message.header.scan();
+  const Table* const table = evicting() ? FindTable(request.table()) : nullptr;
+  const bool known = table != nullptr && table->rows != nullptr && request.partition() < partitions.size();
+  const RowStore* const store = known ? table->rows->store(request.partition()) : nullptr;
+  if (store == nullptr || Thaw(request.partition()) || store->cold() == 0) return false;
+  const std::pair<uint32_t, uint32_t> of{request.partition(), table->id};
+  refusal = Wait({.when = 0, .from = from, .request = message.header.request(), .pull = {}, .message = message,
+                  .scan = of, .generation = 0, .tries = 0, .reservation = {}},
+                 sizeof(ColdWait), /*again=*/false);
+  return true;
+}
+
 MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answer) {
   const uint32_t named[] = {request.partition()};
   const uint64_t named_epochs[] = {request.epoch()};
   if (MaybeRefusal refusal = CheckEpochs(named, named_epochs)) return refusal;
-  const Table* table = FindTable(request.table());
+  Table* const table = FindTable(request.table());
   if (table == nullptr)
     return Refuse(pb::Refusal::UNKNOWN_TABLE, "table ", request.table(), " is not in configuration ", generation,
                   " of this server");
@@ -329,9 +372,16 @@ MaybeRefusal ShardCore::Impl::Scan(const pb::ScanRequest& request, Message& answ
   std::vector<const float*> found;
   const bool at_end = request.resume() && request.after_key() == PartitionLastKey(id, count);
   bool done = true;
+  std::vector<float> merged;
   if (store != nullptr && !at_end) {
-    done =
-        store->Scan(request.resume() ? request.after_key() + 1 : PartitionFirstKey(id, count), max_rows, keys, found);
+    const HashedKey from = request.resume() ? request.after_key() + 1 : PartitionFirstKey(id, count);
+    if (store->cold() == 0) {
+      done = store->Scan(from, max_rows, keys, found);
+    } else {
+      done = !CopyAll(*table, id.value, from, max_rows, keys, merged) && keys.size() <= max_rows;
+      keys.resize(std::min(keys.size(), max_rows));
+      for (size_t i = 0; i < keys.size(); ++i) found.push_back(merged.data() + i * table->layout.stride);
+    }
   }
   pb::ScanReply& reply = *answer.header.mutable_scan_reply();
   reply.set_row_count(static_cast<uint32_t>(keys.size()));

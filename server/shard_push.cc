@@ -22,6 +22,7 @@ bool Contains(std::span<const uint32_t> ascending, uint32_t value) {
 void ShardCore::Impl::OnPush(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   Push push;
   push.from = from;
+  push.again = ForgetWait(from, message.header.request());
   push.part = spare_push_part != nullptr ? std::move(spare_push_part) : std::make_shared<RequestPart>();
   push.parts = std::move(spare_parts);
   push.missing = std::move(spare_missing);
@@ -82,8 +83,17 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
       if (MaybeRefusal refusal = CheckReplySize(part.blocks)) return refusal;
     }
   }
+  if (duplicate && !push.pull_after) part.blocks.clear();  // of an earlier request
+  if (!duplicate) {
+    if (MaybeRefusal refusal = CheckValues(part)) return refusal;
+  }
+  uint64_t when = 0;
+  if (evicting() && !RowsAreHere(part, duplicate ? MakesRows::kNo : MakesRows::kYes, when)) {
+    return Wait({.when = when, .from = push.from, .request = push.request, .pull = {}, .message = message,
+                 .scan = {}, .generation = 0, .tries = 0, .reservation = {}},
+                message.values.size() + HeldBytes(message, part) + sizeof(ColdWait), push.again);
+  }
   if (duplicate) {
-    if (!push.pull_after) part.blocks.clear();  // of an earlier request
     ++counters.pushes_deduplicated;
     if (pass != nullptr) ++pass->counts.duplicates;
     if (pass != nullptr && recording()) LogClock(push);
@@ -92,7 +102,6 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
     return {};
   }
 
-  if (MaybeRefusal refusal = CheckValues(part)) return refusal;
   part.bytes = message.values.size() + HeldBytes(message, part) + sizeof(RequestPart);
   if (slice_count > 1) {
     push.origin.urgent = pass != nullptr && Awaited(push);

@@ -495,6 +495,7 @@ Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& key
         window != nullptr ? window->WouldExceed(push.key.seq) : push.key.seq >= SeqWindow::kWindow;
     if (taken || too_far) return Unusable(CheckText("push ", push.key.seq, " twice, or too early"));
   }
+  if (evicting()) SHEAF_RETURN_IF_ERROR(TakeBackNow(push.parts));
   Accept(push, pass, now);
   Outbox nobody;
   if (pass != nullptr) FinishClock(push, nobody);

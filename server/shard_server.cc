@@ -16,13 +16,12 @@
 #include "common/runtime/host_id.h"
 #include "common/runtime/logging.h"
 #include "common/storage/file_log.h"
+#include "server/memory_shares.h"
 
 namespace sheaf {
 namespace {
 
 constexpr Duration kTickEvery = Milliseconds(20);
-constexpr size_t kUnflushedBytes = size_t{64} << 20;  // of snapshots, a shard
-constexpr size_t kCacheBytes = size_t{8} << 20;       // of their tables' indexes, a shard
 constexpr Duration kRecoveryWordEvery = std::chrono::seconds(5);
 
 // Whom others should call when we listen on `listen`.
@@ -58,11 +57,15 @@ Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
     LOG(INFO) << "shard " << shard << ": the last " << log->torn_bytes()
               << " bytes of its log were torn and are cut off: they were not acknowledged";
   }
+  const MemoryShares memory = ShareMemory(options_.memory_limit_bytes / options_.shards);
   if (rocks_memory_ == nullptr) {
     rocks_memory_ =
-        std::make_shared<const RocksMemory>(kUnflushedBytes * options_.shards, kCacheBytes * options_.shards);
+        std::make_shared<const RocksMemory>(memory.unflushed * options_.shards, memory.cache * options_.shards);
   }
-  const RocksStoreOptions rocks{.write_buffer_bytes = kUnflushedBytes / 2, .memory = rocks_memory_};
+  const bool limited = options_.memory_limit_bytes > 0;
+  const RocksStoreOptions rocks{
+      .write_buffer_bytes = memory.unflushed / 2, .memory = rocks_memory_, .point_reads = limited,
+      .cache_point_reads = false};  // rows that are read are in memory then
   durable.options = options_.snapshots;
   durable.rows = std::make_unique<SnapshotWriter>(shard, [path = folder_->RowsOf(shard), rocks](OpenAs as) {
     if (as == OpenAs::kAfresh) {
@@ -71,7 +74,7 @@ Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
       std::filesystem::rename(path, path + ".damaged", failed);
     }
     return OpenRocksStore(path, rocks);
-  });
+  }, limited ? SnapshotWriter::RowsLeave::kYes : SnapshotWriter::RowsLeave::kNo);
   Status opened = durable.rows->Open(OpenAs::kFound);
   if (!opened && opened.error().code == ErrorCode::kDataLoss) {
     SHEAF_ASSIGN_OR_RETURN(const bool complete, LogIsComplete(*log));
@@ -141,6 +144,7 @@ Status ShardServer::Bind() {
     ShardOptions shard = options_.shard;
     shard.trace = &trace_;
     shard.checkpoints = checkpoints_ != nullptr;
+    shard.row_limit_bytes = ShareMemory(options_.memory_limit_bytes / options_.shards).rows;
     SHEAF_ASSIGN_OR_RETURN(auto durable, OpenDurable(i));
     shards_.push_back(
         std::make_unique<ShardThread>(context_, clock_, i, shard, std::move(durable), checkpoints_.get()));

@@ -29,6 +29,7 @@ struct ServerOptions {
   uint32_t shards = 1;
   ShardOptions shard;                           // budgets of each shard
   SnapshotterOptions snapshots;
+  uint64_t memory_limit_bytes = 0;              // of rows, and of the stores beneath them; 0: none; needs data_dir
   Duration scheduler_timeout = std::chrono::seconds(30);
 };
 

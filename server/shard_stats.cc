@@ -49,6 +49,7 @@ ShardStats ShardCore::Impl::Stats() const {
   stats.seen_generation = generation;
   stats.parked_pulls = parked.size();
   stats.staged_pushes = staging.size();
+  stats.cold_waits = cold_waits.size();
   stats.request_bytes = budget.used() + awaited_budget.used();
   std::map<PassKey, pb::PassLedger> ledgers;
   const auto count = [&](const PassKey& key, uint64_t examples) {
@@ -64,7 +65,9 @@ ShardStats ShardCore::Impl::Stats() const {
     for (const auto& [key, examples] : Owned(p).ended) count(key, examples);
     for (const auto& [id, table] : tables) {
       const RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(p);
-      if (store != nullptr) stats.rows += store->size();
+      if (store == nullptr) continue;
+      stats.rows += store->size();
+      stats.cold_rows += store->cold();
     }
     stats.loads.push_back(LoadOf(p));
     stats.memory_bytes += stats.loads.back().bytes;
@@ -131,6 +134,10 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
     first = false;
     sum.memory_bytes += shard.memory_bytes;
     sum.rows += shard.rows;
+    sum.cold_rows += shard.cold_rows;
+    sum.cold_reads += shard.cold_reads;
+    sum.evicted_rows += shard.evicted_rows;
+    sum.cold_waits += shard.cold_waits;
     sum.pushes_applied += shard.pushes_applied;
     sum.pushes_deduplicated += shard.pushes_deduplicated;
     sum.pulls_answered += shard.pulls_answered;

@@ -23,8 +23,9 @@ ZmqTransportOptions TransportOptions() {
 }
 
 // Track 0 is the server's own loop.
-ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies) {
+ShardOptions OptionsOf(ShardOptions options, uint32_t index, BodyPool& bodies, ColdStore* cold) {
   options.trace_track = 1 + index;
+  options.cold = cold;
   options.bodies = &bodies;
   return options;
 }
@@ -39,7 +40,8 @@ ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index
       transport_(context, peer_, TransportOptions()),
       loop_(transport_, clock, {.tick_every = kTickEvery}),
       host_(HostId()),
-      shard_(peer_, OptionsOf(std::move(options), index, transport_.bodies()), std::move(durable.log)),
+      shard_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), durable.rows.get()),
+             std::move(durable.log)),
       rows_(std::move(durable.rows)), checkpoints_(shard_, ShardCheckpoints::kRowsAStep),
       checkpoint_files_(index, checkpoints) {
   if (rows_ != nullptr) snapshotter_.emplace(shard_.core(), *shard_.log(), durable.options);
@@ -79,6 +81,9 @@ void ShardThread::Start() {
       rows_->Start();
       loop_.Watch(rows_->done_fd(), [this] {
         while (const auto done = rows_->TakeDone()) OnSnapshotDone(*done);
+      });
+      loop_.Watch(rows_->reads_fd(), [this] {
+        while (auto read = rows_->TakeRead()) shard_.OnColdRead(std::move(*read), loop_.Now());
       });
     }
     loop_.Run(*this);
@@ -125,6 +130,7 @@ void ShardThread::Serve(PeerId from, const Message& message) {
 }
 
 void ShardThread::OnTurnEnd(TimePoint now) {
+  shard_.Resume(now);
   if (!shard_.immediate()) Flush();
   if (shard_.CatchUp(now)) Flush();
   if (shard_.news() != published_news_) PublishStats();
@@ -152,7 +158,8 @@ void ShardThread::OnSnapshotDone(const Status& done) {
 void ShardThread::StepSnapshots(TimePoint now) {
   snapshotter_->Step(now);
   while (auto work = snapshotter_->TakeWork()) rows_->Put(std::move(*work));
-  if (snapshotter_->eager()) loop_.RequestTurn();
+  while (auto read = shard_.TakeColdRead()) rows_->Put(std::move(*read));
+  if (snapshotter_->eager() || shard_.core().MayResume()) loop_.RequestTurn();
 }
 
 void ShardThread::Traced(PeerId from, const Message& message) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "common/base/partition.h"
 #include "common/base/planted_bug.h"
 
 namespace sheaf {
@@ -55,6 +56,17 @@ std::string KeyOf(std::string_view kind, uint32_t partition, uint32_t table_or_p
 std::string_view BytesOf(const void* data, size_t size) { return {static_cast<const char*>(data), size}; }
 
 void DeleteAll(KvBatch& batch, const std::string& prefix) { batch.DeleteRange(prefix, Behind(prefix)); }
+
+void DeleteAllBut(KvBatch& batch, uint32_t partition, const std::vector<uint32_t>& kept_tables) {
+  const std::string all = KeyOf(kRow, partition);
+  std::string begin = all;
+  for (const uint32_t table : kept_tables) {
+    const std::string kept = KeyOf(kRow, partition, table);
+    batch.DeleteRange(begin, kept);
+    begin = Behind(kept);
+  }
+  batch.DeleteRange(begin, Behind(all));
+}
 
 // A partition's rows that are read, cut into pieces.
 class RowPieces {
@@ -107,8 +119,14 @@ Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
   const uint32_t partition = snapshot.partition;
   KvBatch batch;
   batch.Reserve(snapshot.bytes + snapshot.bytes / 4 + 4096);
-  DeleteAll(batch, KeyOf(kState, partition));
-  if (snapshot.whole) DeleteAll(batch, KeyOf(kRow, partition));
+  // One by one: a deleted range would be looked at by every read of a row until it is merged away.
+  const std::string states = KeyOf(kState, partition);
+  SHEAF_RETURN_IF_ERROR(store.Scan(states, Behind(states), [&](std::string_view key, std::string_view) -> Status {
+    batch.Delete(key);
+    return {};
+  }));
+  SHEAF_ASSIGN_OR_RETURN(const auto image, store.Get(KeyOf(kImage, partition)));
+  if (snapshot.whole && image) DeleteAllBut(batch, partition, snapshot.cold_tables);
   for (const uint32_t table : snapshot.gone_tables) DeleteAll(batch, KeyOf(kRow, partition, table));
   for (const ChangedRows& changed : snapshot.rows) {
     const std::string prefix = KeyOf(kRow, partition, changed.table);
@@ -175,6 +193,78 @@ Result<StoredRound> ReadRound(KvStore& store) {
   };
   SHEAF_RETURN_IF_ERROR(store.Scan(kImage, Behind(std::string(kImage)), take));
   return stored;
+}
+
+namespace {
+
+Status CopyRow(std::string_view value, uint32_t width, float* row) {
+  if (value.size() != width * sizeof(float)) {
+    return Fail(ErrorCode::kDataLoss, "a row that had left memory has ", value.size(), " bytes, not ",
+                width * sizeof(float));
+  }
+  std::memcpy(row, value.data(), value.size());
+  return {};
+}
+
+Status ReadTable(KvStore& store, uint32_t partition_count, ColdTable& table) {
+  const size_t key_bytes = KeyOf(kRow, 0, 0).size() + sizeof(HashedKey);
+  std::string keys;
+  keys.reserve(table.keys.size() * key_bytes);
+  std::string prefix;
+  PartitionId of{};
+  for (const HashedKey key : table.keys) {
+    if (const PartitionId partition = PartitionOf(key, partition_count); prefix.empty() || partition != of) {
+      prefix = KeyOf(kRow, partition.value, table.table);
+      of = partition;
+    }
+    keys += prefix;
+    AddNumber(keys, key);
+  }
+  std::vector<std::string_view> views;
+  views.reserve(table.keys.size());
+  for (size_t i = 0; i < table.keys.size(); ++i) {
+    views.push_back(std::string_view(keys).substr(i * key_bytes, key_bytes));
+  }
+  std::vector<std::optional<std::string>> values;
+  SHEAF_RETURN_IF_ERROR(store.MultiGet(views, values));
+  table.found.assign(table.keys.size(), 0);
+  table.rows.resize(table.keys.size() * table.width);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!values[i]) continue;
+    table.found[i] = 1;
+    SHEAF_RETURN_IF_ERROR(CopyRow(*values[i], table.width, table.rows.data() + i * table.width));
+  }
+  return {};
+}
+
+Status ReadRange(KvStore& store, ColdRange& range) {
+  const std::string prefix = KeyOf(kRow, range.partition, range.table);
+  std::string begin = prefix;
+  AddNumber(begin, range.from);
+  range.more = false;
+  range.keys.clear();
+  range.rows.clear();
+  const Status read = store.Scan(begin, Behind(prefix), [&](std::string_view key, std::string_view value) -> Status {
+    if (range.keys.size() == range.most) {
+      range.more = true;
+      return Fail(ErrorCode::kCancelled, "that is enough");
+    }
+    if (key.size() != prefix.size() + sizeof(HashedKey)) {
+      return Fail(ErrorCode::kDataLoss, "a row of table ", range.table, " has a key that is none");
+    }
+    range.keys.push_back(NumberAt<HashedKey>(key, prefix.size()));
+    range.rows.resize(range.rows.size() + range.width);
+    return CopyRow(value, range.width, range.rows.data() + range.rows.size() - range.width);
+  });
+  return range.more ? Status() : read;
+}
+
+}  // namespace
+
+Status ReadRows(KvStore& store, ColdRead& read) {
+  for (ColdTable& table : read.tables) SHEAF_RETURN_IF_ERROR(ReadTable(store, read.partition_count, table));
+  for (ColdRange& range : read.ranges) SHEAF_RETURN_IF_ERROR(ReadRange(store, range));
+  return {};
 }
 
 Result<std::optional<pb::ConfigRecord>> ReadLatestConfig(KvStore& store) {

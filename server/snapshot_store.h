@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "common/storage/kv_store.h"
+#include "server/cold_rows.h"
 #include "server/partition_snapshot.h"
 
 namespace sheaf {
@@ -35,6 +36,8 @@ struct StoredRound {
   std::map<uint32_t, uint64_t> images;  // by partition: records before this index are in
 };
 Result<StoredRound> ReadRound(KvStore& store);
+// Reads rows of images, whatever the last round says of them.
+Status ReadRows(KvStore& store, ColdRead& read);
 Result<std::optional<pb::ConfigRecord>> ReadLatestConfig(KvStore& store);
 // Hands over the pieces of a partition's image.
 Status ReadImage(KvStore& store, uint32_t partition, const std::function<Status(const Buffer& piece)>& take);

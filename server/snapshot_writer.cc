@@ -1,13 +1,20 @@
 #include "server/snapshot_writer.h"
 
 #include <glog/logging.h>
+#include <poll.h>
 
 #include <string>
 #include <utility>
 
 #include "common/base/check.h"
+#include "server/snapshot_store.h"
 
 namespace sheaf {
+namespace {
+
+constexpr int kTryAgainAfterMs = 100;
+
+}  // namespace
 
 Status SnapshotWriter::Open(OpenAs as) {
   store_.reset();
@@ -23,11 +30,45 @@ void SnapshotWriter::Start() {
       if (work) SHEAF_CHECK(done_.TryPut(CarryOutNext(*work)).has_value(), "nobody takes what is done");
     }
   });
+  if (rows_leave_ == RowsLeave::kNo) return;
+  reader_ = Thread("cold-" + std::to_string(shard_), [this] {
+    while (true) {
+      std::optional<ColdRead> read = reads_.Take(std::chrono::hours(1));
+      if (!read && reads_.closed()) return;
+      if (!read) continue;
+      ReadNow(*read);
+      // A full disk passes; until then a store that was let go of cannot be opened.
+      while (!read->status && read->status.error().code == ErrorCode::kResourceExhausted && !reads_.closed()) {
+        poll(nullptr, 0, kTryAgainAfterMs);
+        ReadNow(*read);
+      }
+      SHEAF_CHECK(reads_done_.TryPut(std::move(*read)).has_value(), "nobody takes what was read");
+    }
+  });
 }
 
 void SnapshotWriter::Stop() {
   to_do_.Close();
+  reads_.Close();
   thread_.Join();
+  reader_.Join();
+}
+
+void SnapshotWriter::Put(ColdRead read) {
+  SHEAF_CHECK(reads_.TryPut(std::move(read)).has_value(), "too many reads under way");
+}
+
+void SnapshotWriter::ReadNow(ColdRead& read) {
+  {
+    const std::shared_lock lock(opening_);
+    if (store_ != nullptr) {
+      read.status = ReadRows(*store_, read);
+      return;
+    }
+  }
+  const std::unique_lock lock(opening_);
+  read.status = store_ == nullptr ? Open(OpenAs::kFound) : Status();
+  if (read.status) read.status = ReadRows(*store_, read);
 }
 
 void SnapshotWriter::Put(SnapshotWork work) {
@@ -37,8 +78,11 @@ void SnapshotWriter::Put(SnapshotWork work) {
 Status SnapshotWriter::CarryOutNext(const SnapshotWork& work) {
   if (failure_ && work.round == failed_round_) return Failure{*failure_};
   Status done;
-  if (store_ == nullptr) done = Open(OpenAs::kFound);
-  if (!done && done.error().code == ErrorCode::kDataLoss) {
+  {
+    const std::unique_lock lock(opening_);
+    if (store_ == nullptr) done = Open(OpenAs::kFound);
+  }
+  if (!done && done.error().code == ErrorCode::kDataLoss && rows_leave_ == RowsLeave::kNo) {
     // All is in memory, and after a round that failed all is written again.
     LOG(ERROR) << "shard " << shard_ << ": its snapshots are put aside and written anew: " << done.error().message;
     done = Open(OpenAs::kAfresh);
@@ -46,6 +90,7 @@ Status SnapshotWriter::CarryOutNext(const SnapshotWork& work) {
   if (done) done = CarryOut(*store_, work);
   if (done) return done;
   LOG(ERROR) << "shard " << shard_ << ": a round of snapshots ends, the log goes on: " << done.error().message;
+  const std::unique_lock lock(opening_);
   store_.reset();
   failed_round_ = work.round;
   failure_ = done.error();

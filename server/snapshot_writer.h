@@ -1,17 +1,22 @@
-// A shard's thread for what blocks: it writes snapshots to the shard's store, in order, and says what came of it.
+// A shard's threads for what blocks: one writes snapshots to the shard's store, in order, and says what came of it;
+// if rows may leave memory, another one reads those that are asked for meanwhile.
 //
-// Made by the main thread, which may use the store until Start; then the store belongs to the writer's thread, until
-// Stop. After an error it lets go of the store, refuses the rest of the round, and opens it anew for the next one.
+// Made by the main thread, which may use the store until Start; then the store belongs to the threads, until Stop.
+// After an error of a write it lets go of the store, refuses the rest of the round, and opens it anew for the next one,
+// or for the next read. Opened anew it has all that was flushed, and so every row that has left memory.
+// Thread-safety: ReadNow from any thread, at any time.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <shared_mutex>
 #include <optional>
 
 #include "common/base/result.h"
 #include "common/runtime/mailbox.h"
 #include "common/runtime/thread.h"
 #include "common/storage/kv_store.h"
+#include "server/cold_rows.h"
 #include "server/snapshotter.h"
 
 namespace sheaf {
@@ -20,10 +25,13 @@ namespace sheaf {
 enum class OpenAs { kFound, kAfresh };
 using StoreOpener = std::function<Result<std::unique_ptr<KvStore>>(OpenAs)>;
 
-class SnapshotWriter {
+class SnapshotWriter final : public ColdStore {
  public:
-  SnapshotWriter(uint32_t shard, StoreOpener open) : shard_(shard), open_(std::move(open)) {}
-  ~SnapshotWriter() { Stop(); }
+  // `rows_leave`: the store has rows that nobody else has. It is never put aside then, and read while it is written.
+  enum class RowsLeave { kNo, kYes };
+  SnapshotWriter(uint32_t shard, StoreOpener open, RowsLeave rows_leave = RowsLeave::kNo)
+      : shard_(shard), open_(std::move(open)), rows_leave_(rows_leave) {}
+  ~SnapshotWriter() override { Stop(); }
 
   // Before Start.
   Status Open(OpenAs as);
@@ -40,17 +48,29 @@ class SnapshotWriter {
   int done_fd() const { return done_.fd(); }
   std::optional<Status> TakeDone() { return done_.TryTake(); }
 
+  // Rows that are not in memory are read, in order.
+  void Put(ColdRead read);
+  int reads_fd() const { return reads_done_.fd(); }
+  std::optional<ColdRead> TakeRead() { return reads_done_.TryTake(); }
+  void ReadNow(ColdRead& read) override;
+
  private:
   Status CarryOutNext(const SnapshotWork& work);
 
   const uint32_t shard_;
   const StoreOpener open_;
+  const RowsLeave rows_leave_;
+  // Held exclusively while the store is closed and opened, and shared while it is used.
+  std::shared_mutex opening_;
   std::unique_ptr<KvStore> store_;      // or nullptr: to be opened anew
   uint64_t failed_round_ = 0;
   std::optional<Error> failure_;        // of that round
   Mailbox<SnapshotWork> to_do_{16};     // there are never so many
   Mailbox<Status> done_{16};
+  Mailbox<ColdRead> reads_{16};         // likewise
+  Mailbox<ColdRead> reads_done_{16};
   Thread thread_;
+  Thread reader_;
 };
 
 }  // namespace sheaf

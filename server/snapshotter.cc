@@ -11,6 +11,7 @@ namespace sheaf {
 namespace {
 
 constexpr Duration kLookAgain = Milliseconds(100);  // at what rows take: it has to be counted
+constexpr Duration kBetweenRoundsForRoom = Milliseconds(20);  // if nothing can leave, rounds are of no use
 
 }  // namespace
 
@@ -22,12 +23,18 @@ Status CarryOut(KvStore& store, const SnapshotWork& work) {
 }
 
 void Snapshotter::Step(TimePoint now) {
+  if (phase_ == Phase::kIdle && evicting_) {
+    evicting_ = core_.EvictSome();
+    return;
+  }
   if (phase_ == Phase::kIdle) return Begin(now);
   if (eager()) Copy();
 }
 
 void Snapshotter::Begin(TimePoint now) {
-  if (!requested_) {
+  const bool for_room = now >= not_before_ && now >= not_for_room_before_ && core_.generation() != 0 &&
+                        core_.WantsRound();
+  if (!requested_ && !for_room) {
     const uint64_t grown = log_since_round();
     if (now < not_before_ || grown < options_.min_log_bytes || core_.generation() == 0) return;
     if (grown < core_.stats().memory_bytes / 2) {
@@ -81,6 +88,10 @@ void Snapshotter::EndRound() {
   ready_.push_back(std::move(end));
   ++under_way_;
   phase_ = Phase::kWriting;
+  if (!Planted(Bug::kLeaveBeforeFlush)) return;
+  if (core_.BeginEviction()) {
+    while (core_.EvictSome()) continue;
+  }
 }
 
 std::optional<SnapshotWork> Snapshotter::TakeWork() {
@@ -113,6 +124,8 @@ void Snapshotter::OnDone(const Status& status, TimePoint now) {
   ++stats_.rounds;
   stats_.last = now - begun_at_;
   stats_.last_bytes = bytes_of_round_;
+  evicting_ = core_.BeginEviction();
+  not_for_room_before_ = now + kBetweenRoundsForRoom;
   // What cannot be removed now can be after the next round.
   (void)log_.TrimTo(begin_.index);
 }

@@ -12,6 +12,8 @@
 // reads images, and the log from R on (server/recovery.h). A round that fails (a full disk) leaves all as it was, but
 // for images that are newer; the next writes whole partitions where it is not known what the store has.
 //
+// A round is also begun when rows take too much memory: those that the store then has, flushed, may leave it.
+//
 // A core: its owner calls Step when all that the shard has taken is committed, carries out the work in order, and says
 // when it is done. Thread-safety: none; it belongs to the shard's thread. Core and log are lent.
 #pragma once
@@ -61,7 +63,7 @@ class Snapshotter {
   // Does a bounded piece of what there is to do.
   void Step(TimePoint now);
   // There is more to do at once.
-  bool eager() const { return phase_ == Phase::kCopying && under_way_ < kMostUnderWay; }
+  bool eager() const { return evicting_ || (phase_ == Phase::kCopying && under_way_ < kMostUnderWay); }
   bool idle() const { return phase_ == Phase::kIdle; }
   // The next to be written; nothing: there is none now.
   std::optional<SnapshotWork> TakeWork();
@@ -87,7 +89,9 @@ class Snapshotter {
   const SnapshotterOptions options_;
   Phase phase_ = Phase::kIdle;
   bool requested_ = false;
+  bool evicting_ = false;        // after a round, before another
   TimePoint not_before_{};
+  TimePoint not_for_room_before_{};
   uint64_t logged_at_begin_ = 0;
   TimePoint begun_at_{};
   uint64_t round_ = 0;

@@ -62,6 +62,15 @@ class Staging {
   // Drops pushes of which no slice came since `before`.
   void DropIdle(TimePoint before);
 
+  // visit(part), of each slice that is here.
+  template <typename Visit>
+  void ForEachPart(Visit visit) const {
+    for (const auto& [push, staged] : pushes_) {
+      for (const auto& part : staged.parts) {
+        if (part != nullptr) visit(*part);
+      }
+    }
+  }
   size_t size() const { return pushes_.size(); }
   size_t BytesOf(const PushKey& push) const;           // of its slices that are here
 

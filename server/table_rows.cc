@@ -43,7 +43,7 @@ class TableRows::Addressing {
 
 TableRows::TableRows(const RowLayout* layout, uint32_t partition_count)
     : layout_(layout), partition_count_(partition_count), stores_(partition_count), views_(partition_count),
-      marks_(partition_count) {
+      marks_(partition_count), is_cold_(partition_count) {
   for (uint32_t p = 0; p < partition_count; ++p) marks_[p].last_key = PartitionLastKey(PartitionId(p), partition_count);
 }
 
@@ -59,7 +59,56 @@ void TableRows::Revisit(uint32_t partition) {
   Marks& marks = marks_[partition];
   marks.words = store == nullptr ? nullptr : store->marks();
   marks.changes = store == nullptr ? nullptr : store->changes();
+  marks.uses = store == nullptr ? nullptr : store->uses();
+  marks.more_uses = store == nullptr ? nullptr : store->more_uses();
   marks.cut = store != nullptr && store->cutting() ? store : nullptr;
+  const bool cold = store != nullptr && store->cold() > 0;
+  cold_stores_ += cold;
+  cold_stores_ -= is_cold_[partition];
+  is_cold_[partition] = cold;
+}
+
+void TableRows::Use(std::span<const HashedKey> keys, const uint32_t* slots) {
+  for (size_t i = 0; i < keys.size();) {
+    const Marks& marks = marks_[PartitionOf(keys[i])];
+    do {
+      if (slots[i] != kNoSlot) {
+        const uint64_t bit = uint64_t{1} << (slots[i] % 64);
+        uint64_t& used = marks.uses[slots[i] / 64];
+        marks.more_uses[slots[i] / 64] |= used & bit;
+        used |= bit;
+      }
+      ++i;
+    } while (i < keys.size() && keys[i] <= marks.last_key);
+  }
+}
+
+RowStore::Evicted TableRows::Evict(uint32_t partition, size_t most, std::span<const HashedKey> stay) {
+  const RowStore::Evicted evicted = stores_[partition]->Evict(most, stay);
+  Revisit(partition);
+  return evicted;
+}
+
+size_t TableRows::TakeBack(std::span<const HashedKey> keys, std::span<const uint8_t> found, const float* rows) {
+  size_t came = 0;
+  for (size_t i = 0; i < keys.size();) {
+    const auto partition = static_cast<uint32_t>(PartitionOf(keys[i]));
+    const HashedKey last = marks_[partition].last_key;
+    RowStore* const store = stores_[partition].get();
+    const size_t before = store == nullptr ? 0 : store->hot();
+    for (; i < keys.size() && keys[i] <= last; ++i) {
+      if (store == nullptr) continue;
+      if (found[i] != 0) {
+        store->TakeBack(keys[i], rows + i * layout_->stride);
+      } else {
+        store->NoteAbsent(keys[i]);
+      }
+    }
+    if (store == nullptr) continue;
+    came += store->hot() - before;
+    Revisit(partition);
+  }
+  return came;
 }
 
 void TableRows::BeginCut(uint32_t partition, RowStore::Cut which) {

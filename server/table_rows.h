@@ -44,6 +44,15 @@ class TableRows {
   // A cut of the partition's rows begins or ends (RowStore::BeginCut). It must have some.
   void BeginCut(uint32_t partition, RowStore::Cut which);
   void EndCut(uint32_t partition);
+  // ---- for tables larger than memory
+  // Some rows are away.
+  bool cold() const { return cold_stores_ > 0; }
+  // Rows of these slots (kNoSlot: none) are used.
+  void Use(std::span<const HashedKey> keys, const uint32_t* slots);
+  RowStore::Evicted Evict(uint32_t partition, size_t most, std::span<const HashedKey> stay);
+  // Rows come back, or are known to be nowhere (RowStore::TakeBack). Keys ascend, of any partitions; `rows` is
+  // [keys, stride]. Answers how many came.
+  size_t TakeBack(std::span<const HashedKey> keys, std::span<const uint8_t> found, const float* rows);
   // The rows are about to change: whoever copies changed ones will find them. All slots are known.
   void Mark(std::span<const HashedKey> keys, const uint32_t* slots);
   // The rows of slots that a lookup of the same keys gave, all of them known; `floats` of each are fetched.
@@ -55,6 +64,8 @@ class TableRows {
     HashedKey last_key = 0;  // of the partition
     uint64_t* words = nullptr;
     uint64_t* changes = nullptr;
+    uint64_t* uses = nullptr;
+    uint64_t* more_uses = nullptr;
     RowStore* cut = nullptr;  // unless there is none under way
   };
   void Revisit(uint32_t partition);  // the store, which may be another or lie elsewhere
@@ -72,6 +83,8 @@ class TableRows {
   std::vector<std::unique_ptr<RowStore>> stores_;  // by partition
   std::vector<RowStore::View> views_;              // of each of stores_, side by side
   std::vector<Marks> marks_;                       // likewise
+  std::vector<uint8_t> is_cold_;                   // likewise: some of its rows are away
+  size_t cold_stores_ = 0;
 };
 
 // Takes keys in pieces that one lookup takes: work(first, count).

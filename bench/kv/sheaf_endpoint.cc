@@ -10,6 +10,7 @@
 #include "common/runtime/memory.h"
 #include "common/storage/file_log.h"
 #include "common/storage/rocks_store.h"
+#include "server/memory_shares.h"
 #include "server/shard_thread.h"
 
 namespace sheaf::bench {
@@ -20,17 +21,6 @@ constexpr Duration kTickEvery = Milliseconds(20);
 ClientOptions WithBodies(ClientOptions options, BodyPool& bodies) {
   options.bodies = &bodies;
   return options;
-}
-
-// As ShardServer has it.
-Result<ShardThread::Durable> OpenDurable(const std::string& folder) {
-  ShardThread::Durable durable;
-  if (folder.empty()) return durable;
-  SHEAF_ASSIGN_OR_RETURN(durable.log, FileLog::Open(folder + "/log", {}));
-  durable.rows = std::make_unique<SnapshotWriter>(
-      0, [folder](OpenAs /*as*/) { return OpenRocksStore(folder + "/rows", RocksStoreOptions()); });
-  SHEAF_RETURN_IF_ERROR(durable.rows->Open(OpenAs::kFound));
-  return durable;
 }
 
 Result<pb::ShardEndpoint> BindShard(ShardThread& shard) {
@@ -56,13 +46,35 @@ pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimiz
   return table;
 }
 
+namespace {
+
+Result<ShardThread::Durable> OpenDurable(const ServerSpec& spec) {
+  ShardThread::Durable durable;
+  if (spec.data_dir.empty()) return durable;
+  const MemoryShares memory = ShareMemory(spec.memory_limit);
+  const RocksStoreOptions rocks{.write_buffer_bytes = memory.unflushed / 2,
+                                .memory = std::make_shared<const RocksMemory>(memory.unflushed, memory.cache),
+                                .point_reads = spec.memory_limit > 0,
+                                .cache_point_reads = false};
+  SHEAF_ASSIGN_OR_RETURN(durable.log, FileLog::Open(spec.data_dir + "/log", {}));
+  durable.rows = std::make_unique<SnapshotWriter>(
+      0, [path = spec.data_dir + "/rows", rocks](OpenAs) { return OpenRocksStore(path, rocks); },
+      spec.memory_limit > 0 ? SnapshotWriter::RowsLeave::kYes : SnapshotWriter::RowsLeave::kNo);
+  SHEAF_RETURN_IF_ERROR(durable.rows->Open(OpenAs::kFound));
+  return durable;
+}
+
+}  // namespace
+
 void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
   KeepFreedMemory();
   ZmqContext context;
   SystemClock clock;
-  auto durable = OpenDurable(spec.data_dir);
+  auto durable = OpenDurable(spec);
   if (!durable) return;
-  ShardThread shard(context, clock, 0, {}, std::move(*durable), nullptr);
+  ShardOptions options;
+  options.row_limit_bytes = ShareMemory(spec.memory_limit).rows;
+  ShardThread shard(context, clock, 0, options, std::move(*durable), nullptr);
   const auto own = BindShard(shard);
   if (!own || !shard.Recover([](size_t) { return Status(); })) return;
   auto config = std::make_shared<pb::ClusterConfig>();

@@ -18,6 +18,7 @@ struct ServerSpec {
   std::vector<pb::TableSpec> tables;
   std::string data_dir = {};  // what it does is in a log there, as in that of sheaf-server; empty: in memory only
   std::string backup = {};    // as ServeBackup announced it: has a copy of all; empty: nobody has
+  uint64_t memory_limit = 0;  // as the server's flag
 };
 pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer);
 

@@ -70,6 +70,11 @@ enum class Bug {
   kNeverSleeps,             // what the log says of a partition is done again on top of its image
   kListsNamedAcrossRounds,  // records name key lists that were written before the round
   kStateAfterMark,          // an image says that it is of a moment before its state was taken
+  // Servers: rows that leave memory.
+  kChangedRowsLeave,        // a row leaves memory although the store has it as it was before
+  kLeaveBeforeFlush,        // rows leave memory when they are copied, not when they are on the disk
+  kColdTakenForAbsent,      // a row that has left memory is made anew
+  kKeptRowsLeave,           // BSP: rows leave memory that gradients are kept for
   // Client.
   kCreditLeak,             // a cancelled operation keeps its credit
   kParkedKeepsCredit,      // reads stand behind parked reads

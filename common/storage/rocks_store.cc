@@ -2,11 +2,14 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
+#include <rocksdb/perf_level.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 #include <rocksdb/write_buffer_manager.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/storage/files.h"
@@ -25,6 +28,9 @@ constexpr size_t kDefaultWriteBytes = size_t{128} << 20;
 constexpr size_t kDefaultCacheBytes = size_t{16} << 20;
 constexpr size_t kReadAhead = size_t{2} << 20;
 constexpr int kOpenFiles = 256;
+constexpr double kFilterBitsAKey = 10;
+constexpr int kFilesBeforeMerge = 128;
+constexpr uint64_t kBaseLevelBuffers = 512;
 
 rocksdb::Slice SliceOf(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view ViewOf(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -57,20 +63,39 @@ rocksdb::Options OptionsOf(const RocksStoreOptions& options, const RocksMemory::
   set.stats_persist_period_sec = 0;
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = memory.cache;
-  table.cache_index_and_filter_blocks = true;  // within the cache's bound, too
+  // Within the cache's bound, too. But not if each read asks for them: an index is one block of half a megabyte, and
+  // to read it time and again, as a small cache has to, costs a hundred times what is found by it. Then they take
+  // about a hundredth of what is stored.
+  table.cache_index_and_filter_blocks = !options.point_reads;
   table.block_size = 16 << 10;
   table.format_version = 5;
   table.checksum = rocksdb::kXXH3;
+  if (options.point_reads) {
+    // A write buffer has the rows of a few partitions, of one round: files of a round have nothing in common, and a key
+    // is looked for in one of each. So there may be many before they are merged into the rest, which costs a rewriting
+    // of all of it.
+    set.level0_file_num_compaction_trigger = kFilesBeforeMerge;
+    set.level0_slowdown_writes_trigger = 2 * kFilesBeforeMerge;
+    set.level0_stop_writes_trigger = 3 * kFilesBeforeMerge;
+    set.max_bytes_for_level_base =
+        std::max<uint64_t>(set.max_bytes_for_level_base, kBaseLevelBuffers * options.write_buffer_bytes);
+    table.block_size = 4 << 10;
+    table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kFilterBitsAKey));
+    set.optimize_filters_for_hits = true;  // none for the last level, where most keys are
+  }
   set.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return set;
 }
 
 class RocksStore final : public KvStore {
  public:
-  RocksStore(std::string folder, std::shared_ptr<const RocksMemory> memory, std::unique_ptr<rocksdb::DB> db)
+  RocksStore(std::string folder, std::shared_ptr<const RocksMemory> memory, std::unique_ptr<rocksdb::DB> db,
+             bool cache_point_reads)
       : folder_(std::move(folder)), memory_(std::move(memory)), db_(std::move(db)) {
     write_.disableWAL = true;
     read_.verify_checksums = true;
+    point_read_ = read_;
+    point_read_.fill_cache = cache_point_reads;
   }
 
   Status Write(const KvBatch& batch) override {
@@ -118,7 +143,9 @@ class RocksStore final : public KvStore {
     for (const std::string_view key : keys) slices.push_back(SliceOf(key));
     std::vector<rocksdb::PinnableSlice> found(keys.size());
     std::vector<rocksdb::Status> outcomes(keys.size());
-    db_->MultiGet(read_, db_->DefaultColumnFamily(), keys.size(), slices.data(), found.data(), outcomes.data());
+    rocksdb::SetPerfLevel(rocksdb::PerfLevel::kDisable);  // of this thread: nobody asks for its counters
+    db_->MultiGet(point_read_, db_->DefaultColumnFamily(), keys.size(), slices.data(), found.data(), outcomes.data(),
+                  /*sorted_input=*/std::ranges::is_sorted(keys));
     values.assign(keys.size(), std::nullopt);
     for (size_t i = 0; i < keys.size(); ++i) {
       if (outcomes[i].IsNotFound()) continue;
@@ -158,7 +185,7 @@ class RocksStore final : public KvStore {
   const std::shared_ptr<const RocksMemory> memory_;
   const std::unique_ptr<rocksdb::DB> db_;
   rocksdb::WriteOptions write_;
-  rocksdb::ReadOptions read_;
+  rocksdb::ReadOptions read_, point_read_;
   std::optional<Error> broken_;
 };
 
@@ -176,8 +203,8 @@ Result<std::unique_ptr<KvStore>> OpenRocksStore(const std::string& folder, const
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(OptionsOf(options, memory->impl()), folder, &db);
   if (!opened.ok()) return ErrorOf("open", folder, opened);
-  return std::unique_ptr<KvStore>(
-      std::make_unique<RocksStore>(folder, std::move(memory), std::unique_ptr<rocksdb::DB>(db)));
+  return std::unique_ptr<KvStore>(std::make_unique<RocksStore>(
+      folder, std::move(memory), std::unique_ptr<rocksdb::DB>(db), options.cache_point_reads));
 }
 
 }  // namespace sheaf

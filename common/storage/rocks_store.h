@@ -1,5 +1,6 @@
 // A KvStore in RocksDB: one column family, without RocksDB's own log.
 //
+// More than its contract: Get, MultiGet and Scan may be called from other threads while one writes.
 // The only source that includes RocksDB's headers is rocks_store.cc. Options are set once, when it is opened; an error
 // in the background ends it (nothing is resumed: what was in memory is written anew by whoever has it).
 #pragma once
@@ -29,6 +30,10 @@ class RocksMemory {
 struct RocksStoreOptions {
   size_t write_buffer_bytes = size_t{32} << 20;  // what is not flushed is flushed when it has grown to so much
   std::shared_ptr<const RocksMemory> memory;     // or nullptr: its own
+  // Keys are also read one by one, all over the place, and nearly always found: small blocks, and filters for what was
+  // written of late.
+  bool point_reads = false;
+  bool cache_point_reads = true;  // else what is read so does not stay in the cache
 };
 
 // Makes the folder if there is none. kDataLoss: it is damaged; nothing of it is changed.

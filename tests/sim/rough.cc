@@ -56,6 +56,14 @@ void DrawFaults(Random& random, SimOptions& options) {
   options.drains = random.Chance(0.5) ? 1 : 0;
 }
 
+// By a generator of its own: the other faults of a seed stay what they were.
+void DrawMemory(SimOptions& options) {
+  Random random(MixPair(options.seed, 80));
+  // Requests wait for as long as a round of snapshots takes: not for those who give up after a second.
+  const bool patient = options.client.deadline > std::chrono::seconds(5);
+  if (options.stores && patient && random.Chance(0.7)) options.shard.row_limit_bytes = 1000 + random.Below(4000);
+}
+
 SimOptions Undisturbed(SimOptions options) {
   options.servers = options.shards = 1;
   options.network = {};
@@ -67,6 +75,7 @@ SimOptions Undisturbed(SimOptions options) {
   options.drains = 0;
   options.checkpoints = 0;
   options.cancel_after = {};
+  options.shard.row_limit_bytes = 0;
   return options;
 }
 
@@ -116,6 +125,7 @@ SimOptions RoughOptions(uint64_t seed) {
   options.job.sparse = random.Chance(0.5);
   DrawLimits(random, options);
   DrawFaults(random, options);
+  DrawMemory(options);
   return options;
 }
 

@@ -117,6 +117,7 @@ void SimCluster::CheckGrants(const pb::WorkerOrders& orders, uint64_t seen_gener
 // Called after every event of a shard, before its answers leave, now or later: by what it knows when it makes them.
 void SimCluster::AfterShard(ServerNode& server, size_t index) {
   ServerNode::ShardNode& shard = server.shards[index];
+  if (!server.ended) shard.core->Resume(server.Now());
   for (const auto& item : shard.core->said().items()) {
     const pb::Header& header = item.message.header;
     const RequestName name{ShardPeerOf(server, index), item.to, header.request()};
@@ -151,6 +152,7 @@ void SimCluster::AfterShard(ServerNode& server, size_t index) {
   shard.Flush();
   StepSnapshots(server, index);
   StepCheckpoints(server, index);
+  StepColdReads(server, index);
 }
 
 // Then lanes are what they are from the beginning, and pushes are kept until their clock is complete.
@@ -168,9 +170,7 @@ uint32_t SimCluster::TableIn(const pb::ClusterConfig& config, Which which) const
 // Absent rows are 0.
 float SimCluster::OwnRow(ServerNode& server, size_t index, BatchName batch, PartitionId partition) {
   const HashedKey key = OwnKey(batch, partition, options_.partitions);
-  Message scan;
-  scan.header.set_request(1);
-  pb::ScanRequest& request = *scan.header.mutable_scan();
+  pb::ScanRequest request;
   request.set_table(
       TableIn(server.config, std::get<0>(batch) < FirstTrainingPass() ? Which::kStatistics : Which::kWeights));
   request.set_partition(partition.value);
@@ -178,9 +178,7 @@ float SimCluster::OwnRow(ServerNode& server, size_t index, BatchName batch, Part
   request.set_resume(true);
   request.set_after_key(key - 1);
   request.set_max_rows(1);
-  Outbox out;
-  server.shards[index].core->core().OnMessage(PeerId(1), scan, server.Now(), out);
-  const Message& reply = out.items().front().message;
+  const Message reply = server.shards[index].core->core().ScanNow(request);
   if (!reply.header.has_scan_reply() || reply.header.scan_reply().row_count() == 0) return 0;
   return reply.keys.As<HashedKey>()[0] == key ? reply.values.As<float>()[0] : 0;
 }

@@ -174,6 +174,10 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
   const PeerId self = ShardPeer(node->number, index, node->incarnation);
   ShardOptions with_checkpoints = options_.shard;
   with_checkpoints.checkpoints = true;
+  if (options_.stores) {
+    shard.cold = std::make_unique<ServerNode::SimColdStore>(shard.rows, stores_[node->number][index]);
+    with_checkpoints.cold = shard.cold.get();
+  }
   shard.core = std::make_unique<Shard>(self, with_checkpoints,
                                        options_.stores ? disks_[node->number][index].OpenLog() : nullptr);
   if (options_.stores) RecoverSimShard(server, index);
@@ -218,6 +222,38 @@ void SimCluster::RecoverSimShard(ServerNode& server, uint32_t index) {
                                    .rows_a_step = 1 + random_.Below(20),
                                    .retry_after = Milliseconds(100)};
   shard.snapshotter = std::make_unique<Snapshotter>(shard.core->core(), *shard.core->log(), options);
+}
+
+// In order, too; what is read may come a while after it was.
+void SimCluster::ReadColdLater(ServerNode& server, size_t index, ColdRead read) {
+  Note(Fault::kColdRead);
+  ServerNode::ShardNode& of = server.shards[index];
+  of.read_at = std::max(of.read_at, clock_.Now()) + Within({}, options_.snapshot_takes);
+  const Duration until_here = Within({}, Milliseconds(5));
+  const std::weak_ptr<int> living = server.alive;
+  const auto done = std::make_shared<ColdRead>(std::move(read));
+  network_.Schedule(of.read_at - clock_.Now(), [living, node = &server, index, done] {
+    if (!living.expired() && !node->ended) node->shards[index].cold->ReadNow(*done);
+  });
+  of.read_at += until_here;
+  network_.Schedule(of.read_at - clock_.Now(), [this, living, node = &server, index, done] {
+    if (living.expired() || node->ended) return;
+    node->Do([this, living, node, index, done] {
+      if (living.expired() || node->ended) return;
+      Shard& shard = *node->shards[index].core;
+      shard.OnColdRead(std::move(*done), node->Now());
+      if (!shard.core().failure().empty()) Violation("cold rows", shard.core().failure());
+      AfterShard(*node, index);
+    });
+  });
+}
+
+void SimCluster::StepColdReads(ServerNode& server, size_t index) {
+  ServerNode::ShardNode& shard = server.shards[index];
+  if (shard.cold == nullptr) return;
+  while (auto read = shard.core->TakeColdRead()) ReadColdLater(server, index, std::move(*read));
+  const uint64_t evicted = shard.core->core().evicted_rows();
+  for (; shard.evicted_rows < evicted; ++shard.evicted_rows) Note(Fault::kEvicted);
 }
 
 void SimCluster::StepSnapshots(ServerNode& server, size_t index) {
@@ -520,17 +556,14 @@ std::map<HashedKey, std::vector<float>> SimCluster::Read(Which which, bool of_to
         bool resume = false, done = false;
         HashedKey after = 0;
         while (!done) {
-          Message scan;
-          pb::ScanRequest& request = *scan.header.mutable_scan();
+          pb::ScanRequest request;
           request.set_table(TableIn(scheduler_->core.config(), which));
           request.set_partition(p);
           request.set_epoch(scheduler_->core.config().partition(static_cast<int>(p)).epoch());
           request.set_resume(resume);
           request.set_after_key(after);
           request.set_max_rows(1000);
-          Outbox out;
-          server->shards[i].core->core().OnMessage(PeerId(1), scan, server->Now(), out);
-          const Message& reply = out.items().front().message;
+          const Message reply = server->shards[i].core->core().ScanNow(request);
           if (!reply.header.has_scan_reply()) break;
           const auto keys = reply.keys.As<HashedKey>();
           const auto values = reply.values.As<float>();

@@ -79,7 +79,7 @@ struct SimOptions {
   // Of a shard's log, after which it makes a round of snapshots; and per second, the disk of one is full for a while.
   uint64_t snapshot_after_bytes = 2000;
   double full_disks = 0;
-  Duration snapshot_takes = Milliseconds(5);  // at most, a partition's writing
+  Duration snapshot_takes = Milliseconds(5);  // at most, a partition's writing, or a reading of cold rows
   Duration server_dead_after = std::chrono::seconds(30);
   // Per second: a server is to be drained, and some time later to stay.
   double drains = 0;
@@ -111,7 +111,7 @@ struct SimOptions {
 enum class Fault {
   kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
   kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss, kTakeOver, kDrain, kHandOver, kHandOverCut,
-  kRound, kRoundCut, kRoundFailed, kImageLoaded, kSnapshotLost, kStoreAhead, kDiskFull,
+  kRound, kRoundCut, kRoundFailed, kImageLoaded, kSnapshotLost, kStoreAhead, kDiskFull, kEvicted, kColdRead,
   kSchedulerCrash, kSchedulerCrashUnsaved, kSchedulerCrashUnsent, kStoreFull,
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
   kCutServerSchedulerOneWay, kCutServerScheduler, kCutShardsOneWay, kCutShards, kCutToolOneWay, kCutTool,
@@ -186,6 +186,8 @@ class SimCluster {
   void RecoverSimShard(ServerNode& server, uint32_t shard);
   // What the owner of a shard does for its rounds of snapshots when all is committed; writing takes a while.
   void StepSnapshots(ServerNode& server, size_t shard);
+  void StepColdReads(ServerNode& server, size_t shard);
+  void ReadColdLater(ServerNode& server, size_t shard, ColdRead read);
   void WriteSnapshotLater(ServerNode& server, size_t shard, SnapshotWork work);
   void StartWorker();
   void StartTool();

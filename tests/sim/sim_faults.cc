@@ -42,6 +42,10 @@ const char* FaultName(Fault fault) {
       return "rounds of snapshots cut short by the end of their process";
     case Fault::kRoundFailed:
       return "rounds of snapshots that failed on a full disk";
+    case Fault::kEvicted:
+      return "rows that left memory";
+    case Fault::kColdRead:
+      return "reads of rows that had left memory";
     case Fault::kImageLoaded:
       return "shards that came back from images";
     case Fault::kSnapshotLost:

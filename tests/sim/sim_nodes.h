@@ -13,6 +13,7 @@
 #include "server/control_client.h"
 #include "server/shard.h"
 #include "server/shard_checkpoints.h"
+#include "server/snapshot_store.h"
 #include "server/snapshotter.h"
 #include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_tool.h"
@@ -87,9 +88,22 @@ struct SimCluster::ServerNode : Process {
       : Process(cluster), number(its_number), incarnation(its_incarnation) {}
   // Where its process is to end when it next has something to write; kNone: it goes on.
   enum class End { kNone, kBeforeCommit, kBeforeSend };
+  // What a shard reads at once, of the store that it has.
+  struct SimColdStore final : ColdStore {
+    SimColdStore(std::unique_ptr<KvStore>& its_rows, SimStore& on_disk) : rows(its_rows), disk(on_disk) {}
+    void ReadNow(ColdRead& read) override {
+      if (rows == nullptr) rows = disk.Open();
+      read.status = ReadRows(*rows, read);
+    }
+    std::unique_ptr<KvStore>& rows;
+    SimStore& disk;
+  };
   struct ShardNode {
-    std::unique_ptr<Shard> core;
     std::unique_ptr<KvStore> rows;
+    std::unique_ptr<SimColdStore> cold;
+    TimePoint read_at{};           // all that was asked for
+    uint64_t evicted_rows = 0;     // that were noted
+    std::unique_ptr<Shard> core;
     std::unique_ptr<Snapshotter> snapshotter;
     TimePoint written_at{};        // all that was given to be written
     std::unique_ptr<CheckpointFiles> files;

@@ -15,8 +15,8 @@ namespace {
 class SnapshotWriters : public testing::Test {
  protected:
   // Opens what openings_ says, then the store itself.
-  SnapshotWriter Make() {
-    return SnapshotWriter(0, [this](OpenAs as) -> Result<std::unique_ptr<KvStore>> {
+  SnapshotWriter Make(SnapshotWriter::RowsLeave rows_leave = SnapshotWriter::RowsLeave::kNo) {
+    const auto open = [this](OpenAs as) -> Result<std::unique_ptr<KvStore>> {
       opened_.push_back(as);
       if (!errors_.empty()) {
         const auto error = errors_.front();
@@ -27,7 +27,8 @@ class SnapshotWriters : public testing::Test {
       if (fail_at_ == 0) return store;
       return std::unique_ptr<KvStore>(std::make_unique<sim::FailingStore>(std::move(store), std::exchange(fail_at_, 0),
                                                                           ErrorCode::kResourceExhausted));
-    });
+    };
+    return SnapshotWriter(0, open, rows_leave);
   }
   static SnapshotWork Partition(uint64_t round, uint32_t partition) {
     SnapshotWork work{round, PartitionSnapshot(), {}, {}};
@@ -41,6 +42,18 @@ class SnapshotWriters : public testing::Test {
     auto status = writer.TakeDone();
     EXPECT_TRUE(status.has_value());
     return status.value_or(Status());
+  }
+  // The first float of row 7 of table 1 in partition 0 of 1, or -1.
+  static float Read(SnapshotWriter& writer) {
+    ColdRead read;
+    read.partition_count = 1;
+    read.tables.push_back({1, 1, {7}, {}, {}});
+    writer.Put(std::move(read));
+    pollfd done{writer.reads_fd(), POLLIN, 0};
+    EXPECT_EQ(poll(&done, 1, 10'000), 1);
+    const auto made = writer.TakeRead();
+    if (!made || !made->status || made->tables[0].found[0] == 0) return -1;
+    return made->tables[0].rows[0];
   }
   static Status Do(SnapshotWriter& writer, SnapshotWork work) {
     writer.Put(std::move(work));
@@ -99,6 +112,34 @@ TEST_F(SnapshotWriters, PutADamagedStoreAsideWhenAllIsInMemory) {
   EXPECT_FALSE(Do(writer, Partition(1, 0)));
   EXPECT_TRUE(Do(writer, Partition(2, 0)));
   EXPECT_EQ(opened_.back(), OpenAs::kAfresh);
+}
+
+TEST_F(SnapshotWriters, ReadRowsThatHaveLeftMemoryWhateverBecomesOfLaterRounds) {
+  SnapshotWriter writer = Make(SnapshotWriter::RowsLeave::kYes);
+  fail_at_ = 4;
+  ASSERT_TRUE(writer.Open(OpenAs::kFound));
+  writer.Start();
+  EXPECT_EQ(Read(writer), -1);
+  SnapshotWork work = Partition(1, 0);
+  work.partition->rows.push_back({1, {7}, {42}});
+  EXPECT_TRUE(Do(writer, std::move(work)));
+  EXPECT_TRUE(Do(writer, {1, std::nullopt, {}, {0}}));  // flushed
+  EXPECT_EQ(Read(writer), 42);
+  EXPECT_EQ(Do(writer, Partition(2, 0)).error().code, ErrorCode::kResourceExhausted);
+  errors_ = {Error{ErrorCode::kResourceExhausted, "full"}, Error{ErrorCode::kResourceExhausted, "full"}, std::nullopt};
+  EXPECT_EQ(Read(writer), 42) << "it waits until there is room, and opens the store anew";
+  EXPECT_EQ(opened_.size(), 4U);
+}
+
+TEST_F(SnapshotWriters, NeverPutAStoreAsideThatHasRowsWhichNobodyElseHas) {
+  SnapshotWriter writer = Make(SnapshotWriter::RowsLeave::kYes);
+  fail_at_ = 1;
+  errors_ = {std::nullopt, Error{ErrorCode::kDataLoss, "damaged"}, Error{ErrorCode::kDataLoss, "damaged"}};
+  ASSERT_TRUE(writer.Open(OpenAs::kFound));
+  writer.Start();
+  EXPECT_FALSE(Do(writer, Partition(1, 0)));
+  EXPECT_EQ(Do(writer, Partition(2, 0)).error().code, ErrorCode::kDataLoss);
+  EXPECT_EQ(opened_, (std::vector<OpenAs>{OpenAs::kFound, OpenAs::kFound}));
 }
 
 }  // namespace
