@@ -350,6 +350,7 @@ struct ShardCore::Impl {
   Status RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values, TimePoint now);
   // The keys of a block of a record; moves `at` behind those that the record has.
   Result<Buffer> RedoKeys(const pb::Block& block, const Buffer& keys, size_t& at);
+  void RememberRows(const pb::Block& from, RequestBlock& block);
   Status RedoClock(const pb::ClockRecord& record);
   // The partitions that a record names, all of them ours.
   Result<std::vector<uint32_t>> PartitionsOf(const google::protobuf::RepeatedField<uint32_t>& named) const;

@@ -425,6 +425,13 @@ Result<Buffer> ShardCore::Impl::RedoKeys(const pb::Block& block, const Buffer& k
   return own;
 }
 
+// Of a list that comes again and again a copy looks the rows up once, as its primary does.
+void ShardCore::Impl::RememberRows(const pb::Block& from, RequestBlock& block) {
+  const KeySignature signature{from.keys().signature_high(), from.keys().signature_low()};
+  if (key_lists.Get(signature) == nullptr) key_lists.Put(signature, block.key_bytes.bytes());
+  if (key_lists.Get(signature) != nullptr) block.slots = key_lists.SlotsOf(signature, block.table);
+}
+
 Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& keys, const Buffer& values,
                                  TimePoint now) {
   if (record.part() != redo_parts.size() || record.part() >= record.part_count()) {
@@ -444,6 +451,7 @@ Status ShardCore::Impl::RedoPush(const pb::PushRecord& record, const Buffer& key
     block.dim = table->layout.dim;
     block.codec = from.codec();
     SHEAF_ASSIGN_OR_RETURN(block.key_bytes, RedoKeys(from, keys, key_at));
+    if (options.is_copy && from.has_keys()) RememberRows(from, block);
     const size_t bytes = EncodedSize(block.codec, block.key_count(), block.dim);
     if (bytes > values.size() - value_at) return Unusable("a push whose values are cut short");
     block.values = values.Slice(value_at, bytes);
