@@ -30,7 +30,7 @@ class KillScheduler(harness.SheafTest):
         return json.loads(report.read_text()), killed, outcome
 
     def test_ten_kills_lose_no_example_and_no_quality(self):
-        epochs = 60
+        epochs = harness.shorter(60, 30)
         settings = [f"train.epochs={epochs}", "train.batch_size=32"]
         report, killed, outcome = self.run_with_kills("--workers", 2, settings=settings, kills=10, seed=1)
         self.assertEqual(killed, 10, "the run was over before all kills: make it longer")

@@ -31,7 +31,7 @@ class KillServers(harness.SheafTest):
         return json.loads(report.read_text()), killed
 
     def test_ten_kills_lose_no_example_and_no_quality(self):
-        epochs = 60
+        epochs = harness.shorter(60, 30)
         settings = [f"train.epochs={epochs}", "train.batch_size=32"]
         report, killed = self.run_with_kills("--workers", 2, settings=settings, kills=10, seed=1)
         self.assertEqual(killed, 10, "the run was over before all kills: make it longer")
@@ -52,7 +52,7 @@ class KillServers(harness.SheafTest):
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
     def test_a_backup_takes_over_from_a_server_that_has_nothing_on_disk(self):
-        epochs = 60
+        epochs = harness.shorter(60, 30)
         settings = [f"train.epochs={epochs}", "train.batch_size=32", "durability=MEMORY"]
         options = [word for setting in settings for word in ("--set", setting)]
         report = self.folder / "report.json"
