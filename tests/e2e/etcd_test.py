@@ -190,7 +190,7 @@ class SeveralSchedulers(harness.SheafTest):
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
     def test_a_leader_that_was_stopped_for_longer_than_its_lease_does_not_lead_any_more(self):
-        epochs = 60
+        epochs = harness.shorter(60, 30)
         self.start_cluster()
         process, report = self.submit(f"train.epochs={epochs}", "train.batch_size=32")
         first, epoch = self.leader(), self.last_epoch()
@@ -220,7 +220,7 @@ class SeveralSchedulers(harness.SheafTest):
         self.run_ok("status", "--scheduler", self.addresses)
 
     def test_without_etcd_none_leads_and_with_it_training_goes_on(self):
-        epochs = 5
+        epochs = harness.shorter(5, 3)
         self.start_cluster()
         # Small batches: a pass takes seconds, so etcd goes in the middle of one.
         process, report = self.submit(f"train.epochs={epochs}", "train.batch_size=2", "train.workers=2")
@@ -238,7 +238,7 @@ class SeveralSchedulers(harness.SheafTest):
         self.assertGreaterEqual(len(self.check_epochs()), 2)
 
     def test_an_etcd_that_hangs_is_as_one_that_is_away(self):
-        epochs = 5
+        epochs = harness.shorter(5, 3)
         self.start_cluster()
         process, report = self.submit(f"train.epochs={epochs}", "train.batch_size=2", "train.workers=2")
         leader = self.leader()
@@ -251,7 +251,7 @@ class SeveralSchedulers(harness.SheafTest):
         self.assertGreaterEqual(len(self.check_epochs()), 2)
 
     def test_of_three_etcds_any_one_may_go(self):
-        epochs = 60
+        epochs = harness.shorter(60, 30)
         self.start_cluster(etcd_members=3)
         process, report = self.submit(f"train.epochs={epochs}", "train.batch_size=16")
         for i in (0, 1):
