@@ -284,8 +284,10 @@ void Placement::Stamp(uint64_t generation) {
 
 bool Placement::CanLose(NodeId server) const {
   return std::ranges::all_of(homes_, [&](const Home& home) {
-    return home.primary != server ||
-           (!home.taking_over && std::ranges::any_of(home.replicas, &Replica::in_sync));
+    if (home.primary != server) return true;
+    // What it was about to be handed goes back to who has it.
+    if (home.handed_over && home.former != NodeId()) return true;
+    return !home.taking_over && std::ranges::any_of(home.replicas, &Replica::in_sync);
   });
 }
 

@@ -217,6 +217,7 @@ TEST(PlacementHandOver, GoesBackWhenTheNewPrimaryDiesMeanwhile) {
   Placement placement = InSync({kA, kB, kC}, 3, 3);
   placement.HandOver(0, kB, /*stays=*/true);
   placement.Stamp(3);
+  EXPECT_TRUE(placement.CanLose(kB)) << "it need not be waited for";
   const auto lost = placement.Lose(kB, /*keeps=*/true);
   EXPECT_FALSE(lost.rows);
   EXPECT_EQ(placement.homes()[0].primary, kA);
