@@ -25,7 +25,11 @@ class ChaosCommand(harness.SheafTest):
 
         def training():
             status = self.sheaf("status", "--scheduler", address, "-o", "json")
-            return status.code == 0 and any(job["examples_total"] > 0 for job in json.loads(status.out)["jobs"])
+            if status.code != 0:
+                return False
+            told = json.loads(status.out)
+            # Nothing is on its way any more: who has something that nobody else has is waited for.
+            return told.get("moving", 0) == 0 and any(job["examples_total"] > 0 for job in told["jobs"])
 
         harness.wait_until(training, 30, "training begins")
         return process, address
