@@ -6,10 +6,10 @@
 #include "cli/chaos_acts.h"
 #include "cli/chaos_cut.h"
 #include "cli/commands.h"
+#include "cli/connection.h"
 #include "cli/nearest.h"
 #include "common/base/random.h"
 #include "common/base/strings.h"
-#include "common/runtime/signals.h"
 
 namespace sheaf::cli {
 namespace {
@@ -98,14 +98,10 @@ int RunChaos(const Args& args) {
   if (!lasts || *lasts <= Duration::zero()) {
     return Complain(kExitUsage, StrCat("--for is \"", args.Text("for"), "\"; it must be a time such as 5s or 500ms"));
   }
-  auto signals = SignalFd::Create();
-  if (!signals) return Complain(signals.error());
-  const Watch watch = WatchSignals(**signals);
-  ZmqContext context;
-  const std::string address = SchedulerAddress(args);
-  auto client = ConnectTo(context, address, Timeout(args), watch);
-  if (!client) return Complain(client.error());
-  Chaos chaos(**client, address, Timeout(args), watch);
+  const auto scheduler = Connection::Open(args);
+  if (!scheduler) return Complain(scheduler.error());
+  const Watch& watch = (*scheduler)->watch();
+  Chaos chaos((*scheduler)->client(), SchedulerAddress(args), Timeout(args), watch);
   Status done;
   if (random) {
     const std::chrono::duration<double, std::ratio<60>> minutes(args.Number("minutes"));

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/connection.h"
 #include "cli/nearest.h"
 #include "cli/report.h"
 #include "cli/terminal.h"
@@ -129,18 +130,15 @@ int Create(const Args& args, const std::string& name) {
   if (!name.empty()) {
     if (const Status fits = CheckCheckpointName(name); !fits) return Complain(kExitUsage, fits.error().message);
   }
-  auto signals = SignalFd::Create();
-  if (!signals) return Complain(signals.error());
-  const Watch watch = WatchSignals(**signals);
-  ZmqContext context;
-  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), watch);
-  if (!client) return Complain(client.error());
-  auto status = (*client)->CreateCheckpoint(name, args.Flag("whole"));
+  const auto scheduler = Connection::Open(args);
+  if (!scheduler) return Complain(scheduler.error());
+  BlockingClient& client = (*scheduler)->client();
+  auto status = client.CreateCheckpoint(name, args.Flag("whole"));
   while (status && status->phase() == pb::CheckpointStatus::RUNNING) {
-    if (const Status slept = watch.Sleep(kLookEvery); !slept) {
+    if (const Status slept = (*scheduler)->watch().Sleep(kLookEvery); !slept) {
       return Complain(kExitInterrupted, StrCat("no longer waiting; the checkpoint ", status->name(), " is still made"));
     }
-    status = (*client)->GetCheckpoint(status->id());
+    status = client.GetCheckpoint(status->id());
   }
   if (!status) return Complain(status.error());
   if (status->phase() != pb::CheckpointStatus::COMMITTED) {
@@ -159,12 +157,9 @@ int Restore(const Args& args, const std::string& name) {
   if (name != "latest") {
     if (const Status fits = CheckCheckpointName(name); !fits) return Complain(kExitUsage, fits.error().message);
   }
-  auto signals = SignalFd::Create();
-  if (!signals) return Complain(signals.error());
-  ZmqContext context;
-  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), WatchSignals(**signals));
-  if (!client) return Complain(client.error());
-  const auto job = (*client)->RestoreJob(name);
+  const auto scheduler = Connection::Open(args);
+  if (!scheduler) return Complain(scheduler.error());
+  const auto job = (*scheduler)->client().RestoreJob(name);
   if (!job) return Complain(job.error());
   std::printf("%llu\n", static_cast<unsigned long long>(job->value));
   return kExitOk;

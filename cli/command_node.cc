@@ -8,11 +8,11 @@
 
 #include "cli/commands.h"
 #include "cli/complain.h"
+#include "cli/connection.h"
 #include "common/base/random.h"
 #include "common/base/strings.h"
 #include "common/net/member_info.h"
 #include "common/runtime/process.h"
-#include "common/runtime/signals.h"
 
 namespace sheaf::cli {
 namespace {
@@ -164,13 +164,10 @@ int RunNode(const Args& args) {
     return Complain(kExitUsage, StrCat("\"", words[0], "\" is not what can be done to a node: add, drain, keep or rm"));
   }
   if (!adds && words.size() != 2) return Complain(kExitUsage, StrCat("sheaf node ", words[0], " takes one SERVER"));
-  auto signals = SignalFd::Create();
-  if (!signals) return Complain(signals.error());
-  const Watch watch = WatchSignals(**signals);
-  ZmqContext context;
-  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), watch);
-  if (!client) return Complain(client.error());
-  return adds ? AddNode(args, **client, watch) : ChangeNode(args, **client, watch);
+  const auto scheduler = Connection::Open(args);
+  if (!scheduler) return Complain(scheduler.error());
+  Connection& to = **scheduler;
+  return adds ? AddNode(args, to.client(), to.watch()) : ChangeNode(args, to.client(), to.watch());
 }
 
 }  // namespace

@@ -5,11 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/connection.h"
 #include "cli/progress_line.h"
 #include "cli/report.h"
 #include "cli/terminal.h"
 #include "common/base/strings.h"
-#include "common/runtime/signals.h"
 
 namespace sheaf::cli {
 namespace {
@@ -136,12 +136,8 @@ std::string StatusTable(const pb::ClusterStatus& status) {
 }
 
 int Show(const Args& args, const std::function<std::string(const pb::ClusterStatus&)>& as_text) {
-  auto signals = SignalFd::Create();
-  if (!signals) return Complain(signals.error());
-  const Watch watch = WatchSignals(**signals);
-  ZmqContext context;
-  auto client = ConnectTo(context, SchedulerAddress(args), Timeout(args), watch);
-  if (!client) return Complain(client.error());
+  const auto scheduler = Connection::Open(args);
+  if (!scheduler) return Complain(scheduler.error());
   JobId job;
   if (!args.operands().empty()) {
     const auto id = ParseJobId(args.operands()[0]);
@@ -149,14 +145,14 @@ int Show(const Args& args, const std::function<std::string(const pb::ClusterStat
     job = *id;
   }
   for (;;) {
-    const auto status = (*client)->GetStatus(job);
+    const auto status = (*scheduler)->client().GetStatus(job);
     if (!status) return Complain(status.error());
     if (job.value != 0 && status->job().empty()) return Complain(kExitNotFound, StrCat("no job ", job));
     const bool clear = args.Flag("watch") && isatty(STDOUT_FILENO) != 0;
     std::printf("%s%s", clear ? "\x1b[H\x1b[2J" : "", as_text(*status).c_str());
     if (!args.Flag("watch")) return kExitOk;
     std::fflush(stdout);
-    if (const Status slept = watch.Sleep(std::chrono::seconds(1)); !slept) return kExitInterrupted;
+    if (const Status slept = (*scheduler)->watch().Sleep(std::chrono::seconds(1)); !slept) return kExitInterrupted;
   }
 }
 
