@@ -15,7 +15,7 @@
 #include "common/runtime/process.h"
 #include "common/storage/etcd_address.h"
 #include "common/storage/etcd_client.h"
-#include "tests/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 
 namespace sheaf {
 

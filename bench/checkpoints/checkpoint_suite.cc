@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "bench/snapshots/pushed_shard.h"
-#include "bench/train/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "common/checkpoint/disk_space.h"
 #include "common/runtime/memory.h"
 #include "server/checkpoint_thread.h"

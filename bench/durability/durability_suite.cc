@@ -5,7 +5,7 @@
 
 #include "bench/durability/rocks_wal.h"
 #include "bench/kv/sheaf_endpoint.h"
-#include "bench/train/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "common/base/random.h"
 #include "common/base/strings.h"
 #include "common/runtime/memory.h"

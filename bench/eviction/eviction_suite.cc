@@ -9,7 +9,7 @@
 
 #include "bench/child.h"
 #include "bench/kv/sheaf_endpoint.h"
-#include "bench/train/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "common/base/random.h"
 #include "common/base/strings.h"
 #include "common/storage/rocks_store.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/train/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "client/blocking_client.h"
 #include "common/runtime/process.h"
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "bench/snapshots/pushed_shard.h"
-#include "bench/train/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "common/base/partition.h"
 #include "common/base/random.h"
 #include "common/runtime/memory.h"

@@ -7,7 +7,7 @@
 
 #include "bench/train/minimal_reader.h"
 #include "bench/train/sample_rows.h"
-#include "bench/train/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "common/base/strings.h"
 #include "compute/batch.h"
 #include "worker/data/data_source.h"

@@ -11,7 +11,7 @@
 #include "bench/train/one_process.h"
 #include "bench/train/reader_suite.h"
 #include "bench/train/sample_rows.h"
-#include "bench/train/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "common/base/strings.h"
 #include "common/runtime/memory.h"
 

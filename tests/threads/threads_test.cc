@@ -5,13 +5,13 @@
 
 #include <atomic>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 
 #include "client/blocking_client.h"
 #include "common/base/random.h"
 #include "common/base/strings.h"
 #include "common/runtime/mailbox.h"
+#include "common/runtime/temp_folder.h"
 #include "common/runtime/thread.h"
 #include "scheduler/scheduler_shell.h"
 #include "server/shard_server.h"
@@ -52,9 +52,6 @@ class Process {
 class Cluster {
  public:
   Cluster(uint32_t servers, uint32_t shards, uint32_t workers) : shards_(shards) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sheaf-threads-XXXXXX").string();
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     WriteData();
     auto opened = SchedulerShell::Open(context_, clock_, SchedulerConfig(), /*places=*/{});
     EXPECT_TRUE(opened) << opened.error().message;
@@ -72,7 +69,6 @@ class Cluster {
     for (auto& worker : workers_) EXPECT_TRUE(worker->Stop());
     for (auto& server : servers_) EXPECT_TRUE(server->Stop());
     scheduler_->Stop();
-    std::filesystem::remove_all(folder_);
   }
 
   void StartServer() {
@@ -89,7 +85,7 @@ class Cluster {
     workers_.push_back(std::make_unique<Process>("worker", [this](int fd, const auto& take) -> Status {
       WorkerShellOptions options;
       options.scheduler = kScheduler;
-      options.data_dir = folder_;
+      options.data_dir = folder_.path();
       WorkerShell worker(context_, clock_, options);
       return worker.Run(fd, take);
     }));
@@ -132,7 +128,7 @@ class Cluster {
   // Rows whose label is whether their first feature is there, as numbers and as words.
   void WriteData() {
     Random random(4);
-    std::ofstream numbers(folder_ + "/rows.libsvm"), words(folder_ + "/rows.txt");
+    std::ofstream numbers(folder_.path() + "/rows.libsvm"), words(folder_.path() + "/rows.txt");
     for (uint64_t row = 0; row < kRows; ++row) {
       const bool positive = random.Chance(0.5);
       numbers << positive << (positive ? " 1:1" : " 2:1");
@@ -148,7 +144,7 @@ class Cluster {
   }
 
   const uint32_t shards_;
-  std::string folder_;
+  const TempFolder folder_;
   SystemClock clock_;
   ZmqContext context_;
   std::unique_ptr<Process> scheduler_;

@@ -16,7 +16,7 @@
 #include "common/base/strings.h"
 #include "common/storage/rocks_store.h"
 #include "tests/sim/sim_store.h"
-#include "tests/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 
 namespace sheaf {
 namespace {

@@ -13,7 +13,7 @@
 #include "common/storage/memory_meta_store.h"
 #include "common/storage/rocks_meta_store.h"
 #include "tests/etcd_process.h"
-#include "tests/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 
 namespace sheaf {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "common/storage/file_log.h"
 #include "tests/sim/sim_disk.h"
-#include "tests/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 
 namespace sheaf {
 namespace {

@@ -3,12 +3,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <deque>
-#include <filesystem>
 
 #include "common/base/strings.h"
 #include "common/net/zmq_transport.h"
+#include "common/runtime/temp_folder.h"
 #include "tests/sim/sim_network.h"
 
 namespace sheaf {
@@ -68,15 +67,7 @@ class ZmqWorld final : public World {
     std::string address_;
   };
 
-  explicit ZmqWorld(std::string kind) : kind_(std::move(kind)), context_(std::make_unique<ZmqContext>()) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sheaf-contract-XXXXXX").string();
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  ~ZmqWorld() override {
-    context_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  explicit ZmqWorld(std::string kind) : kind_(std::move(kind)), context_(std::make_unique<ZmqContext>()) {}
 
   std::unique_ptr<End> Start(PeerId self) override { return std::make_unique<ZmqEnd>(*context_, self); }
   std::unique_ptr<End> StartListening(PeerId self, const std::string& address) override {
@@ -95,8 +86,9 @@ class ZmqWorld final : public World {
     return end;
   }
   std::string FreshAddress() override {
-    if (kind_ == "ipc") return StrCat("ipc://", folder_, "/", ++addresses_);
-    if (kind_ == "abstract") return StrCat("ipc://@", folder_, "/", ++addresses_);  // the folder's name is ours alone
+    if (kind_ == "ipc") return StrCat("ipc://", folder_.path(), "/", ++addresses_);
+    // The folder's name is ours alone.
+    if (kind_ == "abstract") return StrCat("ipc://@", folder_.path(), "/", ++addresses_);
     ZmqTransport probe(*context_, PeerId(999));
     return *probe.Bind("tcp://127.0.0.1:0");
   }
@@ -118,8 +110,8 @@ class ZmqWorld final : public World {
 
  private:
   const std::string kind_;
+  const TempFolder folder_;  // goes when all sockets are closed
   std::unique_ptr<ZmqContext> context_;
-  std::string folder_;
   int addresses_ = 0;
 };
 

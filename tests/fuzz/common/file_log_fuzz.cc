@@ -7,22 +7,12 @@
 #include <string>
 
 #include "common/base/check.h"
+#include "common/runtime/temp_folder.h"
 #include "common/storage/file_log.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace sheaf {
 namespace {
-
-struct Folder {
-  Folder() : path(std::filesystem::temp_directory_path() / "sheaf-fuzz-XXXXXX") {
-    SHEAF_CHECK(mkdtemp(path.data()) != nullptr);
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  std::string path;
-};
 
 uint64_t Count(FileLog& log) {
   uint64_t count = 0;
@@ -39,12 +29,12 @@ uint64_t Count(FileLog& log) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sheaf;  // NOLINT: a fuzz target's entry
-  static const Folder folder;
-  std::filesystem::remove_all(folder.path + "/log");
-  std::filesystem::create_directory(folder.path + "/log");
-  std::ofstream(folder.path + "/log/00000000000000000001.redo", std::ios::binary)
+  static const TempFolder folder;
+  std::filesystem::remove_all(folder.path() + "/log");
+  std::filesystem::create_directory(folder.path() + "/log");
+  std::ofstream(folder.path() + "/log/00000000000000000001.redo", std::ios::binary)
       .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
-  auto log = FileLog::Open(folder.path + "/log", {});
+  auto log = FileLog::Open(folder.path() + "/log", {});
   if (!log) return 0;
   const uint64_t count = Count(**log);
   SHEAF_CHECK((*log)->next_index() == count + 1, "it says ", (*log)->next_index(), " and has ", count);
@@ -52,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (*log)->Append({Buffer::CopyOf(std::as_bytes(std::span("more", 4)))});
   SHEAF_CHECK((*log)->Commit(Durability::kLog).has_value(), "no more can be written");
   const uint64_t chain = (*log)->chain();
-  log = FileLog::Open(folder.path + "/log", {});
+  log = FileLog::Open(folder.path() + "/log", {});
   SHEAF_CHECK(log.has_value(), "it cannot be opened again: ", log.error().message);
   SHEAF_CHECK(Count(**log) == count + 1 && (*log)->chain() == chain, "it is another log when opened again");
   return 0;

@@ -11,7 +11,7 @@
 #include "common/checkpoint/catalog.h"
 #include "common/checkpoint/disk_space.h"
 #include "common/checkpoint/manifest.h"
-#include "tests/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 
 namespace sheaf {
 namespace {

@@ -8,7 +8,7 @@
 #include "common/checkpoint/disk_space.h"
 #include "server/redo_record.h"
 #include "server/restorer.h"
-#include "tests/temp_folder.h"
+#include "common/runtime/temp_folder.h"
 #include "tests/unit/server/shard_fixture.h"
 
 namespace sheaf {

@@ -1,4 +1,5 @@
-// A folder of a test's own, gone with all that is in it when the test is over.
+// A folder of a test's or a benchmark's own, gone with all that is in it when the object is. The process ends if it
+// cannot be made: what runs for users says what is wrong instead.
 #pragma once
 
 #include <cstdlib>
@@ -12,7 +13,7 @@ namespace sheaf {
 
 class TempFolder {
  public:
-  TempFolder() : path_(std::filesystem::temp_directory_path() / "sheaf-test-XXXXXX") {
+  TempFolder() : path_(std::filesystem::temp_directory_path() / "sheaf-XXXXXX") {
     SHEAF_CHECK(mkdtemp(path_.data()) != nullptr, "cannot make ", path_);
   }
   ~TempFolder() {
