@@ -153,12 +153,14 @@ Placement::Lost Placement::Lose(NodeId server, bool keeps) {
 // Who was to take it over has answered nobody.
 void Placement::GiveBack(Home& home, Lost& lost) {
   const NodeId former = std::exchange(home.former, {});
-  home.taking_over = home.handed_over = false;
+  const bool former_lives = std::exchange(home.handed_over, false);
+  home.taking_over = false;
+  lost.any = true;
   if (former == NodeId()) {
     lost.rows = true;
     return NoteChange(home);
   }
-  lost.given_back.insert(former);
+  if (!former_lives) lost.given_back.insert(former);
   MoveTo(home, former);
 }
 

@@ -53,7 +53,8 @@ class Placement {
   // its partitions stay with it. What it had not taken over yet goes back to who had it before.
   // `keeps`: it has a store, and may come back with what it had when it was primary.
   struct Lost {
-    std::set<NodeId> given_back;  // to these servers
+    bool any = false;             // something went back, or could not
+    std::set<NodeId> given_back;  // to these servers, which had gone before
     bool rows = false;            // there was nobody to give some back to
   };
   Lost Lose(NodeId server, bool keeps);

@@ -408,7 +408,7 @@ void SchedulerCore::TakeSynced(const Node& server, const pb::ServerReport& repor
   for (const pb::SyncedReplica& replica : report.synced()) {
     if (replica.lost() && replica.node() == 0) {
       const Placement::Lost lost = placement_.NoteAbsent(server.id, replica.partition(), replica.since());
-      if (!lost.rows && lost.given_back.empty()) continue;
+      if (!lost.any) continue;
       replicas_changed_ = true;
       events_.push_back("node=" + server.name + " has no copy of partition " + std::to_string(replica.partition()));
       CountPartitions();

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -13,9 +14,9 @@
 
 #include "common/base/check.h"
 #include "common/runtime/process.h"
+#include "common/runtime/temp_folder.h"
 #include "common/storage/etcd_address.h"
 #include "common/storage/etcd_client.h"
-#include "common/runtime/temp_folder.h"
 
 namespace sheaf {
 
@@ -32,7 +33,13 @@ class EtcdProcess {
 
   const std::string& endpoint() const { return endpoint_; }
   EtcdAddress address(const std::string& prefix = "test") const { return {{endpoint_}, prefix}; }
-  void Signal(int signal) { process_->Signal(signal); }
+  // From then on it does nothing: a signal alone would let its threads finish what they are at.
+  void Stop() {
+    process_->Signal(SIGSTOP);
+    siginfo_t stopped{};
+    SHEAF_CHECK(waitid(P_PID, static_cast<id_t>(process_->pid()), &stopped, WSTOPPED) == 0, "etcd is gone");
+  }
+  void GoOn() { process_->Signal(SIGCONT); }
 
  private:
   static int FreePort() {

@@ -72,14 +72,18 @@ TEST(SimCluster, DoesTheSameAgainUnderTheSameSeed) {
 
 TEST(SimCluster, FinishesAnUndisturbedJobInEveryMode) {
   for (auto mode : {pb::ConsistencySpec::BSP, pb::ConsistencySpec::SSP, pb::ConsistencySpec::ASP}) {
-    SimOptions options;
-    options.mode = mode;
-    options.workers = 4;
-    options.faults_for = {};
-    options.seed = 2;  // one in which nobody takes over a range that its holder has just begun
-    SimCluster cluster(options);
-    EXPECT_EQ(cluster.Run(), "") << pb::ConsistencySpec::Mode_Name(mode);
-    EXPECT_EQ(cluster.JobStatusNow().pushes_deduplicated(), 0u);
+    for (const uint32_t workers : {1u, 4u}) {
+      SimOptions options;
+      options.mode = mode;
+      options.workers = workers;
+      options.faults_for = {};
+      SimCluster cluster(options);
+      EXPECT_EQ(cluster.Run(), "") << pb::ConsistencySpec::Mode_Name(mode);
+      // Of several, one may take over a range that its holder has just begun.
+      if (workers == 1) {
+        EXPECT_EQ(cluster.JobStatusNow().pushes_deduplicated(), 0u);
+      }
+    }
   }
 }
 

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <memory>
 #include <string>
 
@@ -59,11 +58,11 @@ TEST_F(EtcdMetaStoreTest, WritesNothingMoreWhenAnotherLeads) {
 TEST_F(EtcdMetaStoreTest, TellsATransactionThatIsDoneThoughItsAnswerNeverCame) {
   const auto store = Open({.deadline = Milliseconds(200), .client = {.attempt = Milliseconds(100)}});
   const MetaTxn txn{.compares = {{"leader", std::nullopt}}, .puts = {{"leader", "me"}}};
-  etcd_->Signal(SIGSTOP);  // the system takes the request; etcd does it when it goes on
+  etcd_->Stop();  // the system takes the request; etcd does it when it goes on
   const auto unknown = store->Txn(txn);
   ASSERT_FALSE(unknown.has_value());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUnavailable);
-  etcd_->Signal(SIGCONT);
+  etcd_->GoOn();
   Result<bool> done = store->Txn(txn);
   for (int i = 0; i < 100 && !done; ++i) done = store->Txn(txn);
   ASSERT_TRUE(done.has_value()) << done.error().message;
@@ -76,9 +75,9 @@ TEST_F(EtcdMetaStoreTest, WhatComesLateDoesNothingAfterALaterTransaction) {
   ASSERT_TRUE(*store->Txn({.puts = {{"a", "0"}}}));
   for (int i = 1; i <= 20; ++i) {
     const std::string late = "late-" + std::to_string(i), last = std::to_string(i);
-    etcd_->Signal(SIGSTOP);
+    etcd_->Stop();
     ASSERT_FALSE(store->Txn({.puts = {{"a", late}}}).has_value());
-    etcd_->Signal(SIGCONT);
+    etcd_->GoOn();
     Result<bool> done = store->Txn({.puts = {{"a", last}}});
     for (int tries = 0; tries < 100 && !done; ++tries) done = store->Txn({.puts = {{"a", last}}});
     ASSERT_TRUE(done && *done);

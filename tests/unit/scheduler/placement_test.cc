@@ -220,8 +220,19 @@ TEST(PlacementHandOver, GoesBackWhenTheNewPrimaryDiesMeanwhile) {
   EXPECT_TRUE(placement.CanLose(kB)) << "it need not be waited for";
   const auto lost = placement.Lose(kB, /*keeps=*/true);
   EXPECT_FALSE(lost.rows);
+  EXPECT_TRUE(lost.given_back.empty()) << "who has it never went, with all it has in memory";
   EXPECT_EQ(placement.homes()[0].primary, kA);
   EXPECT_FALSE(placement.homes()[0].handed_over);
+}
+
+TEST(PlacementHandOver, GoesBackWhenTheNewPrimaryHasNoCopy) {
+  Placement placement = InSync({kA, kB}, 2, 2);
+  placement.HandOver(0, kB, /*stays=*/true);
+  placement.Stamp(3);
+  const auto lost = placement.NoteAbsent(kB, 0, 3);
+  EXPECT_TRUE(lost.any) << "others must hear of it";
+  EXPECT_TRUE(lost.given_back.empty());
+  EXPECT_EQ(placement.homes()[0].primary, kA);
 }
 
 TEST(PlacementHandOver, IsInWhatIsSaved) {
