@@ -82,8 +82,10 @@ class Recovery {
         return Fail(ErrorCode::kDataLoss, "the image of partition ", partition, " is not whole");
       }
       core_.SetStored(partition, true);
-      for (bool more = core_.BeginEviction(); more;) more = core_.EvictSome();
+      awake_.push_back(partition);
       ++recovered_.partitions;
+      if (!core_.IsShortOfMemory()) continue;
+      for (const uint32_t here : awake_) core_.Evict(here);
     }
     return {};
   }
@@ -95,6 +97,7 @@ class Recovery {
   const RecoveryProgress& progress_;
   Recovered recovered_;
   uint64_t from_ = 0;
+  std::vector<uint32_t> awake_;  // partitions whose images were read
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -25,8 +26,8 @@ constexpr size_t kMinTail = 2;
 constexpr size_t kLongRun = 32;   // buckets
 constexpr size_t kMaxSpread = 2;  // rows a home bucket, at least
 constexpr size_t kMinSlabRows = 4;
+constexpr unsigned kAgeing = 8;
 constexpr size_t kCopyAhead = 32;         // rows that are on their way into the cache
-constexpr size_t kMaxSlabBytes = size_t{2} << 20;  // a huge page
 
 // A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the
 // last multiplication, so that it is the same everywhere, which the logarithm of Box-Muller is not.
@@ -94,49 +95,59 @@ Pages::~Pages() {
   }
 }
 
-int RowStore::SlabBits(uint32_t stride) {
-  const size_t fit = kMaxSlabBytes / (size_t{stride} * sizeof(float));
+int RowStore::SlabBits(const RowLayout& layout) {
+  const size_t fit = layout.slab_bytes / (size_t{layout.stride} * sizeof(float));
   return static_cast<int>(std::bit_width(std::max(fit, kMinSlabRows))) - 1;
 }
 
 RowStore::RowStore(const RowLayout* layout, uint32_t partition_count)
-    : layout_(layout), partition_count_(partition_count), slab_bits_(SlabBits(layout->stride)) {}
+    : layout_(layout), partition_count_(partition_count), slab_bits_(SlabBits(*layout)) {}
+
+// The least that can be had for so many rows.
+size_t RowStore::SlotsFor(size_t rows) const {
+  const size_t full = size_t{1} << slab_bits_;
+  if (rows > full) return (rows + full - 1) / full * full;
+  const size_t slots = std::min(full, std::bit_ceil(std::max(rows, kMinSlabRows)));
+  return slots * layout_->stride * sizeof(float) >= kHugeFrom ? full : slots;
+}
 
 void RowStore::Reserve(size_t rows) {
   const size_t needed = used_slots_ + rows - std::min(rows, free_slots_.size());
   SHEAF_CHECK(needed < kNoSlot, "2^32 rows in one table's partition");
   const size_t full = size_t{1} << slab_bits_;
   while (slot_count_ < needed) {
+    const size_t slots = slot_count_ >= full ? full : std::min(full, SlotsFor(needed));
+    Pages slab(slots * layout_->stride * sizeof(float), kCacheLine);
+    memory_bytes_ += slab.bytes();
     if (slot_count_ >= full) {
-      slabs_.emplace_back(full * layout_->stride * sizeof(float), kCacheLine);
-      memory_bytes_ += slabs_.back().bytes();
       slot_count_ += full;
+      slabs_.push_back(std::move(slab));
       continue;
     }
-    size_t grown = std::min(full, std::bit_ceil(std::max(needed, kMinSlabRows)));
-    if (grown * layout_->stride * sizeof(float) >= kHugeFrom) grown = full;
-    Pages slab(grown * layout_->stride * sizeof(float), kCacheLine);
-    memory_bytes_ += slab.bytes();
+    slot_count_ = slots;
     if (slabs_.empty()) {
       slabs_.push_back(std::move(slab));
-    } else {
-      std::memcpy(slab.as<float>(), slabs_[0].as<float>(), used_slots_ * layout_->stride * sizeof(float));
-      memory_bytes_ -= slabs_[0].bytes();
-      slabs_[0] = std::move(slab);
+      continue;
     }
-    slot_count_ = grown;
+    std::memcpy(slab.as<float>(), slabs_[0].as<float>(), used_slots_ * layout_->stride * sizeof(float));
+    memory_bytes_ -= slabs_[0].bytes();
+    slabs_[0] = std::move(slab);
   }
   marks_.resize((slot_count_ + 63) / 64);
   changes_.resize(marks_.size());
-  uses_.resize(marks_.size());
-  more_uses_.resize(marks_.size());
+  if (layout_->counts_uses) uses_.resize(slot_count_);
 }
 
 uint32_t RowStore::TakeSlot() {
   ++hot_;
-  if (free_slots_.empty()) return static_cast<uint32_t>(used_slots_++);
-  const uint32_t slot = free_slots_.back();
-  free_slots_.pop_back();
+  auto slot = static_cast<uint32_t>(used_slots_);
+  if (free_slots_.empty()) {
+    ++used_slots_;
+  } else {
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  if (!uses_.empty()) uses_[slot] = kUse;
   return slot;
 }
 
@@ -144,8 +155,6 @@ void RowStore::ClearBits(uint32_t slot) {
   const uint64_t others = ~(uint64_t{1} << (slot % 64));
   marks_[slot / 64] &= others;
   changes_[slot / 64] &= others;
-  uses_[slot / 64] &= others;
-  more_uses_[slot / 64] &= others;
 }
 
 uint32_t RowStore::SlotOf(HashedKey key) const {
@@ -369,9 +378,27 @@ void RowStore::EndCut() {
   std::vector<float>().swap(kept_rows_);
 }
 
+RowStore::Bound RowStore::LeastUsed(size_t most) const {
+  std::array<size_t, 256> rows{};
+  for (size_t at = 0; at < bucket_count_; ++at) {
+    const RowBucket& bucket = buckets()[at];
+    for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
+      const uint32_t slot = bucket.slots[cell];
+      if ((marks_[slot / 64] >> (slot % 64) & 1) == 0) ++rows[uses_[slot]];
+    }
+  }
+  for (size_t uses = 0; uses < rows.size(); ++uses) {
+    if (rows[uses] >= most) return {static_cast<uint8_t>(uses), most, rows[uses]};
+    most -= rows[uses];
+  }
+  return {UINT8_MAX, rows.back(), rows.back()};
+}
+
 // Cells move towards the beginning, over those that go: none is written before it was read.
 RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) {
-  SHEAF_CHECK(!cutting_, "rows of a cut leave memory");
+  SHEAF_CHECK(!cutting_ && layout_->counts_uses, "rows leave memory");
+  const Bound bound = LeastUsed(most);
+  size_t spread = 0;  // of rows that were used as much as each other, every so many leave, not the first ones
   Evicted evicted;
   size_t into = 0, cell_into = 0;
   for (size_t at = 0; at < bucket_count_; ++at) {
@@ -383,11 +410,15 @@ RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) 
       const HashedKey key = from.keys[cell];
       const uint32_t slot = from.slots[cell];
       const uint64_t bit = uint64_t{1} << (slot % 64);
-      const bool used = (uses_[slot / 64] & bit) != 0;
       const bool marked = (marks_[slot / 64] & bit) != 0 && !Planted(Bug::kChangedRowsLeave);
-      uses_[slot / 64] = (uses_[slot / 64] & ~bit) | (more_uses_[slot / 64] & bit);
-      more_uses_[slot / 64] &= ~bit;
-      if (!used && !marked && evicted.rows < most) {
+      bool leaves = !marked && uses_[slot] <= bound.uses && evicted.rows < most;
+      if (leaves && uses_[slot] == bound.uses) {
+        spread += bound.with_that;
+        leaves = spread >= bound.of_these;
+        if (leaves) spread -= bound.of_these;
+      }
+      uses_[slot] = static_cast<uint8_t>(uses_[slot] - (uses_[slot] + kAgeing - 1) / kAgeing);
+      if (leaves) {
         while (!stay.empty() && stay.front() < key) stay = stay.subspan(1);
         if (stay.empty() || stay.front() != key) {
           evicted.changed |= (changes_[slot / 64] & bit) != 0;
@@ -409,7 +440,34 @@ RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) 
   }
   hot_ -= evicted.rows;
   cold_ += evicted.rows;
+  if (slot_count_ >= 2 * SlotsFor(hot_)) Shrink();
   return evicted;
+}
+
+void RowStore::Shrink() {
+  const std::vector<Pages> old = std::exchange(slabs_, {});
+  for (const Pages& slab : old) memory_bytes_ -= slab.bytes();
+  const std::vector<uint64_t> marks = std::exchange(marks_, {}), changes = std::exchange(changes_, {});
+  const std::vector<uint8_t> uses = std::exchange(uses_, {});
+  std::vector<uint32_t>().swap(free_slots_);
+  slot_count_ = used_slots_ = 0;
+  Reserve(std::max<size_t>(hot_, 1));  // a view looks at the first slab
+  const size_t slab_mask = (size_t{1} << slab_bits_) - 1;
+  for (size_t at = 0; at < bucket_count_; ++at) {
+    RowBucket& bucket = buckets()[at];
+    for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
+      const uint32_t from = bucket.slots[cell];
+      const auto to = static_cast<uint32_t>(used_slots_++);
+      std::memcpy(Row(to), old[from >> slab_bits_].as<float>() + (from & slab_mask) * layout_->stride,
+                  layout_->stride * sizeof(float));
+      marks_[to / 64] |= (marks[from / 64] >> (from % 64) & 1) << (to % 64);
+      changes_[to / 64] |= (changes[from / 64] >> (from % 64) & 1) << (to % 64);
+      uses_[to] = uses[from];
+      bucket.slots[cell] = to;
+    }
+  }
+  const size_t homes = std::max(kMinHomes, hot_ * 10 / (RowBucket::kCells * 5) + 1);
+  if (homes * 2 < home_count_) Rebuild(homes, kMinTail);
 }
 
 void RowStore::TakeBack(HashedKey key, const float* row) {

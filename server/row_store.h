@@ -40,6 +40,8 @@ struct RowLayout {
   double init_stddev = 0;
   uint32_t init_zero_columns = 0;
   const Optimizer* optimizer = nullptr;  // lent
+  size_t slab_bytes = size_t{2} << 20;   // rows lie in slabs of so many: a huge page, or less where memory is limited
+  bool counts_uses = false;              // rows may leave memory
 
   bool StartsAtZero() const { return init_stddev == 0 || init_zero_columns >= dim; }
   // The start value of a row: a function of seed and key only, so an absent row is answered without making it.
@@ -119,12 +121,13 @@ class RowStore {
   uint64_t* changes() { return changes_.data(); }
 
   // ---- for tables larger than memory
-  // How often rows have been used, up to twice, whoever uses them says: bits by slot, as marks().
-  uint64_t* uses() { return uses_.data(); }
-  uint64_t* more_uses() { return more_uses_.data(); }
-  // A sweep of the clock algorithm with counts (GCLOCK: Smith, 1978): of rows that are not marked those leave memory
-  // that have no use left, at most so many; each of the others loses one. Rows in `stay` (ascending) stay. The rows'
-  // slots are other ones' afterwards. Not while there is a cut.
+  // How often rows have been used of late, by slot: whoever uses one adds kUse, up to the greatest number. A row that
+  // is made or comes back has been used once. nullptr: nobody counts (RowLayout).
+  uint8_t* uses() { return uses_.empty() ? nullptr : uses_.data(); }
+  static constexpr uint8_t kUse = 16;
+  // At most so many rows leave memory: of those that are not marked, the ones that were used least; what the others
+  // were used counts an eighth less from now on (least frequently used, with ageing: Robinson and Devarakonda, 1990,
+  // and LFU-DA). Rows in `stay` (ascending) stay. Slots are other rows' afterwards. Not while there is a cut.
   struct Evicted {
     size_t rows = 0;
     bool changed = false;  // some of them had changed since the last cut: the next one must have all rows
@@ -162,7 +165,7 @@ class RowStore {
     return home_count_ == 0 ? View() : View{buckets(), home_count_, slabs_[0].as<float>(), slabs_.data()};
   }
   // A slab has 2^SlabBits slots; a store's first may have fewer.
-  static int SlabBits(uint32_t stride);
+  static int SlabBits(const RowLayout& layout);
 
  private:
   float* Row(uint32_t slot) const {
@@ -180,7 +183,16 @@ class RowStore {
   static constexpr size_t kIndexBytesARow = 24;
   static constexpr size_t kMostKnownAbsent = 65536;
   uint32_t TakeSlot();
-  void ClearBits(uint32_t slot);  // of marks, changes and uses
+  void ClearBits(uint32_t slot);  // of marks and changes
+  // Rows are closer together, and the rest of their memory is given back.
+  void Shrink();
+  // Of unmarked rows: the count up to which they leave if so many are to, and how many with just that count.
+  struct Bound {
+    uint8_t uses = 0;
+    size_t with_that = 0, of_these = 0;  // leave, there are
+  };
+  Bound LeastUsed(size_t most) const;
+  size_t SlotsFor(size_t rows) const;
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);
   uint32_t Insert(HashedKey key);
@@ -209,7 +221,7 @@ class RowStore {
   size_t hot_ = 0;
   size_t cold_ = 0;
   bool cut_has_all_ = false;  // a row that comes back is in the cut
-  std::vector<uint64_t> uses_, more_uses_;
+  std::vector<uint8_t> uses_;
   ColdFilter filter_;                            // of rows that were away once
   std::unordered_set<HashedKey> known_absent_;  // that the filter is wrong about
   size_t memory_bytes_ = 0;

@@ -1,9 +1,10 @@
 // Tables larger than memory: which rows leave it, and how requests wait for those that are away.
 //
-// A row may leave when it is as the shard's store of snapshots has it, flushed: after a round of snapshots, unless it
-// has changed since. What the shard has taken and not applied yet (slices, gradients kept for BSP) keeps its rows here,
+// A row may leave when it is as the shard's store of snapshots has it, flushed: when its partition's part of a round of
+// snapshots is on the disk, unless it has changed since it was copied. What the shard has taken and not applied yet (slices, gradients kept for BSP) keeps its rows here,
 // so to apply it needs no waiting: a request is looked at for cold rows once, before anything of it is taken.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "common/base/partition.h"
@@ -21,9 +22,9 @@ constexpr size_t kGiveWayBy = 8;  // by that part of the limit
 constexpr uint64_t kWhenThereIsRoom = 0;  // instead of a read's number
 constexpr Duration kStays = std::chrono::seconds(2);  // a partition that was wanted as a whole
 // Shares of the limit: a round of snapshots begins at the one, rows leave down to the other. Between the first and the
-// limit is room for what comes during the round; the more can leave after one, the fewer rows that are used again and
-// again are written each time. How often rows are found in memory depends on its size only by the logarithm.
-constexpr double kRoundAt = 0.7, kEvictTo = 0.35;
+// limit is room for what comes until the round's first partitions are on the disk; the more leave in one round, the
+// fewer rows that are used again and again are written each time.
+constexpr double kRoundAt = 0.8, kEvictTo = 0.5;
 
 size_t ShareOf(size_t limit, double share) { return static_cast<size_t>(static_cast<double>(limit) * share); }
 
@@ -61,7 +62,7 @@ void ShardCore::Impl::CountRowBytes() {
   if (row_bytes < ShareOf(row_limit(), kRoundAt)) over_limit = 0;
 }
 
-bool ShardCore::Impl::WantsRound() {
+bool ShardCore::Impl::IsShortOfMemory() {
   CountRowBytes();
   return evicting() && row_bytes > ShareOf(row_limit(), kRoundAt);
 }
@@ -107,45 +108,33 @@ bool ShardCore::Impl::MayLeave(uint32_t partition, const Table& table) const {
   return stays == stay.end() || (stays->second.until < latest_now && stays->second.reads <= last_done_read);
 }
 
-// One store after the other, as the hand of a clock: the next sweep goes on where this one stops.
-bool ShardCore::Impl::EvictSome() {
-  if (partitions.empty() || tables.empty() || !evicting()) return false;
+// Of each table the share that is too much for all: so what is used least of each leaves, and who uses more brings more
+// back.
+size_t ShardCore::Impl::Evict(uint32_t partition) {
   const size_t target = ShareOf(row_limit(), kEvictTo);
-  if (row_bytes <= target || evict_steps_left == 0) {
-    if (row_bytes > row_limit()) GiveWay();
-    return false;
+  if (!evicting() || partition >= partitions.size() || row_bytes <= target) return 0;
+  size_t looked_at = 0;
+  const double too_much = 1 - static_cast<double>(target) / static_cast<double>(row_bytes);
+  for (auto& [id, table] : tables) {
+    if (!MayLeave(partition, table)) continue;
+    const RowStore& store = *table.rows->store(partition);
+    const size_t before = store.used_bytes();
+    looked_at += store.hot();
+    const auto most = static_cast<size_t>(std::ceil(static_cast<double>(store.hot()) * too_much));
+    const auto evicted = table.rows->Evict(partition, most, KeysThatStay(partition, id));
+    if (evicted.changed) partitions[partition]->cut = 0;
+    counters.evicted_rows += evicted.rows;
+    row_bytes -= std::min(row_bytes, before - std::min(before, store.used_bytes()));
   }
-  --evict_steps_left;
-  if (++evict_partition >= partitions.size()) {
-    evict_partition = 0;
-    const auto next = tables.upper_bound(evict_table);
-    evict_table = next == tables.end() ? tables.begin()->first : next->first;
-  }
-  Table* const table = FindTable(evict_table);
-  if (table == nullptr) {
-    evict_table = tables.begin()->first;
-    return true;
-  }
-  if (!MayLeave(evict_partition, *table)) return true;
-  const auto keys = KeysThatStay(evict_partition, evict_table);
-  const size_t before = table->rows->store(evict_partition)->used_bytes();
-  const size_t row_cost = RowStore::BytesOf(table->layout);
-  const auto evicted = table->rows->Evict(evict_partition, (row_bytes - target) / row_cost + 1, keys);
-  if (evicted.rows == 0) return true;
-  if (evicted.changed) partitions[evict_partition]->cut = 0;
   ++slots_version;
-  counters.evicted_rows += evicted.rows;
-  row_bytes -= std::min(row_bytes, before - std::min(before, table->rows->store(evict_partition)->used_bytes()));
-  return true;
+  return looked_at;
 }
 
-// Three times around: the first ones many rows only lose a use.
-bool ShardCore::Impl::BeginEviction() {
-  CountRowBytes();
+// If what may not leave is more than the limit, that gives way.
+void ShardCore::Impl::EndEviction() {
   gave_way = false;
-  if (!evicting() || row_bytes <= ShareOf(row_limit(), kEvictTo)) return false;
-  evict_steps_left = 3 * partitions.size() * tables.size();
-  return true;
+  CountRowBytes();
+  if (evicting() && row_bytes > row_limit()) GiveWay();
 }
 
 // ---- requests that wait

@@ -1,5 +1,6 @@
 // Configurations: what of a shard's partitions, tables and passes comes and goes by them.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <set>
 
@@ -11,6 +12,7 @@
 namespace sheaf {
 namespace {
 
+constexpr size_t kLeastSlabBytes = 16 << 10;
 constexpr size_t kLedgersKept = 4;  // of a job's ended passes
 
 }  // namespace
@@ -242,8 +244,13 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
     at = tables.erase(at);
   }
   for (auto& [id, table] : tables) {
-    if (table.rows == nullptr && table.optimizer != nullptr && !partitions.empty())
-      table.rows = std::make_unique<TableRows>(&table.layout, static_cast<uint32_t>(partitions.size()));
+    if (table.rows != nullptr || table.optimizer == nullptr || partitions.empty()) continue;
+    if (options.row_limit_bytes > 0) {  // of a copy, too: its rows may become ours
+      table.layout.counts_uses = true;
+      table.layout.slab_bytes =
+          std::clamp(std::bit_floor(options.row_limit_bytes / partitions.size() / 4), kLeastSlabBytes, RowLayout().slab_bytes);
+    }
+    table.rows = std::make_unique<TableRows>(&table.layout, static_cast<uint32_t>(partitions.size()));
   }
   return status;
 }

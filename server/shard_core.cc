@@ -87,9 +87,10 @@ void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Ou
 }
 
 void ShardCore::OnTick(TimePoint now, Outbox& out) { impl_->OnTick(now, out); }
-bool ShardCore::WantsRound() { return impl_->WantsRound(); }
-bool ShardCore::BeginEviction() { return impl_->BeginEviction(); }
-bool ShardCore::EvictSome() { return impl_->EvictSome(); }
+bool ShardCore::evicting() const { return impl_->evicting(); }
+bool ShardCore::IsShortOfMemory() { return impl_->IsShortOfMemory(); }
+size_t ShardCore::Evict(uint32_t partition) { return impl_->Evict(partition); }
+void ShardCore::EndEviction() { impl_->EndEviction(); }
 std::optional<ColdRead> ShardCore::TakeColdRead() { return impl_->TakeColdRead(); }
 void ShardCore::OnColdRead(ColdRead read, TimePoint now, Outbox& out) { impl_->OnColdRead(std::move(read), now, out); }
 bool ShardCore::MayResume() const { return impl_->MayResume(); }

@@ -183,11 +183,14 @@ class ShardCore {
   void SetStored(uint32_t partition, bool stored);
 
   // ---- tables larger than memory
-  // Rows take so much that a round of snapshots should be made, after which some can leave.
-  bool WantsRound();
-  // After a round, when nothing of another has begun: rows leave, some at each call of EvictSome. False: that is all.
-  bool BeginEviction();
-  bool EvictSome();
+  bool evicting() const;  // rows may leave memory
+  // Rows take so much that a round of snapshots should be made, in which some can leave.
+  bool IsShortOfMemory();
+  // The store has the partition's last image, flushed, and nothing of a later one: some of its rows leave.
+  // Answers how many were looked at.
+  size_t Evict(uint32_t partition);
+  // All has left that could in this round.
+  void EndEviction();
   // What is to be read from the store of cold rows, in this order, and handed back; nothing: that is all for now.
   std::optional<ColdRead> TakeColdRead();
   void OnColdRead(ColdRead read, TimePoint now, Outbox& out);

@@ -291,9 +291,9 @@ struct ShardCore::Impl {
   void CountRowBytes();
   bool HasRoom() const;
   void GiveWay();
-  bool WantsRound();
-  bool BeginEviction();
-  bool EvictSome();
+  bool IsShortOfMemory();
+  size_t Evict(uint32_t partition);
+  void EndEviction();
   std::vector<HashedKey> KeysThatStay(uint32_t partition, uint32_t table) const;
   enum class MakesRows { kNo, kYes };
   bool RowsAreHere(const RequestPart& part, MakesRows makes, uint64_t& when);
@@ -426,8 +426,6 @@ struct ShardCore::Impl {
   size_t over_limit = 0;                                   // so much more may be here, for a while
   bool gave_way = false;                                   // since the last round
   size_t most_asked_bytes = 0;                             // of rows, by one request that had to wait
-  uint32_t evict_partition = 0, evict_table = 0;           // where the clock's hand is
-  size_t evict_steps_left = 0;
   std::deque<Wanted> wanted;                               // reads that have not begun
   uint64_t last_read = 0, last_begun_read = 0, last_done_read = 0;  // numbers of those that were asked for, ...
   std::deque<ColdRange> ranges_wanted;

@@ -67,6 +67,7 @@ Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
       .write_buffer_bytes = memory.unflushed / 2, .memory = rocks_memory_, .point_reads = limited,
       .cache_point_reads = false};  // rows that are read are in memory then
   durable.options = options_.snapshots;
+  if (limited) durable.options.flush_bytes = memory.unflushed / 2;
   durable.rows = std::make_unique<SnapshotWriter>(shard, [path = folder_->RowsOf(shard), rocks](OpenAs as) {
     if (as == OpenAs::kAfresh) {
       std::error_code failed;

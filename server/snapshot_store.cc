@@ -120,11 +120,12 @@ Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
   KvBatch batch;
   batch.Reserve(snapshot.bytes + snapshot.bytes / 4 + 4096);
   // One by one: a deleted range would be looked at by every read of a row until it is merged away.
-  const std::string states = KeyOf(kState, partition);
-  SHEAF_RETURN_IF_ERROR(store.Scan(states, Behind(states), [&](std::string_view key, std::string_view) -> Status {
+  for (auto piece = static_cast<uint32_t>(snapshot.state.size());; ++piece) {
+    const std::string key = KeyOf(kState, partition, piece);
+    SHEAF_ASSIGN_OR_RETURN(const auto left, store.Get(key));
+    if (!left) break;
     batch.Delete(key);
-    return {};
-  }));
+  }
   SHEAF_ASSIGN_OR_RETURN(const auto image, store.Get(KeyOf(kImage, partition)));
   if (snapshot.whole && image) DeleteAllBut(batch, partition, snapshot.cold_tables);
   for (const uint32_t table : snapshot.gone_tables) DeleteAll(batch, KeyOf(kRow, partition, table));

@@ -3,16 +3,19 @@
 #include <glog/logging.h>
 #include <poll.h>
 
+#include <chrono>
 #include <string>
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/runtime/memory.h"
 #include "server/snapshot_store.h"
 
 namespace sheaf {
 namespace {
 
 constexpr int kTryAgainAfterMs = 100;
+constexpr Duration kGiveBackEvery = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -24,10 +27,16 @@ Status SnapshotWriter::Open(OpenAs as) {
 
 void SnapshotWriter::Start() {
   thread_ = Thread("rows-" + std::to_string(shard_), [this] {
+    auto gave_back_at = std::chrono::steady_clock::now();
     while (true) {
-      const std::optional<SnapshotWork> work = to_do_.Take(std::chrono::hours(1));
+      const std::optional<SnapshotWork> work = to_do_.Take(kGiveBackEvery);
       if (!work && to_do_.closed()) return;
       if (work) SHEAF_CHECK(done_.TryPut(CarryOutNext(*work)).has_value(), "nobody takes what is done");
+      // Rows that have left, and batches of them, would be kept.
+      const auto now = std::chrono::steady_clock::now();
+      if (rows_leave_ == RowsLeave::kNo || now - gave_back_at < kGiveBackEvery) continue;
+      GiveBackFreedMemory();
+      gave_back_at = now;
     }
   });
   if (rows_leave_ == RowsLeave::kNo) return;

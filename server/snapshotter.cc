@@ -11,29 +11,29 @@ namespace sheaf {
 namespace {
 
 constexpr Duration kLookAgain = Milliseconds(100);  // at what rows take: it has to be counted
+constexpr size_t kRowsAPartition = 64;  // what there is to do for one takes as long as so many rows
 constexpr Duration kBetweenRoundsForRoom = Milliseconds(20);  // if nothing can leave, rounds are of no use
 
 }  // namespace
 
 Status CarryOut(KvStore& store, const SnapshotWork& work) {
   if (work.partition) return WriteSnapshot(store, *work.partition);
+  if (work.flush_only) return store.Flush();
   SHEAF_RETURN_IF_ERROR(WriteRound(store, work.end, work.kept_partitions, work.config));
   if (Planted(Bug::kTrimmedBeforeFlush)) return {};
   return store.Flush();
 }
 
 void Snapshotter::Step(TimePoint now) {
-  if (phase_ == Phase::kIdle && evicting_) {
-    evicting_ = core_.EvictSome();
-    return;
+  if (idle() && on_disk_.empty()) return Begin(now);
+  for (size_t rows = 0; eager() && rows < options_.rows_a_step; rows += kRowsAPartition) {
+    rows += on_disk_.empty() ? Copy() : EvictNext();
   }
-  if (phase_ == Phase::kIdle) return Begin(now);
-  if (eager()) Copy();
 }
 
 void Snapshotter::Begin(TimePoint now) {
   const bool for_room = now >= not_before_ && now >= not_for_room_before_ && core_.generation() != 0 &&
-                        core_.WantsRound();
+                        core_.IsShortOfMemory();
   if (!requested_ && !for_room) {
     const uint64_t grown = log_since_round();
     if (now < not_before_ || grown < options_.min_log_bytes || core_.generation() == 0) return;
@@ -56,29 +56,53 @@ void Snapshotter::Begin(TimePoint now) {
   phase_ = Phase::kCopying;
 }
 
-void Snapshotter::Copy() {
-  if (next_ == begin_.partitions.size()) return EndRound();
+size_t Snapshotter::EvictNext() {
+  const size_t rows = core_.Evict(on_disk_.back());
+  on_disk_.pop_back();
+  if (on_disk_.empty() && idle()) core_.EndEviction();
+  return rows;
+}
+
+size_t Snapshotter::Copy() {
+  if (next_ == begin_.partitions.size()) {
+    EndRound();
+    return 0;
+  }
   current_.partition = begin_.partitions[next_];
   auto copied = core_.CopyChanged(current_, options_.rows_a_step);
-  if (copied == ShardCore::Copied::kMore) return;
+  if (copied == ShardCore::Copied::kMore) return options_.rows_a_step;
   // Of this moment: all records before the next are in.
   const uint64_t index = log_.next_index() - (Planted(Bug::kStateAfterMark) ? 1 : 0);
   if (copied == ShardCore::Copied::kAll) copied = core_.FinishSnapshot(current_, index);
   ++next_;
   PartitionSnapshot done = std::exchange(current_, {});
-  if (copied == ShardCore::Copied::kGone) return;
+  if (copied == ShardCore::Copied::kGone) return 0;
   if (core_.last_config().config().generation() != config_written_) {
     done.config = core_.last_config();
     config_written_ = done.config.config().generation();
   }
   stats_.bytes += done.bytes;
   bytes_of_round_ += done.bytes;
-  ready_.push_back({round_, std::move(done), {}, {}});
-  ++under_way_;
+  bytes_not_flushed_ += done.bytes;
+  not_flushed_.push_back(done.partition);
+  size_t rows = 0;
+  for (const ChangedRows& changed : done.rows) rows += changed.keys.size();
+  under_way_.push_back({{}, done.bytes});
+  bytes_under_way_ += done.bytes;
+  ready_.push_back({.round = round_, .partition = std::move(done)});
+  if (Planted(Bug::kLeaveBeforeFlush) && core_.evicting()) on_disk_ = std::exchange(not_flushed_, {});
+  if (options_.flush_bytes > 0 && bytes_not_flushed_ >= options_.flush_bytes) FlushWhatIsWritten();
+  return rows;
+}
+
+void Snapshotter::FlushWhatIsWritten() {
+  ready_.push_back({.round = round_, .flush_only = true});
+  under_way_.push_back({std::exchange(not_flushed_, {}), 0});
+  bytes_not_flushed_ = 0;
 }
 
 void Snapshotter::EndRound() {
-  SnapshotWork end{round_, std::nullopt, {}, core_.StoredPartitions()};
+  SnapshotWork end{.round = round_, .kept_partitions = core_.StoredPartitions()};
   // A partition that has gone since its turn is in none of the images: should the log lose the record of that with the
   // power, the round must know.
   if (core_.last_config().config().generation() != config_written_) end.config = core_.last_config();
@@ -86,12 +110,9 @@ void Snapshotter::EndRound() {
   end.end.set_begin(begin_.index);
   *end.end.mutable_config() = begin_.config;
   ready_.push_back(std::move(end));
-  ++under_way_;
+  under_way_.push_back({std::exchange(not_flushed_, {}), 0});
+  bytes_not_flushed_ = 0;
   phase_ = Phase::kWriting;
-  if (!Planted(Bug::kLeaveBeforeFlush)) return;
-  if (core_.BeginEviction()) {
-    while (core_.EvictSome()) continue;
-  }
 }
 
 std::optional<SnapshotWork> Snapshotter::TakeWork() {
@@ -102,29 +123,34 @@ std::optional<SnapshotWork> Snapshotter::TakeWork() {
 }
 
 void Snapshotter::OnDone(const Status& status, TimePoint now) {
-  --under_way_;
+  const UnderWay done = std::move(under_way_.front());
+  under_way_.pop_front();
+  bytes_under_way_ -= done.bytes;
   if (!status && phase_ != Phase::kFailing) {
     ++stats_.failures;
     phase_ = Phase::kFailing;
-    under_way_ -= ready_.size();
-    ready_.clear();
+    for (; !ready_.empty(); ready_.pop_back(), under_way_.pop_back()) bytes_under_way_ -= under_way_.back().bytes;
     current_ = {};
+    not_flushed_.clear();
+    bytes_not_flushed_ = 0;
+    on_disk_.clear();
     // What of it is in the store, nobody knows.
     for (const uint32_t p : begin_.partitions) core_.SetStored(p, false);
   }
   if (phase_ == Phase::kFailing) {
-    if (under_way_ > 0) return;
+    if (!under_way_.empty()) return;
     phase_ = Phase::kIdle;
     not_before_ = now + options_.retry_after;
     logged_at_begin_ = 0;  // it is as overdue as it was
     return;
   }
-  if (phase_ != Phase::kWriting || under_way_ > 0) return;
+  if (core_.evicting()) on_disk_.insert(on_disk_.end(), done.flushes.begin(), done.flushes.end());
+  if (phase_ != Phase::kWriting || !under_way_.empty()) return;
   phase_ = Phase::kIdle;
   ++stats_.rounds;
   stats_.last = now - begun_at_;
   stats_.last_bytes = bytes_of_round_;
-  evicting_ = core_.BeginEviction();
+  if (on_disk_.empty()) core_.EndEviction();
   not_for_room_before_ = now + kBetweenRoundsForRoom;
   // What cannot be removed now can be after the next round.
   (void)log_.TrimTo(begin_.index);

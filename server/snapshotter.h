@@ -12,7 +12,8 @@
 // reads images, and the log from R on (server/recovery.h). A round that fails (a full disk) leaves all as it was, but
 // for images that are newer; the next writes whole partitions where it is not known what the store has.
 //
-// A round is also begun when rows take too much memory: those that the store then has, flushed, may leave it.
+// A round is also begun when rows take too much memory: those that the store then has, flushed, may leave it. They need
+// not wait for the round's end: the store is also flushed after every few partitions.
 //
 // A core: its owner calls Step when all that the shard has taken is committed, carries out the work in order, and says
 // when it is done. Thread-safety: none; it belongs to the shard's thread. Core and log are lent.
@@ -33,16 +34,18 @@ namespace sheaf {
 struct SnapshotterOptions {
   uint64_t min_log_bytes = uint64_t{256} << 20;  // no round before so many, nor before half of what rows take
   size_t rows_a_step = 2048;
+  uint64_t flush_bytes = 0;  // in a round, after so many of rows; 0: at its end only
   Duration retry_after = std::chrono::seconds(10);
 };
 
-// What is to be written, in order: a partition, or a round's end.
+// What is to be done, in order: a partition is written, what was written is flushed, or a round ends with both.
 struct SnapshotWork {
   uint64_t round = 0;  // number
-  std::optional<PartitionSnapshot> partition;
-  pb::SnapshotRound end;                 // if not a partition
-  std::vector<uint32_t> kept_partitions;  // of the end: those whose images stay,
-  pb::ConfigRecord config = {};           // and what is in force, if that is newer than what the images say
+  std::optional<PartitionSnapshot> partition = {};
+  bool flush_only = false;
+  pb::SnapshotRound end = {};                  // if none of these
+  std::vector<uint32_t> kept_partitions = {};  // of the end: those whose images stay,
+  pb::ConfigRecord config = {};                // and what is in force, if that is newer than what the images say
 };
 // Blocks. After an error the store is to be opened anew, before the next round's first work.
 Status CarryOut(KvStore& store, const SnapshotWork& work);
@@ -63,7 +66,11 @@ class Snapshotter {
   // Does a bounded piece of what there is to do.
   void Step(TimePoint now);
   // There is more to do at once.
-  bool eager() const { return evicting_ || (phase_ == Phase::kCopying && under_way_ < kMostUnderWay); }
+  bool eager() const {
+    return !on_disk_.empty() ||
+           (phase_ == Phase::kCopying &&
+            under_way_.size() < (bytes_under_way_ < kFewBytes ? kMostSmallUnderWay : kMostUnderWay));
+  }
   bool idle() const { return phase_ == Phase::kIdle; }
   // The next to be written; nothing: there is none now.
   std::optional<SnapshotWork> TakeWork();
@@ -78,18 +85,25 @@ class Snapshotter {
 
  private:
   enum class Phase { kIdle, kCopying, kWriting, kFailing };
-  static constexpr size_t kMostUnderWay = 2;  // partitions in memory beside the one that is copied
+  // Of work in memory, beside the partition that is copied: also while it is so little.
+  static constexpr size_t kMostUnderWay = 2, kMostSmallUnderWay = 8;
+  static constexpr uint64_t kFewBytes = uint64_t{1} << 20;
+  struct UnderWay {
+    std::vector<uint32_t> flushes;  // partitions that are on the disk when it is done
+    uint64_t bytes = 0;             // of rows
+  };
 
   void Begin(TimePoint now);
-  void Copy();
+  size_t Copy();  // answers how many rows
+  void FlushWhatIsWritten();
   void EndRound();
+  size_t EvictNext();  // answers how many rows were looked at
 
   ShardCore& core_;
   RedoLog& log_;
   const SnapshotterOptions options_;
   Phase phase_ = Phase::kIdle;
   bool requested_ = false;
-  bool evicting_ = false;        // after a round, before another
   TimePoint not_before_{};
   TimePoint not_for_room_before_{};
   uint64_t logged_at_begin_ = 0;
@@ -101,7 +115,11 @@ class Snapshotter {
   uint64_t bytes_of_round_ = 0;
   PartitionSnapshot current_;    // which is being copied
   std::deque<SnapshotWork> ready_;
-  size_t under_way_ = 0;         // taken, or ready to be
+  std::deque<UnderWay> under_way_;     // work that is ready or was taken
+  uint64_t bytes_under_way_ = 0;
+  std::vector<uint32_t> not_flushed_;  // partitions that were copied, after the last flush that is under way
+  uint64_t bytes_not_flushed_ = 0;
+  std::vector<uint32_t> on_disk_;      // partitions whose rows may leave memory
   SnapshotStats stats_;
 };
 

@@ -19,7 +19,7 @@ class TableRows::Addressing {
  public:
   // `floats` of each row are fetched.
   Addressing(const RowLayout& layout, size_t floats)
-      : bits_(RowStore::SlabBits(layout.stride)), mask_((uint32_t{1} << bits_) - 1), stride_(layout.stride),
+      : bits_(RowStore::SlabBits(layout)), mask_((uint32_t{1} << bits_) - 1), stride_(layout.stride),
         bytes_(std::min(floats * sizeof(float), 4 * kCacheLine)) {}
 
   float* operator()(const RowStore::View& view, uint32_t slot) const {
@@ -60,7 +60,6 @@ void TableRows::Revisit(uint32_t partition) {
   marks.words = store == nullptr ? nullptr : store->marks();
   marks.changes = store == nullptr ? nullptr : store->changes();
   marks.uses = store == nullptr ? nullptr : store->uses();
-  marks.more_uses = store == nullptr ? nullptr : store->more_uses();
   marks.cut = store != nullptr && store->cutting() ? store : nullptr;
   const bool cold = store != nullptr && store->cold() > 0;
   cold_stores_ += cold;
@@ -73,10 +72,8 @@ void TableRows::Use(std::span<const HashedKey> keys, const uint32_t* slots) {
     const Marks& marks = marks_[PartitionOf(keys[i])];
     do {
       if (slots[i] != kNoSlot) {
-        const uint64_t bit = uint64_t{1} << (slots[i] % 64);
-        uint64_t& used = marks.uses[slots[i] / 64];
-        marks.more_uses[slots[i] / 64] |= used & bit;
-        used |= bit;
+        uint8_t& uses = marks.uses[slots[i]];
+        uses = static_cast<uint8_t>(std::min(uses + RowStore::kUse, UINT8_MAX));
       }
       ++i;
     } while (i < keys.size() && keys[i] <= marks.last_key);

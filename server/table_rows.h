@@ -64,8 +64,7 @@ class TableRows {
     HashedKey last_key = 0;  // of the partition
     uint64_t* words = nullptr;
     uint64_t* changes = nullptr;
-    uint64_t* uses = nullptr;
-    uint64_t* more_uses = nullptr;
+    uint8_t* uses = nullptr;
     RowStore* cut = nullptr;  // unless there is none under way
   };
   void Revisit(uint32_t partition);  // the store, which may be another or lie elsewhere

@@ -56,6 +56,7 @@ Result<ShardThread::Durable> OpenDurable(const ServerSpec& spec) {
                                 .memory = std::make_shared<const RocksMemory>(memory.unflushed, memory.cache),
                                 .point_reads = spec.memory_limit > 0,
                                 .cache_point_reads = false};
+  if (spec.memory_limit > 0) durable.options.flush_bytes = rocks.write_buffer_bytes;
   SHEAF_ASSIGN_OR_RETURN(durable.log, FileLog::Open(spec.data_dir + "/log", {}));
   durable.rows = std::make_unique<SnapshotWriter>(
       0, [path = spec.data_dir + "/rows", rocks](OpenAs) { return OpenRocksStore(path, rocks); },

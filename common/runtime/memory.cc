@@ -10,4 +10,6 @@ void KeepFreedMemory() {
   mallopt(M_TRIM_THRESHOLD, kBlocks);
 }
 
+void GiveBackFreedMemory() { malloc_trim(0); }
+
 }  // namespace sheaf

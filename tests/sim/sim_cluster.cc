@@ -220,6 +220,7 @@ void SimCluster::RecoverSimShard(ServerNode& server, uint32_t index) {
   }
   const SnapshotterOptions options{.min_log_bytes = options_.snapshot_after_bytes,
                                    .rows_a_step = 1 + random_.Below(20),
+                                   .flush_bytes = random_.Below(3) * options_.snapshot_after_bytes / 8,
                                    .retry_after = Milliseconds(100)};
   shard.snapshotter = std::make_unique<Snapshotter>(shard.core->core(), *shard.core->log(), options);
 }

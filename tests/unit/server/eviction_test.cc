@@ -31,25 +31,60 @@ class Leaving : public ::testing::Test {
  protected:
   Leaving()
       : optimizer(MakeSumOptimizer()),
-        layout{.dim = kStoreDim, .stride = kStoreDim, .optimizer = optimizer.get()} {}
+        layout{.dim = kStoreDim, .stride = kStoreDim, .optimizer = optimizer.get(), .counts_uses = true} {}
   std::unique_ptr<Optimizer> optimizer;
   RowLayout layout;
 };
 
-TEST_F(Leaving, RowsThatWereUsedStayForOneSweepMore) {
+TEST_F(Leaving, RowsThatWereUsedLeastGoFirst) {
   RowStore store(&layout, 1);
   for (uint64_t i = 0; i < 100; ++i) store.FindOrCreate(MixKey(i))[0] = static_cast<float>(i);
-  store.uses()[0] = ~uint64_t{0};  // slots 0 to 63
-  store.more_uses()[0] = 0xf;
-  EXPECT_EQ(store.Evict(1000, {}).rows, 36u);
-  EXPECT_EQ(store.hot(), 64u);
+  for (size_t slot = 0; slot < 64; ++slot) store.uses()[slot] += RowStore::kUse;
+  for (size_t slot = 0; slot < 4; ++slot) store.uses()[slot] += RowStore::kUse;
+  EXPECT_EQ(store.Evict(36, {}).rows, 36u);
   EXPECT_EQ(store.size(), 100u);
   for (uint64_t i = 0; i < 64; ++i) EXPECT_EQ(store.Find(MixKey(i))[0], static_cast<float>(i));
-  EXPECT_EQ(store.Evict(1000, {}).rows, 60u);
-  EXPECT_EQ(store.hot(), 4u) << "they were used twice";
-  EXPECT_EQ(store.Evict(1, {}).rows, 1u);
-  EXPECT_EQ(store.Evict(1000, {}).rows, 3u);
+  EXPECT_EQ(store.Evict(30, {}).rows, 30u);
+  for (uint64_t i = 0; i < 4; ++i) EXPECT_NE(store.Find(MixKey(i)), nullptr) << i;
+  EXPECT_EQ(store.Evict(1000, {}).rows, 34u);
   EXPECT_EQ(store.hot(), 0u);
+  EXPECT_EQ(store.size(), 100u);
+}
+
+TEST_F(Leaving, WhatRowsWereUsedLongAgoCountsLess) {
+  RowStore store(&layout, 1);
+  for (uint64_t i = 0; i < 2; ++i) store.FindOrCreate(MixKey(i));
+  store.uses()[0] = 3 * RowStore::kUse;
+  for (int sweep = 0; sweep < 12; ++sweep) {
+    store.uses()[1] = std::max(store.uses()[1], RowStore::kUse);
+    EXPECT_EQ(store.Evict(0, {}).rows, 0u);
+  }
+  EXPECT_EQ(store.Evict(1, {}).rows, 1u);
+  EXPECT_EQ(store.Find(MixKey(0)), nullptr);
+}
+
+TEST_F(Leaving, TheirMemoryIsGivenBack) {
+  layout.slab_bytes = 16 << 10;
+  RowStore store(&layout, 1);
+  for (uint64_t i = 0; i < 100'000; ++i) {
+    store.FindOrCreate(MixKey(i))[0] = static_cast<float>(i);
+    if (i == 70'000) store.marks()[i / 64] |= uint64_t{1} << (i % 64);
+  }
+  const size_t all = store.memory_bytes();
+  EXPECT_EQ(store.Evict(95'000, {}).rows, 95'000u);
+  EXPECT_LT(store.memory_bytes(), all / 4) << "with 300 kB of filter";
+  size_t here = 0;
+  for (uint64_t i = 0; i < 100'000; ++i) {
+    const float* const row = store.Find(MixKey(i));
+    if (row == nullptr) continue;
+    ++here;
+    ASSERT_EQ(row[0], static_cast<float>(i));
+  }
+  EXPECT_EQ(here, 5'000u);
+  std::vector<HashedKey> keys;
+  std::vector<float> rows;
+  EXPECT_FALSE(store.Copy(RowStore::Which::kMarked, 0, 100'000, keys, rows));
+  EXPECT_EQ(keys, (std::vector<HashedKey>{MixKey(70'000)}));
 }
 
 TEST_F(Leaving, RowsThatHaveChangedOrAreNeededStay) {
@@ -483,7 +518,7 @@ TEST_F(Eviction, NewRowsWaitForRoomWhileRowsCanLeave) {
     waited += out.items().empty();
     if (!out.items().empty()) continue;
     now += std::chrono::seconds(1);
-    EXPECT_TRUE(core->WantsRound());
+    EXPECT_TRUE(core->IsShortOfMemory());
     Round();
     if (core->MayResume()) core->Resume(now, out);
     auto items = std::move(out.items());
