@@ -136,6 +136,7 @@ uint64_t ShardCore::logged_bytes() const { return impl_->logged_bytes; }
 ShardStats ShardCore::stats() const { return impl_->Stats(); }
 uint64_t ShardCore::generation() const { return impl_->generation; }
 const std::vector<uint32_t>& ShardCore::owned() const { return impl_->owned; }
+uint64_t ShardCore::placement() const { return impl_->placement; }
 const std::vector<uint64_t>& ShardCore::owned_epochs() const { return impl_->owned_epochs; }
 const std::vector<uint32_t>& ShardCore::absent() const { return impl_->absent; }
 const std::vector<uint32_t>& ShardCore::coming() const { return impl_->handed_over; }

@@ -225,6 +225,7 @@ class ShardCore {
   ShardStats stats() const;
   uint64_t generation() const;
   const std::vector<uint32_t>& owned() const;  // the partitions that are the shard's by the configuration, ascending
+  uint64_t placement() const;                  // their signature, with their epochs (common/base/placement.h)
   const std::vector<uint64_t>& owned_epochs() const;  // of each of them
   // Those that it should have taken over, and nobody here has a copy of.
   const std::vector<uint32_t>& absent() const;

@@ -11,11 +11,16 @@ namespace sheaf::sim {
 
 namespace {
 
-// The same with a list where it names all that the shard has.
+// A request with a list where it names all that the shard has. It may come again, with the same number, when the shard
+// has others: it is still about those that it had.
 template <typename Request>
-Request NamingPartitions(Request request, const std::vector<uint32_t>& owned) {
-  if (request.has_placement()) request.mutable_partition()->Assign(owned.begin(), owned.end());
-  return request;
+void NoteRequest(Request& noted, const Request& request, const ShardCore& core) {
+  const bool refused = request.has_placement() && request.placement().signature() != core.placement();
+  if (refused && noted.placement().signature() == request.placement().signature()) return;
+  noted = request;
+  if (request.has_placement() && !refused) {
+    noted.mutable_partition()->Assign(core.owned().begin(), core.owned().end());
+  }
 }
 
 }  // namespace
@@ -189,10 +194,10 @@ void SimCluster::ServeShard(ServerNode& server, uint32_t index) {
           if (node->ended) return;
           // An answer may come at once or later: look at what is answered, not at what is asked.
           const RequestName name{self, from, message.header.request()};
-          const std::vector<uint32_t>& owned = node->shards[index].core->owned();
-          if (message.header.has_pull()) pulls_[name] = NamingPartitions(message.header.pull(), owned);
-          if (message.header.has_push()) pushes_[name] = NamingPartitions(message.header.push(), owned);
-          node->shards[index].core->OnMessage(from, message, node->Now());
+          Shard& shard = *node->shards[index].core;
+          shard.OnMessage(from, message, node->Now());  // which may first take partitions over
+          if (message.header.has_pull()) NoteRequest(pulls_[name], message.header.pull(), shard.core());
+          if (message.header.has_push()) NoteRequest(pushes_[name], message.header.push(), shard.core());
           AfterShard(*node, index);
           // Now, or when something needs it.
           if (!node->ended && random_.Chance(0.5) && node->shards[index].core->CatchUp(node->Now())) {
