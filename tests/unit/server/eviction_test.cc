@@ -169,7 +169,8 @@ class Eviction : public ShardFixture, private ColdStore {
     auto recovered = RecoverShard(*core, *log_, store_.get(), now, [](size_t) { return Status(); });
     if (!recovered) return Failure{recovered.error()};
     snapshotter_ = std::make_unique<Snapshotter>(*core, *log_, SnapshotterOptions{.min_log_bytes = 1 << 30,
-                                                                                 .rows_a_step = 16});
+                                                                                 .rows_a_step = 16,
+                                                                                 .flush_bytes = flush_bytes_});
     return {};
   }
   void RestartAndInstall() {
@@ -279,6 +280,7 @@ class Eviction : public ShardFixture, private ColdStore {
   std::unique_ptr<Snapshotter> snapshotter_;
   ShardOptions options_;
   size_t limit_ = kLimit;
+  uint64_t flush_bytes_ = 0;
   PeerId self_ = kShardPeer;
   uint64_t seq_ = 0;
 };
@@ -424,6 +426,32 @@ TEST_F(Eviction, NothingLeavesUnlessTheRoundIsOnTheDisk) {
   snapshotter_->OnDone(Fail(ErrorCode::kResourceExhausted, "full"), now);
   while (snapshotter_->eager()) snapshotter_->Step(now);
   EXPECT_EQ(core->stats().cold_rows, 0u);
+}
+
+TEST_F(Eviction, RowsLeaveInTheMiddleOfARoundIfTheirPartitionIsOnTheDisk) {
+  flush_bytes_ = 1;
+  ASSERT_TRUE(Restart());
+  Install();
+  Commit();
+  ASSERT_TRUE(AskPatiently(PushRows(Some(0, 100))).header.has_push_reply());
+  const auto before = Everything();
+  snapshotter_->RequestRound();
+  size_t flushed = 0;
+  while (flushed < 2) {
+    snapshotter_->Step(now);
+    Commit();
+    while (auto work = snapshotter_->TakeWork()) {
+      EXPECT_LE(core->stats().cold_rows, flushed * 100) << "others are not on the disk";
+      snapshotter_->OnDone(CarryOut(*store_, *work), now);
+      flushed += work->flush_only;
+    }
+  }
+  while (snapshotter_->eager()) snapshotter_->Step(now);
+  EXPECT_FALSE(snapshotter_->idle());
+  EXPECT_GT(core->stats().cold_rows, 100u);
+  EXPECT_EQ(Everything(), before);
+  RestartAndInstall();
+  EXPECT_EQ(Everything(), before);
 }
 
 TEST_F(Eviction, ARoundAfterOneThatFailedKeepsWhatIsOnlyInTheStore) {
