@@ -11,6 +11,7 @@ import harness
 from harness import ADULT, BIN
 
 ROWS = 32561
+BSP_EPOCHS = harness.shorter(16, 8)
 
 
 class KillScheduler(harness.SheafTest):
@@ -44,22 +45,22 @@ class KillScheduler(harness.SheafTest):
             self.assertAlmostEqual(report["test"][metric], quiet["test"][metric], delta=0.002)
 
     def test_bsp_comes_to_the_same_bytes(self):
-        settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
+        settings = ["consistency.mode=BSP", f"train.epochs={BSP_EPOCHS}", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
         report, killed, _ = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=10,
                                                 seed=2)
         self.assertGreaterEqual(killed, 6)
-        self.assertEqual(report["examples_total"], ROWS * 16)
+        self.assertEqual(report["examples_total"], ROWS * BSP_EPOCHS)
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
     def test_bsp_comes_to_the_same_bytes_though_anybody_is_killed(self):
-        settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
+        settings = ["consistency.mode=BSP", f"train.epochs={BSP_EPOCHS}", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
         report, killed, _ = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=10,
                                                 seed=3, programs=("sheaf-scheduler", "sheaf-server", "sheaf-worker"))
         self.assertGreaterEqual(killed, 6)
-        self.assertEqual(report["examples_total"], ROWS * 16)
+        self.assertEqual(report["examples_total"], ROWS * BSP_EPOCHS)
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 

@@ -13,6 +13,7 @@ import harness
 from harness import ADULT, BIN
 
 ROWS = 32561
+BSP_EPOCHS = harness.shorter(16, 8)
 
 
 class KillServers(harness.SheafTest):
@@ -42,12 +43,12 @@ class KillServers(harness.SheafTest):
             self.assertAlmostEqual(report["test"][metric], quiet["test"][metric], delta=0.002)
 
     def test_bsp_comes_to_the_same_bytes_though_all_servers_are_killed_at_once(self):
-        settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
+        settings = ["consistency.mode=BSP", f"train.epochs={BSP_EPOCHS}", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
         report, killed = self.run_with_kills("--workers", 2, "--model", killed_model, settings=settings, kills=6,
                                              seed=2, all_at_once=True)
         self.assertGreaterEqual(killed, 4)
-        self.assertEqual(report["examples_total"], ROWS * 16)
+        self.assertEqual(report["examples_total"], ROWS * BSP_EPOCHS)
         self.run_job(ADULT, "--workers", 2, "--model", quiet_model, settings=settings)
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
@@ -68,7 +69,7 @@ class KillServers(harness.SheafTest):
         self.assertIn("backups take over", (self.folder / "logs" / "scheduler.log").read_text())
 
     def test_bsp_comes_to_the_same_bytes_though_backups_take_over(self):
-        settings = ["consistency.mode=BSP", "train.epochs=24", "train.batch_size=16"]
+        settings = ["consistency.mode=BSP", f"train.epochs={harness.shorter(24, 12)}", "train.batch_size=16"]
         options = [word for setting in settings for word in ("--set", setting)]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
         process = self.start("run", ADULT, "--model", killed_model, "--servers", 3, "--replicas", 2, *options)
@@ -80,7 +81,7 @@ class KillServers(harness.SheafTest):
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
     def test_snapshots_are_made_under_kills_and_what_comes_back_from_them_is_the_same_to_the_byte(self):
-        settings = ["consistency.mode=BSP", "train.epochs=16", "train.batch_size=16"]
+        settings = ["consistency.mode=BSP", f"train.epochs={BSP_EPOCHS}", "train.batch_size=16"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
         rounds_at_kill = {}
 
@@ -100,7 +101,7 @@ class KillServers(harness.SheafTest):
                                              seed=3, environment={"SHEAF_SNAPSHOT_AFTER_MB": "0"},
                                              ready=has_made_a_round)
         self.assertGreaterEqual(killed, 4)
-        self.assertEqual(report["examples_total"], ROWS * 16)
+        self.assertEqual(report["examples_total"], ROWS * BSP_EPOCHS)
         said = "".join(path.read_text() for path in (self.folder / "logs").glob("server-*.log"))
         recovered = [line for line in said.splitlines() if "recovered" in line and "recovered 0 B of snap" not in line]
         self.assertGreaterEqual(len(recovered), 3, said)

@@ -26,7 +26,7 @@ class KillWorkers(harness.SheafTest):
         return json.loads(report.read_text()), killed
 
     def test_twenty_kills_change_no_count_and_no_quality(self):
-        epochs = 30
+        epochs = harness.shorter(30, 15)
         settings = [f"train.epochs={epochs}", "train.batch_size=32"]
         report, killed = self.run_with_kills("--workers", 3, settings=settings, kills=KILLS, seed=1)
         self.assertEqual(killed, KILLS, "the run was over before all kills: make it longer")
