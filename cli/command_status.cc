@@ -37,6 +37,13 @@ json NodeJson(const pb::NodeStatus& node) {
           {"evicted_rows", node.evicted_rows()},
           {"memory_bytes", node.memory_bytes()},
           {"examples_per_second", node.examples_per_second()},
+          {"refused_batches", node.refused_batches()},
+          {"refused_pushes", node.refused_pushes()},
+          {"quarantined", node.quarantined()},
+          {"disk", ToLower(pb::DiskTrouble_Name(node.disk()).substr(5))},
+          {"disk_write_us", node.disk_write_us()},
+          {"compared_rows", node.compared_rows()},
+          {"copies_differed", node.copies_differed()},
           {"waiting_for", node.waiting_for()},
           {"last_report_seconds", node.last_report_seconds()}};
 }
@@ -59,7 +66,8 @@ json JobJson(const pb::JobStatus& job) {
           {"staleness", job.staleness()},
           {"workers_lost", job.workers_lost()},
           {"pushes_deduplicated", job.pushes_deduplicated()},
-          {"bad_rows", job.bad_rows()}};
+          {"bad_rows", job.bad_rows()},
+          {"refused_batches", job.refused_batches()}};
 }
 
 json StatusJson(const pb::ClusterStatus& status) {
@@ -109,6 +117,28 @@ std::string CheckpointLine(const pb::ClusterStatus& status) {
                 Printable(last.detail()), "\n");
 }
 
+// What should not be, a line each.
+std::string Troubles(const pb::ClusterStatus& status) {
+  std::string lines;
+  for (const pb::NodeStatus& node : status.node()) {
+    const std::string name = Printable(node.name());
+    const char* const no_work = node.quarantined() ? "; it gets no more work of this job" : "";
+    if (node.refused_batches() > 0) {
+      lines += StrCat(name, ": ", node.refused_batches(), " gradients were NaN, infinite or too large", no_work, "\n");
+    }
+    if (node.role() == pb::SERVER && node.refused_pushes() > 0) {
+      lines += StrCat(name, " has refused ", node.refused_pushes(), " pushes that were NaN, infinite or too large\n");
+    } else if (node.refused_pushes() > 0) {
+      lines += StrCat("servers have refused ", node.refused_pushes(), " pushes of ", name, "\n");
+    }
+    if (node.copies_differed() > 0) {
+      lines += StrCat(name, " has made ", node.copies_differed(),
+                      " copies anew, as they were not what their primaries had: look at its memory\n");
+    }
+  }
+  return lines.empty() ? lines : "\n" + lines;
+}
+
 std::string StatusTable(const pb::ClusterStatus& status) {
   std::string text =
       StrCat("cluster ", status.cluster(), ", up ", Seconds(status.uptime_seconds()), ", ", status.partition_count(),
@@ -132,7 +162,7 @@ std::string StatusTable(const pb::ClusterStatus& status) {
     text += AlignedTable(rows);
   else
     text += "no servers, no workers\n";
-  return text + "\n" + JobsTable(status) + CheckpointLine(status);
+  return text + "\n" + JobsTable(status) + CheckpointLine(status) + Troubles(status);
 }
 
 int Show(const Args& args, const std::function<std::string(const pb::ClusterStatus&)>& as_text) {

@@ -94,6 +94,7 @@ std::string ReportJson(const pb::JobStatus& status, const RunFacts& facts) {
   report["schedulers_restarted"] = facts.schedulers_restarted;
   report["pushes_deduplicated"] = status.pushes_deduplicated();
   report["bad_rows"] = status.bad_rows();
+  report["refused_batches"] = status.refused_batches();
   report["servers"] = facts.servers;
   report["workers"] = facts.workers;
   report["mode"] = pb::ConsistencySpec::Mode_Name(spec.consistency().mode());
@@ -145,6 +146,10 @@ std::string ReportTable(const pb::JobStatus& status, const RunFacts& facts) {
   if (status.workers_lost() > 0) {
     text += "  " + std::to_string(status.workers_lost()) + " workers lost, " +
             std::to_string(status.pushes_deduplicated()) + " repeated pushes recognised\n";
+  }
+  if (status.refused_batches() > 0) {
+    text += "  " + FormatCount(status.refused_batches()) + " batches left out: their gradients were NaN, infinite or " +
+            "over optimizer.max_gradient_norm\n";
   }
   if (status.bad_rows() > 0) text += "  " + FormatCount(status.bad_rows()) + " bad rows skipped\n";
   return text;

@@ -117,6 +117,7 @@ void PsClient::Impl::AnswerRefusal(Request& request, const pb::Refusal& refusal,
     case pb::Refusal::NOT_LEADER:  // of schedulers only
     case pb::Refusal::VERSION_MISMATCH: break;
   }
+  request.operation->poison = refusal.reason() == pb::Refusal::INVALID_GRADIENT;
   End(*request.operation,
       Fail(CodeOf(refusal.reason()), peers.at(request.peer).Text(), " refused a ", RequestText(request), " (",
            pb::Refusal::Reason_Name(refusal.reason()), "): ", refusal.text()));
@@ -247,6 +248,7 @@ void PsClient::Impl::End(Operation& operation, Status status) {
     completion.operation = operation.id;
     const bool is_push = operation.kind != OperationKind::kPull;
     completion.front = operation.front.value_or(0);
+    completion.poison = operation.poison;
     completion.duplicate = is_push && status && operation.next_group > 0 && operation.all_duplicate;
     if (status && operation.kind != OperationKind::kPush) {
       for (size_t t = 0; t < operation.results.size(); ++t) {

@@ -74,6 +74,7 @@ struct Operation {
   bool planned = false;           // false: waits for a configuration that has a place for every partition
   bool encoded = false;           // pushes: the payloads are made, with the error feedback applied once
   std::optional<uint64_t> front;  // the least of the answers so far
+  bool poison = false;            // pushes: refused as such
   bool all_duplicate = true;      // of the groups acknowledged so far
   std::vector<bool> acknowledged; // pushes: by partition
   std::map<uint32_t, PushGroup> groups;   // those not acknowledged

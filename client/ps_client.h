@@ -83,6 +83,7 @@ struct Completion {
   std::vector<Floats> values;                            // pulls: per table of the request, [n, dim]
   uint64_t front = 0;                                    // SSP: every shard knew a lane that had come to this clock
   bool duplicate = false;                                // pushes: every partition had it already
+  bool poison = false;                                   // pushes: refused, as some value of it must not be applied
 };
 
 class PsClient {

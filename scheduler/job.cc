@@ -6,6 +6,7 @@
 
 #include "common/base/planted_bug.h"
 #include "common/base/random.h"
+#include "common/base/strings.h"
 #include "compute/eval/eval_counts.h"
 #include "compute/features/weighting.h"
 #include "compute/model/model.h"
@@ -102,6 +103,14 @@ void Job::Advance(Membership& members, TimePoint now) {
     ++work_version_;
     detail_.clear();
     pass_began_ = now;
+  }
+  if (!quarantined_.empty() && members.CountAlive(pb::WORKER) > 0 &&
+      std::ranges::all_of(members.Alive(pb::WORKER), [this](const Node* each) { return IsQuarantined(each->id); })) {
+    return Fail(ErrorCode::kInvalidArgument,
+                StrCat("of every worker the last ", spec_.train().quarantine_after(),
+                       " gradients or more were refused, as NaN, infinite or over optimizer.max_gradient_norm: "
+                       "training diverges; lower optimizer.learning_rate"),
+                now);
   }
   ShareLanes(members);
   const auto awaited = members.Awaited();
@@ -248,6 +257,7 @@ void Job::EndPass(TimePoint now) {
   split_holders_[SplitOf(done.kind)] = book_->LastHolders();
   work_done_ += split_rows_[SplitOf(done.kind)];
   bad_rows_ += done.kind == pb::TRAIN && done.epoch > 1 ? 0 : book_->bad_rows();
+  refused_batches_ += book_->refused_batches();
   confirm_ = Updates(done.kind);
   confirm_pass_ = pass_index_;
   confirm_examples_ = book_->examples();
@@ -365,7 +375,7 @@ void Job::MakeLanes(const Membership& members) {
   const std::vector<Node*>& workers = members.Alive(pb::WORKER);
   if (book_->size() < 2 * workers.size()) return;
   for (const Node* worker : workers) {
-    if (!worker->worker_report.leaving()) JoinLane(worker->id);
+    if (MayWork(*worker)) JoinLane(worker->id);
   }
 }
 
@@ -375,7 +385,7 @@ void Job::ShareLanes(const Membership& members) {
   lanes_shared_ = members.version();
   std::vector<NodeId> workers;
   for (const Node* worker : members.Alive(pb::WORKER)) {
-    if (!worker->worker_report.leaving()) workers.push_back(worker->id);
+    if (MayWork(*worker)) workers.push_back(worker->id);
   }
   if (book_->AssignLanes(workers)) ++work_version_;
 }
@@ -413,22 +423,37 @@ void Job::OnWorkerReport(Node& worker, const pb::WorkerReport& report, TimePoint
     const bool finished_now = book_->Update(worker.id, lease);
     if ((finished_now || Planted(Bug::kEvalCountedAgain)) && counts != nullptr) MergeCounts(*counts, eval_counts_);
   }
-  if (report.leaving()) {
-    // It does nothing more; what it has done was just taken in.
-    book_->Release(worker.id);
-    LeaveLane(worker.id);
-    lanes_wanted_.erase(worker.id);
-    lanes_shared_.reset();
-    ++work_version_;
-  }
+  // What it has done was just taken in.
+  if (Quarantine(worker, report) || report.leaving()) LetGo(worker.id);
   if (lane_of_.contains(worker.id) && book_->Held(worker.id).empty() && book_->NothingFor(worker.id)) {
     LeaveLane(worker.id);  // a lane without work would hold the others back for ever
   }
   if (book_->all_done()) EndPass(now);
 }
 
+bool Job::Quarantine(const Node& worker, const pb::WorkerReport& report) {
+  const uint32_t limit = spec_.train().quarantine_after();
+  if (spec_.train().on_bad_gradient() == pb::TrainSpec::FAIL || limit == 0 || report.refused_job() != id_.value ||
+      report.refused_in_row() < limit || !quarantined_.insert(worker.id).second) {
+    return false;
+  }
+  events_.push_back(StrCat(worker.name, " (", worker.registration.host(), ") gets no more work of job ", id_.value,
+                           ": its last ", report.refused_in_row(),
+                           " gradients were refused; if it is the only one, look at its machine"));
+  return true;
+}
+
+void Job::LetGo(NodeId worker) {
+  book_->Release(worker);
+  LeaveLane(worker);
+  lanes_wanted_.erase(worker);
+  lanes_shared_.reset();
+  ++work_version_;
+}
+
 void Job::OnWorkerGone(NodeId worker, bool died) {
   if (ended()) return;
+  quarantined_.erase(worker);
   workers_lost_ += died && phase_ != pb::WAITING;
   if (planner_ == worker) planner_ = NodeId();
   for (auto& holders : split_holders_) std::replace(holders.begin(), holders.end(), worker, NodeId());
@@ -466,7 +491,7 @@ void Job::AllowGrants(bool allowed) {
 bool Job::HasWorkFor(const Node& worker) const {
   if (ended()) return false;
   if (phase_ == pb::PLANNING) return worker.id == planner_ && !plan_asked_;
-  return may_grant_ && working() && book_->Held(worker.id).empty() &&
+  return may_grant_ && working() && !IsQuarantined(worker.id) && book_->Held(worker.id).empty() &&
          !book_->NothingFor(worker.id);
 }
 
@@ -503,12 +528,12 @@ void Job::FillOrders(Node& worker, pb::WorkerOrders& orders, bool may_join, uint
   const pb::WorkerReport& report = worker.worker_report;
   const bool is_static = IsBsp() && pass().kind == pb::TRAIN;
   const bool own_lane = OwnLanes();
-  if (own_lane && !(may_join && may_grant_) && !report.leaving() && !lane_of_.contains(worker.id) &&
+  if (own_lane && !(may_join && may_grant_) && MayWork(worker) && !lane_of_.contains(worker.id) &&
       !book_->NothingFor(worker.id)) {
     lanes_wanted_.insert(worker.id);
     return;
   }
-  const bool may_have_more = may_grant_ && !report.leaving();
+  const bool may_have_more = may_grant_ && MayWork(worker);
   if (may_have_more || Planted(Bug::kLeaverKept)) book_->Grant(worker.id, LeasesFor(worker), next_lease);
   const std::vector<RangeId> held = book_->Held(worker.id);
   if (held.empty()) return;
@@ -580,6 +605,7 @@ void Job::End(pb::JobPhase phase, std::string detail, TimePoint now) {
   for (const auto& [worker, lane] : lane_of_) lanes_changed_.insert(lane);
   lane_of_.clear();
   lanes_wanted_.clear();
+  quarantined_.clear();
   eval_counts_.Clear();
   roster_.Clear();
   book_.reset();

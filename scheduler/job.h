@@ -74,6 +74,8 @@ class Job {
   // there may be work then for up to most_idle_wanted() of those that had none.
   bool HasWorkFor(const Node& worker) const;
   uint64_t work_version() const { return work_version_; }
+  // A worker all of whose gradients are refused gets no more of it.
+  bool IsQuarantined(NodeId worker) const { return quarantined_.contains(worker); }
   size_t most_idle_wanted() const;
 
   // What has changed since the last call, into a transaction. `behind`: also progress, of which the loss would cost
@@ -108,6 +110,8 @@ class Job {
   bool config_dirty() const { return config_dirty_; }
   bool config_urgent() const { return config_urgent_; }
   void AddToConfig(pb::ClusterConfig& config) const;
+  // For the log, since the last call.
+  std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
   // For the log: changes when the phase, the pass or its step does; state() tells so cheaply.
   std::string StateLine() const;
   using State = std::tuple<pb::JobPhase, uint32_t, int>;
@@ -149,6 +153,12 @@ class Job {
     uint64_t duplicates = 0;
     uint64_t staleness = 0;
   };
+  // It may be given work.
+  bool MayWork(const Node& worker) const { return !worker.worker_report.leaving() && !IsQuarantined(worker.id); }
+  // Returns whether it is from now on.
+  bool Quarantine(const Node& worker, const pb::WorkerReport& report);
+  // Takes all that it holds from a worker which does nothing more.
+  void LetGo(NodeId worker);
   PassCounts CountsOf(const Membership& members, uint32_t pass) const;
   void MarkUrgent() { config_dirty_ = config_urgent_ = true; }
   void MakeLanes(const Membership& members);
@@ -195,6 +205,7 @@ class Job {
   std::unique_ptr<LeaseBook> book_;
   pb::Roster roster_;                      // of the current pass; lanes empty for evaluation
   std::map<NodeId, LaneId> lane_of_;       // dynamic passes
+  std::set<NodeId> quarantined_;           // until it ends
   std::set<NodeId> lanes_wanted_;          // workers that wait for theirs
   std::set<LaneId> lanes_changed_;         // since they were saved
   uint32_t next_lane_ = 0;
@@ -231,11 +242,13 @@ class Job {
   uint64_t train_examples_ = 0;            // of finished training passes
   uint64_t work_done_ = 0;                 // rows of finished passes
   uint64_t bad_rows_ = 0;
+  uint64_t refused_batches_ = 0;           // of finished passes
   uint64_t duplicates_ = 0;                // pushes that servers recognised, of confirmed passes
   uint64_t staleness_ = 0;                 // greatest of the confirmed training passes
   uint64_t workers_lost_ = 0;
   std::vector<double> epoch_loss_;
   std::vector<pb::EvalResult> results_;
+  std::vector<std::string> events_;
 };
 
 }  // namespace sheaf

@@ -45,6 +45,7 @@ pb::JobRecord Job::DescribeState(TimePoint now) const {
   record.set_train_examples(train_examples_);
   record.set_work_done(work_done_);
   record.set_bad_rows(bad_rows_);
+  record.set_refused_batches(refused_batches_);
   record.set_duplicates(duplicates_);
   record.set_staleness(staleness_);
   for (const double loss : epoch_loss_) record.add_epoch_loss(loss);
@@ -175,6 +176,7 @@ Status Job::Restore(SavedJob saved, TimePoint now) {
   train_examples_ = state.train_examples();
   work_done_ = state.work_done();
   bad_rows_ = state.bad_rows();
+  refused_batches_ = state.refused_batches();
   duplicates_ = state.duplicates();
   staleness_ = state.staleness();
   epoch_loss_.assign(state.epoch_loss().begin(), state.epoch_loss().end());

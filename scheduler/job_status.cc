@@ -42,6 +42,7 @@ pb::JobStatus Job::Describe(const Membership& members, TimePoint now, bool whole
   const uint64_t in_pass = book_ == nullptr ? 0 : book_->examples() + book_->bad_rows();
   status.set_work_total(work_total);
   status.set_work_done(work_done_ + in_pass);
+  status.set_refused_batches(refused_batches_ + (book_ == nullptr ? 0 : book_->refused_batches()));
   status.set_bad_rows(bad_rows_ + (book_ == nullptr ? 0 : book_->bad_rows()));
 
   uint64_t trained = train_examples_;

@@ -90,11 +90,13 @@ bool LeaseBook::Update(NodeId worker, const pb::LeaseState& state) {
   if (state.batches_done() < range.batches_done || state.batches_done() > range.plan.batches) return false;
   examples_ += state.examples() - range.examples;
   bad_rows_ += state.bad_rows() - range.bad_rows;
+  refused_batches_ += state.refused_batches() - range.refused;
   running_loss_ += state.loss_sum() - range.loss;
   range.batches_done = state.batches_done();
   range.examples = state.examples();
   range.loss = state.loss_sum();
   range.bad_rows = state.bad_rows();
+  range.refused = state.refused_batches();
   if (!state.finished()) {
     NoteSpare(worker);
     return false;
@@ -117,9 +119,11 @@ void LeaseBook::Free(uint32_t index) {
   range.base_examples += range.examples;
   range.base_loss += range.loss;
   range.base_bad_rows += range.bad_rows;
+  range.base_refused += range.refused;
   range.examples = 0;
   range.loss = 0;
   range.bad_rows = 0;
+  range.refused = 0;
   if (policy_ == Policy::kDynamic) AddFree(index);
 }
 
@@ -262,6 +266,7 @@ pb::RangesRecord LeaseBook::DescribeBlock(uint32_t block, Progress progress) con
     record.add_examples(range.base_examples + (all ? range.examples : 0));
     record.add_loss(range.base_loss + (all ? range.loss : 0));
     record.add_bad_rows(range.base_bad_rows + (all ? range.bad_rows : 0));
+    record.add_refused_batches(range.base_refused + (all ? range.refused : 0));
   }
   return record;
 }
@@ -272,6 +277,7 @@ bool LeaseBook::RestoreBlock(const pb::RangesRecord& block) {
       block.loss_size() != count || block.bad_rows_size() != count) {
     return false;
   }
+  const bool counts_refused = block.refused_batches_size() == count;  // builds before did not
   for (int i = 0; i < count; ++i) {
     if (block.range(i) >= ranges_.size() || ranges_[block.range(i)].done) return false;
     Range& range = ranges_[block.range(i)];
@@ -280,8 +286,10 @@ bool LeaseBook::RestoreBlock(const pb::RangesRecord& block) {
     range.base_examples = block.examples(i);
     range.base_loss = block.loss(i);
     range.base_bad_rows = block.bad_rows(i);
+    range.base_refused = counts_refused ? block.refused_batches(i) : 0;
     examples_ += range.base_examples;
     bad_rows_ += range.base_bad_rows;
+    refused_batches_ += range.base_refused;
     running_loss_ += range.base_loss;
     if (Planted(Bug::kSavedRangesForgotten)) range.batches_done = range.first_batch = 0;
     if (!block.done(i) || Planted(Bug::kSavedRangesForgotten)) continue;

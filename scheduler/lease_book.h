@@ -48,6 +48,7 @@ class LeaseBook {
     uint64_t base_examples = 0, examples = 0;
     double base_loss = 0, loss = 0;
     uint64_t base_bad_rows = 0, bad_rows = 0;
+    uint64_t base_refused = 0, refused = 0;  // batches whose gradients were
   };
 
   // `order[i]` is the range handed out i-th. `lanes` > 0 for kStatic only. `previous_holder` may be empty.
@@ -104,6 +105,7 @@ class LeaseBook {
   // Of all ranges, done and under way.
   uint64_t examples() const { return examples_; }
   uint64_t bad_rows() const { return bad_rows_; }
+  uint64_t refused_batches() const { return refused_batches_; }
   double loss_sum() const;  // in the order of the ranges, so that equal runs print equal sums; walks all of them
   double running_loss() const { return running_loss_; }  // the same but for rounding, without the walk
   std::vector<NodeId> LastHolders() const { return last_holder_; }
@@ -127,7 +129,7 @@ class LeaseBook {
   Policy policy_;
   std::vector<Range> ranges_;
   size_t done_count_ = 0;
-  uint64_t examples_ = 0, bad_rows_ = 0;
+  uint64_t examples_ = 0, bad_rows_ = 0, refused_batches_ = 0;
   double running_loss_ = 0;
   std::set<uint32_t> unsaved_;        // blocks
   std::vector<NodeId> last_holder_;

@@ -64,10 +64,12 @@ struct Gap {
 bool Rebalancer::Step(Placement& placement, std::span<const Server> servers, uint32_t copies, TimePoint now) {
   bool changed = false;
   staying_.clear();
+  unfit_.clear();
   next_wave_.reset();
   std::set<NodeId> heard;
   for (const Server& server : servers) {
     if (!server.draining) staying_.insert(server.node);
+    if (server.unfit) unfit_.insert(server.node);
     if (!server.silent) heard.insert(server.node);
   }
   under_way_ = Look(placement, heard, now, changed);
@@ -82,6 +84,8 @@ bool Rebalancer::Step(Placement& placement, std::span<const Server> servers, uin
   for (uint32_t p = 0; p < homes.size(); ++p) {
     if (homes[p].primary == NodeId()) return changed;
     all_safe &= !homes[p].taking_over && InSync(homes[p]) >= needed_;
+    if (homes[p].taking_over) continue;
+    changed |= Relieve(placement, p, now);
     if (homes[p].taking_over) continue;
     changed |= Shed(placement, p, now) || LeaveDraining(placement, p);
     all_stay &= Stays(homes[p].primary) && std::ranges::all_of(homes[p].replicas, [&](const auto& replica) {
@@ -127,7 +131,10 @@ Rebalancer::UnderWay Rebalancer::Look(Placement& placement, const std::set<NodeI
 
 Rebalancer::Sums Rebalancer::AddUp(const Placement& placement) const {
   Sums sums;
-  for (const NodeId node : staying_) sums.copies[node] = sums.primaries[node] = 0;
+  for (const NodeId node : staying_) {
+    sums.copies[node] = 0;
+    if (!unfit_.contains(node)) sums.primaries[node] = 0;
+  }
   for (uint32_t p = 0; p < placement.homes().size(); ++p) {
     const Placement::Home& home = placement.homes()[p];
     const double weight = WeightOf(p);
@@ -160,9 +167,22 @@ bool Rebalancer::Shed(Placement& placement, uint32_t partition, TimePoint now) {
   std::optional<NodeId> heir;
   for (const Placement::Replica& replica : home.replicas) {
     if (!replica.in_sync || !Stays(replica.node)) continue;
+    if (unfit_.contains(replica.node)) continue;
     if (!heir || sums_.primaries.at(replica.node) < sums_.primaries.at(*heir)) heir = replica.node;
   }
   return heir && HandOver(placement, partition, *heir, /*stays=*/false, now);
+}
+
+// Its primary cannot write, or takes long to, and another could. If none is fit, all stays as it is.
+bool Rebalancer::Relieve(Placement& placement, uint32_t partition, TimePoint now) {
+  const Placement::Home& home = placement.homes()[partition];
+  if (!unfit_.contains(home.primary)) return false;
+  std::optional<NodeId> heir;
+  for (const Placement::Replica& replica : home.replicas) {
+    if (!replica.in_sync || !sums_.primaries.contains(replica.node)) continue;
+    if (!heir || sums_.primaries.at(replica.node) < sums_.primaries.at(*heir)) heir = replica.node;
+  }
+  return heir && HandOver(placement, partition, *heir, /*stays=*/Stays(home.primary), now);
 }
 
 // It has a copy on a server that is drained, and too few elsewhere.
@@ -237,7 +257,7 @@ bool Rebalancer::HandOver(Placement& placement, uint32_t partition, NodeId to, b
   const double load = loads_.OfKeys(partition);
   const NodeId from = placement.homes()[partition].primary;
   if (const auto sum = sums_.primaries.find(from); sum != sums_.primaries.end()) sum->second -= load;
-  sums_.primaries[to] += load;
+  if (const auto sum = sums_.primaries.find(to); sum != sums_.primaries.end()) sum->second += load;
   placement.HandOver(partition, to, stays);
   return true;
 }

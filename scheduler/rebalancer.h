@@ -30,6 +30,7 @@ class Rebalancer {
     NodeId node;
     bool draining = false;
     bool silent = false;    // it may be dead
+    bool unfit = false;     // its disk is slow or full: it can hold copies, but answers late or not at all as a primary
   };
 
   explicit Rebalancer(uint32_t partition_count) : loads_(partition_count) {}
@@ -54,7 +55,7 @@ class Rebalancer {
     uint32_t handed_over = 0;
   };
   struct Sums {
-    std::map<NodeId, double> copies, primaries;  // loads of servers that stay
+    std::map<NodeId, double> copies, primaries;  // loads of servers that stay; of primaries, and are fit
   };
   UnderWay Look(Placement& placement, const std::set<NodeId>& heard, TimePoint now, bool& changed);
   Sums AddUp(const Placement& placement) const;
@@ -63,6 +64,7 @@ class Rebalancer {
     return alone_ ? loads_.OfOnlyCopy(partition) : loads_.OfBytes(partition);
   }
   bool Shed(Placement& placement, uint32_t partition, TimePoint now);
+  bool Relieve(Placement& placement, uint32_t partition, TimePoint now);
   bool LeaveDraining(Placement& placement, uint32_t partition);
   bool LevelCopies(Placement& placement);
   bool LevelPrimaries(Placement& placement, TimePoint now);
@@ -77,7 +79,7 @@ class Rebalancer {
   std::optional<TimePoint> wave_at_;              // the last hand-overs began
   // Of the step that is made.
   std::optional<TimePoint> next_wave_;
-  std::set<NodeId> staying_;
+  std::set<NodeId> staying_, unfit_;
   uint32_t needed_ = 0;
   bool alone_ = false;  // each partition has one copy only
   UnderWay under_way_;

@@ -129,7 +129,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
                       std::to_string(registration.wire_version()) + ": install the same release everywhere", out);
   }
   if ((registration.role() != pb::SERVER && registration.role() != pb::WORKER) ||
-      (registration.role() == pb::SERVER && registration.shard_size() == 0)) {
+      (registration.role() == pb::SERVER && registration.shard_size() == 0 && !registration.has_damaged())) {
     return Refuse(from, message.header.request(), pb::Refusal::INVALID,
                   "a server (with shards) or a worker may register", out);
   }
@@ -144,6 +144,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
                                                     std::to_string(now_it->registration.pid()) + ")") +
                       ": was its --data_dir copied?", out);
   }
+  if (registration.has_damaged()) return OnDamaged(from, message, now, out);
   const bool known = members_.FindAlive(from) != nullptr;
   const Node* const before = known || registration.store() == 0 ? nullptr : members_.FindStore(registration.store());
   const bool is_back = before != nullptr;
@@ -166,6 +167,38 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
   registered.set_silence_ms(static_cast<uint32_t>(options_.back_within / Milliseconds(1)));
   registered.set_report_every_ms(static_cast<uint32_t>(options_.report_every / Milliseconds(1)));
   registered.set_dead_after_ms(static_cast<uint32_t>(LimitOf(node, now) / Milliseconds(1)));
+  out.Send(from, std::move(reply));
+}
+
+// A store that cannot be used is as good as gone: whoever has copies takes over. While something is nowhere else it is
+// not given up: somebody may know how to mend it.
+void SchedulerCore::OnDamaged(PeerId from, const Message& message, TimePoint now, Outbox& out) {
+  const pb::Register& registration = message.header.register_node();
+  const Node* const before = members_.FindStore(registration.store());
+  if (before != nullptr && before->alive()) {
+    members_.MarkLeft(before->id, now);
+    events_.push_back("node=" + before->name + " has a damaged store: " + registration.damaged());
+    LoseServer(*before, "came back with a damaged store (" + registration.damaged() + ")", now);
+  }
+  if (before != nullptr) {
+    const bool coming_back = std::ranges::any_of(placement_.homes(), [&](const Placement::Home& home) {
+      return home.former == before->id;
+    });
+    if (coming_back) return;  // who takes over is not known to have it yet: it asks again
+    if (before->partitions > 0) {
+      return Refuse(from, message.header.request(), pb::Refusal::INVALID,
+                    before->name + " has " + std::to_string(before->partitions) + " of " +
+                        std::to_string(options_.partition_count) +
+                        " partitions that nobody else has a copy of. Put a good copy of the folder there, or cancel "
+                        "the jobs and start the server with an empty folder",
+                    out);
+    }
+  }
+  Message reply = Reply(message.header.request());
+  pb::Registered& registered = *reply.header.mutable_registered();
+  registered.set_cluster_id(cluster_id_);
+  registered.set_scheduler_epoch(epoch_);
+  registered.set_forgotten(true);
   out.Send(from, std::move(reply));
 }
 
@@ -241,6 +274,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   checkpoints_.OnWorkerReport(node->id, report);
   if (job != nullptr) {
     job->OnWorkerReport(*node, report, now);
+    for (std::string& line : job->TakeEvents()) events_.push_back(std::move(line));
     // What that changed must be in the configuration before anything is granted under it.
     Settle(now, out);
     job = Current();
@@ -593,6 +627,16 @@ const Job* SchedulerCore::FindJob(JobId id) const {
   return it == jobs_.end() ? nullptr : it->second.get();
 }
 
+uint64_t SchedulerCore::PoisonOf(PeerId worker) const {
+  uint64_t count = 0;
+  for (const Node* server : members_.Alive(pb::SERVER)) {
+    for (const pb::PoisonCount& each : server->server_report.poison()) {
+      if (PeerId(each.peer()) == worker) count += each.count();
+    }
+  }
+  return count;
+}
+
 pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
   pb::ClusterStatus status;
   status.set_cluster(options_.cluster);
@@ -619,13 +663,23 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
       out.set_cold_reads(node.server_report.cold_reads());
       out.set_evicted_rows(node.server_report.evicted_rows());
       out.set_partitions(node.alive() ? node.partitions : 0);
-      if (node.server_report.waiting_size() > 0) out.set_waiting_for(node.server_report.waiting(0));
+      out.set_refused_pushes(node.server_report.poisoned());
+      out.set_disk(node.server_report.disk());
+      out.set_disk_write_us(node.server_report.disk_write_us());
+      out.set_compared_rows(node.server_report.compared_rows());
+      out.set_copies_differed(node.server_report.copies_differed());
+      if (node.server_report.has_disk_text()) out.set_waiting_for(node.server_report.disk_text());
+      else if (node.server_report.waiting_size() > 0) out.set_waiting_for(node.server_report.waiting(0));
     } else {
       out.set_waiting_for(node.worker_report.waiting_for());
       out.set_examples_per_second(node.worker_report.examples_per_second());
       int leases = node.worker_report.lease_size();
       for (const pb::UntouchedLeases& untouched : node.worker_report.untouched()) leases += untouched.lease_size();
       out.set_leases(static_cast<uint32_t>(leases));
+      out.set_refused_batches(node.worker_report.refused_batches());
+      out.set_refused_pushes(PoisonOf(node.peer));
+      out.set_quarantined(
+          std::ranges::any_of(jobs_, [&](const auto& job) { return job.second->IsQuarantined(id); }));
     }
   }
   DescribeMoves(status);

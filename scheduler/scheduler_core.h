@@ -70,8 +70,11 @@ class SchedulerCore {
   const Membership& members() const { return members_; }
   const Job* FindJob(JobId id) const;
   pb::ClusterStatus Describe(TimePoint now) const;
+  // Pushes of it that servers refused as poison, as far as they remember.
+  uint64_t PoisonOf(PeerId worker) const;
 
  private:
+  void OnDamaged(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnRegister(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnServerReport(PeerId from, const Message& message, TimePoint now, Outbox& out);
   void OnWorkerReport(PeerId from, const Message& message, TimePoint now, Outbox& out);

@@ -39,7 +39,10 @@ void SchedulerCore::Rebalance(TimePoint now) {
   rebalance_at_ = now + kRebalanceEvery;
   std::vector<Rebalancer::Server> servers;
   for (const Node* server : members_.Alive(pb::SERVER)) {
-    servers.push_back({server->id, server->change != pb::ChangeNode::UNCHANGED, now - server->last_heard > kSilent});
+    servers.push_back({.node = server->id,
+                       .draining = server->change != pb::ChangeNode::UNCHANGED,
+                       .silent = now - server->last_heard > kSilent,
+                       .unfit = server->server_report.disk() != pb::DISK_SOUND});
   }
   const bool changed = rebalancer_.Step(placement_, servers, options_.replicas, now);
   if (rebalancer_.next_wave()) rebalance_at_ = std::min(rebalance_at_, *rebalancer_.next_wave());

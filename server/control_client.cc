@@ -10,6 +10,22 @@ namespace {
 
 constexpr Duration kLoadsEvery = std::chrono::seconds(1);
 
+void AddTrouble(const ShardStats& stats, pb::ServerReport& report) {
+  report.set_disk_write_us(stats.disk_write_us);
+  if (stats.disk != pb::DISK_SOUND) {
+    report.set_disk(stats.disk);
+    report.set_disk_text(stats.disk_text);
+  }
+  if (stats.compared_rows > 0) report.set_compared_rows(stats.compared_rows);
+  if (stats.copies_differed > 0) report.set_copies_differed(stats.copies_differed);
+  if (stats.poisoned > 0) report.set_poisoned(stats.poisoned);
+  for (const auto& [peer, count] : stats.poison) {
+    pb::PoisonCount& each = *report.add_poison();
+    each.set_peer(peer.value);
+    each.set_count(count);
+  }
+}
+
 }  // namespace
 
 void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint now, Outbox& out) {
@@ -35,6 +51,7 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
   report.set_pushes_deduplicated(stats.pushes_deduplicated);
   report.set_pulls_answered(stats.pulls_answered);
   report.set_overloaded(stats.overloaded);
+  AddTrouble(stats, report);
   for (const std::string& line : stats.waiting) report.add_waiting(line);
   for (const pb::SyncedReplica& replica : stats.synced) *report.add_synced() = replica;
   reported_news_ = stats.news;

@@ -6,7 +6,9 @@
 #include <csignal>
 
 #include "common/base/build_info.h"
+#include "common/base/random.h"
 #include "common/base/strings.h"
+#include "common/net/member_info.h"
 #include "common/net/scheduler_list.h"
 #include "common/runtime/exit_codes.h"
 #include "common/runtime/file_limit.h"
@@ -14,6 +16,8 @@
 #include "common/runtime/logging.h"
 #include "common/runtime/memory.h"
 #include "common/runtime/signals.h"
+#include "server/damaged_store.h"
+#include "server/data_folder.h"
 #include "server/memory_shares.h"
 #include "server/shard_server.h"
 
@@ -77,6 +81,54 @@ std::string FlagProblem() {
   return "";
 }
 
+// Until a signal comes. kDataLoss: what is in the data folder is damaged; `store` says which it is, if it can be read.
+sheaf::Status Serve(const sheaf::ServerOptions& options, sheaf::SignalFd& signals, sheaf::MemberInfo& store) {
+  const sheaf::SystemClock clock;
+  sheaf::ZmqContext context(static_cast<int>((FLAGS_shards + 3) / 4));
+  sheaf::ShardServer server(context, clock, options);
+  const sheaf::Status bound = server.Bind();
+  store.store = server.store();
+  store.store_start = server.store_start();
+  if (!bound) return bound;
+  store.shards = server.endpoints();
+  std::string addresses;
+  size_t local_sockets = 0;
+  for (const auto& endpoint : server.endpoints()) {
+    addresses += (addresses.empty() ? "" : ",") + endpoint.address();
+    local_sockets += endpoint.host() != 0;
+  }
+  LOG(INFO) << sheaf::BuildText() << " addresses=" << addresses << " local_sockets=" << local_sockets
+            << " data_dir=" << (FLAGS_data_dir.empty() ? "none" : FLAGS_data_dir)
+            << " scheduler=" << FLAGS_scheduler;
+  return server.Run(signals.fd(), [&] { (void)signals.Take(); });
+}
+
+// The store is damaged. If others have all that was in it, it is put aside, and the server begins with an empty one;
+// else the error stands, with why.
+sheaf::Status ServeAnew(const sheaf::ServerOptions& options, sheaf::SignalFd& signals, sheaf::MemberInfo store,
+                        const sheaf::Error& damage) {
+  if (store.store == 0) return sheaf::Failure{damage};
+  LOG(ERROR) << damage.message;
+  LOG(WARNING) << "asks the scheduler whether others have what was in the store";
+  const sheaf::SystemClock clock;
+  sheaf::ZmqContext context(1);
+  sheaf::MemberInfo self = sheaf::ThisProcess(sheaf::pb::SERVER, sheaf::PeerId(sheaf::EntropySeed()));
+  self.shards = std::move(store.shards);
+  self.store = store.store;
+  self.store_start = store.store_start;
+  self.damaged = damage.message;
+  const sheaf::Status forgotten = sheaf::AskToForget(
+      context, clock, self, {.address = options.scheduler, .deadline = options.scheduler_timeout}, signals.fd());
+  if (!forgotten && forgotten.error().code == sheaf::ErrorCode::kCancelled) return {};
+  if (!forgotten) return sheaf::Fail(damage.code, damage.message, ". It is needed: ", forgotten.error().message);
+  auto aside = sheaf::DataFolder::SetAside(options.data_dir);
+  if (!aside) return sheaf::Failure{aside.error()};
+  LOG(WARNING) << "others have all of it: the damaged store is put aside in " << *aside
+               << ", and this server begins anew; remove that folder when you have looked at the disk";
+  sheaf::MemberInfo fresh;
+  return Serve(options, signals, fresh);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -114,23 +166,11 @@ int main(int argc, char** argv) {
   options.shard.request_budget_bytes = shard_bytes / 4;  // three times
   options.scheduler_timeout = std::chrono::seconds(FLAGS_scheduler_timeout_s);
 
-  const sheaf::SystemClock clock;
-  sheaf::ZmqContext context(static_cast<int>((FLAGS_shards + 3) / 4));
-  sheaf::ShardServer server(context, clock, std::move(options));
-  if (const sheaf::Status bound = server.Bind(); !bound) {
-    LOG(ERROR) << bound.error().message;
-    return sheaf::ExitCodeOf(bound.error().code);
+  sheaf::MemberInfo store;
+  sheaf::Status outcome = Serve(options, **signals, store);
+  if (!outcome && outcome.error().code == sheaf::ErrorCode::kDataLoss && !options.data_dir.empty()) {
+    outcome = ServeAnew(options, **signals, std::move(store), outcome.error());
   }
-  std::string addresses;
-  size_t local_sockets = 0;
-  for (const auto& endpoint : server.endpoints()) {
-    addresses += (addresses.empty() ? "" : ",") + endpoint.address();
-    local_sockets += endpoint.host() != 0;
-  }
-  LOG(INFO) << sheaf::BuildText() << " addresses=" << addresses << " local_sockets=" << local_sockets
-            << " data_dir=" << (FLAGS_data_dir.empty() ? "none" : FLAGS_data_dir)
-            << " scheduler=" << FLAGS_scheduler;
-  const sheaf::Status outcome = server.Run((*signals)->fd(), [&] { (void)(*signals)->Take(); });
   if (!outcome) {
     LOG(ERROR) << outcome.error().message;
     return sheaf::ExitCodeOf(outcome.error().code);

@@ -10,6 +10,7 @@ namespace sheaf {
 namespace {
 
 constexpr size_t kHeldOverhead = 256;  // of an answer
+constexpr Duration kCompareEvery = std::chrono::seconds(1);
 
 ShardOptions WithLog(ShardOptions options, RedoLog* log) {
   options.log = log;
@@ -160,6 +161,10 @@ bool Shard::DoPending(TimePoint now) {
       ++at;
       continue;
     }
+    const ShardStats last = at->second.stats();
+    compared_rows_ += last.compared_rows;
+    copies_differed_ += last.copies_differed;
+    if (last.copies_differed > 0) differed_text_ = last.differed_text;
     SayUnknown(at->first.first, at->first.second);
     at = copies_.erase(at);
   }
@@ -264,6 +269,10 @@ void Shard::SayUnknown(PeerId primary, uint64_t stream) {
 void Shard::OnTick(TimePoint now) {
   CatchUp(now);
   core_.OnTick(now, said_);
+  if (now >= next_compare_) {
+    next_compare_ = now + kCompareEvery;
+    core_.CompareCopies();
+  }
   for (auto& [name, copy] : copies_) copy.OnTick(now);
   std::erase_if(copies_, [&](const auto& copy) { return copy.second.IsForgotten(now); });
 }
@@ -355,7 +364,18 @@ ShardStats Shard::stats() const {
     absent.set_since(core_.generation());
     absent.set_lost(true);
   }
-  for (const auto& [name, copy] : copies_) stats.memory_bytes += copy.stats().memory_bytes;
+  if (refusing_ && failure_.empty()) {
+    stats.disk = pb::DISK_FULL;
+    stats.disk_text = "room on its disk: its log cannot be written";
+  }
+  stats.compared_rows = compared_rows_;
+  stats.copies_differed = copies_differed_;
+  stats.differed_text = differed_text_;
+  for (const auto& [name, copy] : copies_) {
+    const ShardStats of_copy = copy.stats();
+    stats.memory_bytes += of_copy.memory_bytes;
+    stats.compared_rows += of_copy.compared_rows;
+  }
   return stats;
 }
 

@@ -64,6 +64,8 @@ class Shard {
   RedoLog* log() { return log_.get(); }  // nullptr: nothing is kept
   // The log cannot be written, now or ever.
   bool refusing() const { return refusing_; }
+  // Pulls are answered, pushes are told why not; empty: no longer.
+  void RefusePushes(std::string why) { core_.RefusePushes(std::move(why)); }
   uint64_t generation() const { return core_.generation(); }
   // Rises when there is something new in what stats() tells the scheduler.
   uint64_t news() const { return safe_generation_ + replicas_.news(); }
@@ -136,6 +138,9 @@ class Shard {
   uint64_t safe_generation_ = 0;                // the latest configuration that the log has, too
   bool refusing_ = false;                       // the log cannot be written
   std::string failure_;
+  uint64_t compared_rows_ = 0, copies_differed_ = 0;  // of copies that are gone
+  std::string differed_text_;
+  TimePoint next_compare_{};
 };
 
 }  // namespace sheaf

@@ -207,6 +207,7 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
     table.id = spec.id();
     table.job = spec.job();
     table.sum = spec.update() == pb::TableSpec::SUM;
+    table.max_gradient_norm = table.sum ? 0 : spec.optimizer().max_gradient_norm();
     table.durability = spec.durability() == pb::JobSpec::FSYNC ? Durability::kFsync
                        : spec.durability() == pb::JobSpec::LOG ? Durability::kLog
                                                                : Durability::kMemory;

@@ -56,12 +56,17 @@ void ShardCore::EndRedo() { impl_->EndRedo(); }
 
 Durability ShardCore::TakeCommitLevel() { return std::exchange(impl_->commit_level, Durability::kMemory); }
 void ShardCore::RefuseAll(std::string why) { impl_->refuse_all = std::move(why); }
+void ShardCore::RefusePushes(std::string why) { impl_->refuse_pushes = std::move(why); }
 
 void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   const auto body = message.header.body_case();
   if (!impl_->refuse_all.empty() &&
       (body == pb::Header::kPull || body == pb::Header::kPush || body == pb::Header::kScan)) {
     return impl_->SendRefusal(from, message.header.request(), Refuse(pb::Refusal::OVERLOADED, impl_->refuse_all), out);
+  }
+  if (!impl_->refuse_pushes.empty() && body == pb::Header::kPush) {
+    return impl_->SendRefusal(from, message.header.request(), Refuse(pb::Refusal::OVERLOADED, impl_->refuse_pushes),
+                              out);
   }
   switch (body) {
     case pb::Header::kPull:

@@ -61,6 +61,8 @@ struct ShardOptions {
   bool is_copy = false;
 };
 
+inline constexpr size_t kMostPoisoners = 64;
+
 // Of one partition that it is primary of.
 struct PartitionLoad {
   uint32_t partition = 0;
@@ -82,6 +84,15 @@ struct ShardStats {
   uint64_t pulls_answered = 0;
   uint64_t overloaded = 0;
   uint64_t refused = 0;                      // NOT_YET and OVERLOADED not counted
+  uint64_t poisoned = 0;                     // pushes refused as NaN, infinite, or over the job's limit
+  std::map<PeerId, uint64_t> poison;         // of whom, at most kMostPoisoners
+  std::string poison_text;                   // the latest: whose, and what of it
+  uint64_t compared_rows = 0;                // of copies here, with what their primaries have
+  uint64_t copies_differed = 0;              // copies that were thrown away, as they had other rows
+  std::string differed_text;                 // the latest
+  pb::DiskTrouble disk = pb::DISK_SOUND;     // what keeps it from writing its log in good time,
+  std::string disk_text;                     // for people
+  uint64_t disk_write_us = 0;                // that a write of the log takes, of late
   size_t parked_pulls = 0;
   size_t staged_pushes = 0;
   size_t request_bytes = 0;                  // used of request_budget_bytes
@@ -148,6 +159,8 @@ class ShardCore {
   // It is not told of them any more. (A configuration by itself takes from it what is no longer the shard's own.)
   void TakeFromCopy(uint64_t name, const std::set<uint32_t>& partitions, const pb::ClusterConfig& config);
   void EndCopy(uint64_t name);
+  // Tells copies what the next rows of theirs are, so that they may see whether they have them so. A second, say.
+  void CompareCopies();
   // Of a copy: it has the partition.
   bool Has(uint32_t partition) const;
   // All there is of a partition: it has it no longer. Nothing if it has not.
@@ -159,6 +172,8 @@ class ShardCore {
   // Pulls, pushes and scans are refused for now, and told why (the log cannot be written: what an answer would show is
   // not safe). Empty: no longer.
   void RefuseAll(std::string why);
+  // Pushes alone, and what else would make the log longer but for configurations.
+  void RefusePushes(std::string why);
 
   // All of a partition, as it is after the records of the log before `index`; nothing if it is not here.
   // (server/partition_image.h)

@@ -37,6 +37,7 @@ struct ShardCore::Impl {
     uint32_t id = 0;
     uint64_t job = 0;
     bool sum = false;
+    double max_gradient_norm = 0;             // 0: any
     Durability durability = Durability::kMemory;
     RowLayout layout;
     std::unique_ptr<Optimizer> optimizer;
@@ -181,7 +182,7 @@ struct ShardCore::Impl {
   // Which of the push's partitions do not have it yet.
   MaybeRefusal CheckWindows(const Push& push, const Pass* pass, TimePoint now, std::vector<uint32_t>& missing);
   // Decodes what is not fp32 into `decoded`, and refuses NaN and infinite values.
-  MaybeRefusal CheckValues(const RequestPart& part);
+  MaybeRefusal CheckValues(PeerId from, const RequestPart& part);
   // Fills push.parts if the push is complete; a slice that is kept is answered.
   MaybeRefusal Stage(Push& push, TimePoint now, Outbox& out);
   // A push for the clock that all wait for: it has room of its own, as it is what makes other room free.
@@ -352,6 +353,11 @@ struct ShardCore::Impl {
   Result<Buffer> RedoKeys(const pb::Block& block, const Buffer& keys, size_t& at);
   void RememberRows(const pb::Block& from, RequestBlock& block);
   Status RedoClock(const pb::ClockRecord& record);
+  Status RedoCompare(const pb::CompareRecord& record, const Buffer& keys);
+  void CompareCopies();
+  bool HasCopyElsewhere(uint32_t partition) const;
+  void WriteCompare(uint32_t partition, const Table& table, const RowStore& store, const std::vector<HashedKey>& keys,
+                    std::span<const float* const> found);
   // The partitions that a record names, all of them ours.
   Result<std::vector<uint32_t>> PartitionsOf(const google::protobuf::RepeatedField<uint32_t>& named) const;
   Status CheckProgress(const pb::Progress& progress, std::span<const uint32_t> named) const;
@@ -420,6 +426,9 @@ struct ShardCore::Impl {
   std::map<uint32_t, uint64_t> asleep;                     // partitions whose images are as of before these records
   std::vector<std::shared_ptr<RequestPart>> redo_parts;    // of a push whose last part has not been read yet
   std::string refuse_all;                                  // not empty: why
+  std::string refuse_pushes;                               // likewise
+  uint32_t compare_partition = 0, compare_table = 0;       // that copies are compared in next, from this key on
+  HashedKey compare_from = 0;
 
   // Rows that leave memory.
   size_t row_bytes = 0;                                    // what rows took when it was looked at last

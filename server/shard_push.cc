@@ -4,6 +4,7 @@
 #include "common/base/partition.h"
 #include "common/base/planted_bug.h"
 #include "common/base/strings.h"
+#include "compute/codec/gradient_check.h"
 #include "compute/codec/value_codec.h"
 #include "server/shard_impl.h"
 
@@ -85,7 +86,7 @@ MaybeRefusal ShardCore::Impl::TakePush(Push& push, const Message& message, TimeP
   }
   if (duplicate && !push.pull_after) part.blocks.clear();  // of an earlier request
   if (!duplicate) {
-    if (MaybeRefusal refusal = CheckValues(part)) return refusal;
+    if (MaybeRefusal refusal = CheckValues(push.from, part)) return refusal;
   }
   uint64_t when = 0;
   if (evicting() && !RowsAreHere(part, duplicate ? MakesRows::kNo : MakesRows::kYes, when)) {
@@ -223,16 +224,31 @@ MaybeRefusal ShardCore::Impl::CheckWindows(const Push& push, const Pass* pass, T
   return {};
 }
 
-MaybeRefusal ShardCore::Impl::CheckValues(const RequestPart& part) {
+// The norm of what comes in one message is no greater than that of the whole gradient, so nothing is refused here that
+// its worker would let pass; what is over the limit as a whole only, the worker refuses (worker/bad_gradients.h).
+MaybeRefusal ShardCore::Impl::CheckValues(PeerId from, const RequestPart& part) {
   if (decoded.size() < part.blocks.size()) decoded.resize(part.blocks.size());
+  double max_norm = 0;
+  for (const RequestBlock& block : part.blocks) {
+    const Table* const table = FindTable(block.table);
+    if (table != nullptr && !table->sum) max_norm = table->max_gradient_norm;
+  }
+  GradientCheck check(max_norm);
+  uint32_t bad_table = 0;
   for (size_t b = 0; b < part.blocks.size(); ++b) {
     const RequestBlock& block = part.blocks[b];
-    if (!AllFinite({FloatsOf(block, decoded[b]), block.key_count() * block.dim})) {
-      return Refuse(pb::Refusal::INVALID_GRADIENT, "table ", block.table,
-                    ": the push has NaN or infinite values; a smaller learning rate may help");
-    }
+    const Table* const table = FindTable(block.table);
+    check.Add({FloatsOf(block, decoded[b]), block.key_count() * block.dim},
+              table != nullptr && table->sum ? GradientCheck::Norm::kLeaveOut : GradientCheck::Norm::kCount);
+    bad_table = block.table;
+    if (!check.finite()) break;
   }
-  return {};
+  const std::optional<std::string> wrong = check.Wrong();
+  if (!wrong) return {};
+  ++counters.poisoned;
+  if (counters.poison.contains(from) || counters.poison.size() < kMostPoisoners) ++counters.poison[from];
+  counters.poison_text = StrCat("table ", bad_table, ": ", *wrong);
+  return Refuse(pb::Refusal::INVALID_GRADIENT, counters.poison_text);
 }
 
 MaybeRefusal ShardCore::Impl::Stage(Push& push, TimePoint now, Outbox& out) {

@@ -315,6 +315,9 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now, const Adopter& 
       if (done && options.is_copy && coming == nullptr) TakeAsOwn(partition);
       break;
     }
+    case pb::RedoHeader::kCompare:
+      done = RedoCompare(record.header.compare(), record.keys);
+      break;
     case pb::RedoHeader::kRound:
       break;
     default:

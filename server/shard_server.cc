@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 
@@ -13,6 +14,7 @@
 #include "common/net/advertised_address.h"
 #include "common/net/local_address.h"
 #include "common/checkpoint/disk_space.h"
+#include "common/runtime/exit_codes.h"
 #include "common/runtime/host_id.h"
 #include "common/runtime/logging.h"
 #include "common/storage/file_log.h"
@@ -23,6 +25,14 @@ namespace {
 
 constexpr Duration kTickEvery = Milliseconds(20);
 constexpr Duration kRecoveryWordEvery = std::chrono::seconds(5);
+// Of the disk, for when it is full; if the disk has so many times as much free.
+constexpr uint64_t kReserve = uint64_t{64} << 20, kLeastReserve = uint64_t{8} << 20, kRoomForReserve = 4;
+constexpr Duration kPoisonWordEvery = std::chrono::seconds(10);
+// Of one write of a log. From the first on it is said; who takes longer than the others is taken for hung: sooner, if
+// others have all that is needed to go on.
+constexpr Duration kWriteWorthSaying = std::chrono::seconds(1);
+constexpr Duration kHungIfReplaceable = std::chrono::seconds(5);
+constexpr Duration kHung = std::chrono::seconds(30);
 
 // Whom others should call when we listen on `listen`.
 ZmqTransportOptions TransportOptions() {
@@ -37,7 +47,8 @@ ShardServer::ShardServer(ZmqContext& context, const Clock& clock, ServerOptions 
     : context_(context), clock_(clock), options_(std::move(options)), self_(EntropySeed()),
       transport_(context, self_, TransportOptions()), trace_(clock),
       loop_(transport_, clock, {.tick_every = kTickEvery}),
-      stats_(options_.shards), offered_(options_.shards, 0), has_tasks_(options_.shards, true) {}
+      stats_(options_.shards), disks_(options_.shards), hangs_(options_.shards, false),
+      offered_(options_.shards, 0), has_tasks_(options_.shards, true) {}
 
 std::string ShardServer::AddressOf(uint32_t shard) const {
   if (!options_.ipc_dir.empty()) {
@@ -52,7 +63,10 @@ Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
   if (folder_ == nullptr) return durable;
   // It is cut by whole segments.
   const size_t segment_bytes = std::clamp<size_t>(options_.snapshots.min_log_bytes / 2, 64 << 10, 64 << 20);
-  SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder_->LogOf(shard), {.segment_bytes = segment_bytes}));
+  const FileLogOptions log_options{
+      .segment_bytes = segment_bytes,
+      .since = folder_->same_boot() ? FileLogOptions::Since::kSameBoot : FileLogOptions::Since::kPowerLoss};
+  SHEAF_ASSIGN_OR_RETURN(auto log, FileLog::Open(folder_->LogOf(shard), log_options));
   if (log->torn_bytes() > 0) {
     LOG(INFO) << "shard " << shard << ": the last " << log->torn_bytes()
               << " bytes of its log were torn and are cut off: they were not acknowledged";
@@ -68,6 +82,12 @@ Result<ShardThread::Durable> ShardServer::OpenDurable(uint32_t shard) {
       .cache_point_reads = false};  // rows that are read are in memory then
   durable.options = options_.snapshots;
   if (limited) durable.options.flush_bytes = memory.unflushed / 2;
+  durable.reserve =
+      std::make_unique<DiskReserve>(folder_->ReserveOf(shard), std::max(kReserve / options_.shards, kLeastReserve));
+  if (!durable.reserve->Take(kRoomForReserve)) {
+    LOG(WARNING) << "shard " << shard << ": there is no room for a reserve in " << options_.data_dir
+                 << ": if the disk fills up, pulls are not answered either, until there is room";
+  }
   durable.rows = std::make_unique<SnapshotWriter>(shard, [path = folder_->RowsOf(shard), rocks](OpenAs as) {
     if (as == OpenAs::kAfresh) {
       std::error_code failed;
@@ -239,7 +259,81 @@ void ShardServer::OfferTasks() {
   }
 }
 
+bool ShardServer::IsReplaceable(size_t shard) const {
+  if (config_ == nullptr) return false;
+  const uint64_t peer = shards_[shard]->peer().value;
+  const auto us = std::ranges::find_if(config_->server(), [&](const pb::ServerInfo& server) {
+    return std::ranges::find(server.shard(), peer, &pb::ShardEndpoint::peer) != server.shard().end();
+  });
+  if (us == config_->server().end()) return false;
+  bool any = false;
+  for (const pb::PartitionConfig& partition : config_->partition()) {
+    if (partition.primary() != us->node()) continue;
+    any = true;
+    if (std::ranges::none_of(partition.replica(), &pb::Replica::in_sync)) return false;
+  }
+  return any;
+}
+
+Status ShardServer::WatchDisks(TimePoint now) {
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const DiskWatch& disk = shards_[i]->disk();
+    const Duration waiting = disk.Waiting(now);
+    const bool was_slow = disks_[i].slow();
+    disks_[i].OnTick(disk.average(), waiting, disk.writes(), now);
+    const bool hangs = waiting > kWriteWorthSaying;
+    if (hangs && !hangs_[i]) {
+      LOG(WARNING) << "shard " << i << " has been writing its log for " << FormatSeconds(waiting)
+                   << ": the disk of " << options_.data_dir << " is slow, or hangs; until then it answers nobody";
+    } else if (disks_[i].slow() != was_slow) {
+      LOG(WARNING) << "shard " << i << ": writing its log takes "
+                   << FormatSeconds(std::max(disk.average(), waiting))
+                   << (was_slow ? ": the disk is good enough again"
+                                : ": the disk is slow; others take its partitions over if they have copies");
+    }
+    if (disks_[i].slow() != was_slow) Merge();
+    hangs_[i] = hangs;
+    if (waiting > kHung || (waiting > kHungIfReplaceable && IsReplaceable(i))) {
+      return Fail(ErrorCode::kIo, "shard ", i, " has been writing its log for ", FormatSeconds(waiting),
+                  ": the disk of ", options_.data_dir, " hangs. The process ends, so that ",
+                  IsReplaceable(i) ? "the copies that others have take over" : "it is started again");
+    }
+  }
+  return {};
+}
+
+void ShardServer::Merge() {
+  merged_ = MergeStats(stats_);
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    merged_.disk_write_us =
+        std::max<uint64_t>(merged_.disk_write_us, shards_[i]->disk().average() / std::chrono::microseconds(1));
+    if (!disks_[i].slow() || merged_.disk != pb::DISK_SOUND) continue;
+    merged_.disk = pb::DISK_SLOW;
+    merged_.disk_text = StrCat("its disk: writing the log of shard ", i, " takes ",
+                               FormatSeconds(shards_[i]->disk().average()));
+  }
+}
+
+// The scheduler knows whose the pushes are, and says it in the status.
+void ShardServer::SayTroubles() {
+  if (merged_.copies_differed > said_differed_) {
+    said_differed_ = merged_.copies_differed;
+    LOG(ERROR) << merged_.differed_text << "; the memory of this machine, or of its primary's, may be failing";
+  }
+  if (merged_.poisoned > said_poisoned_ && clock_.Now() >= next_word_) {
+    LOG(WARNING) << merged_.poisoned - said_poisoned_ << " pushes were refused; the last one: "
+                 << merged_.poison_text;
+    said_poisoned_ = merged_.poisoned;
+    next_word_ = clock_.Now() + kPoisonWordEvery;
+  }
+}
+
 void ShardServer::OnTick(TimePoint now) {
+  if (const Status sound = WatchDisks(now); !sound) {
+    // The thread that writes cannot be waited for.
+    LOG(ERROR) << sound.error().message;
+    std::_Exit(ExitCodeOf(sound.error().code));
+  }
   OfferConfig();
   OfferTasks();
   control_->OnTick(merged_, now, out_);
@@ -266,7 +360,8 @@ void ShardServer::OnTick(TimePoint now) {
 
 void ShardServer::OnStats(size_t shard) {
   if (auto stats = shards_[shard]->TakeStats()) stats_[shard] = std::move(*stats);
-  merged_ = MergeStats(stats_);
+  Merge();
+  SayTroubles();
   if (control_->HasNews(merged_)) loop_.RequestTick();
   if (!merged_.failure.empty() && outcome_) {
     outcome_ = Fail(ErrorCode::kIo, "the log cannot be written, and what it holds of the last pushes is not known: ",

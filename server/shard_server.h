@@ -40,6 +40,9 @@ class ShardServer final : private EventLoop::Handler {
   // Takes the data folder and the addresses. kAlreadyExists: somebody else has one.
   Status Bind();
   const std::vector<pb::ShardEndpoint>& endpoints() const { return endpoints_; }
+  // Of the data folder; 0: there is none, or it could not be read.
+  uint64_t store() const { return folder_ == nullptr ? 0 : folder_->store(); }
+  uint64_t store_start() const { return folder_ == nullptr ? 0 : folder_->starts(); }
   // Serves until `stop_fd` is readable (`take_signal` makes it unreadable again), or the error that it ends with.
   Status Run(int stop_fd, const std::function<void()>& take_signal);
 
@@ -47,6 +50,12 @@ class ShardServer final : private EventLoop::Handler {
   void OnMessage(PeerId from, Message message) override;
   void OnTick(TimePoint now) override;
   void OnStats(size_t shard);
+  void Merge();
+  // Looks at how long the shards' logs take, and says so. An error: one hangs, and the process must end.
+  Status WatchDisks(TimePoint now);
+  // Each partition of the shard has a copy in sync on another server.
+  bool IsReplaceable(size_t shard) const;
+  void SayTroubles();
   void OfferConfig();
   void OfferTasks();
   void BindLocal();
@@ -72,6 +81,10 @@ class ShardServer final : private EventLoop::Handler {
   std::vector<pb::ShardEndpoint> endpoints_;
   std::vector<ShardStats> stats_;               // each shard's latest
   ShardStats merged_;
+  std::vector<DiskHealth> disks_;               // each shard's
+  std::vector<bool> hangs_;                     // it was said
+  uint64_t said_poisoned_ = 0, said_differed_ = 0;
+  TimePoint next_word_{};                       // on poison
   std::unique_ptr<ControlClient> control_;
   ShardThread::Config config_;                  // the latest
   std::vector<uint64_t> offered_;               // generation that each shard was given

@@ -83,6 +83,10 @@ ShardStats ShardCore::Impl::Stats() const {
     stats.ledgers.push_back(std::move(ledger));
   }
   stats.waiting = WaitingLines();
+  if (!refuse_pushes.empty()) {
+    stats.disk = pb::DISK_FULL;
+    stats.disk_text = "room on its disk: it takes no pushes";
+  }
   return stats;
 }
 
@@ -123,6 +127,22 @@ void Merge(const pb::RestoreState& shard, pb::RestoreState& sum, bool first) {
   }
 }
 
+void AddTrouble(const ShardStats& shard, ShardStats& sum) {
+  sum.poisoned += shard.poisoned;
+  for (const auto& [peer, count] : shard.poison) {
+    if (sum.poison.contains(peer) || sum.poison.size() < kMostPoisoners) sum.poison[peer] += count;
+  }
+  if (!shard.poison_text.empty()) sum.poison_text = shard.poison_text;
+  sum.compared_rows += shard.compared_rows;
+  sum.copies_differed += shard.copies_differed;
+  if (!shard.differed_text.empty()) sum.differed_text = shard.differed_text;
+  sum.disk_write_us = std::max(sum.disk_write_us, shard.disk_write_us);
+  if (shard.disk > sum.disk) {
+    sum.disk = shard.disk;
+    sum.disk_text = shard.disk_text;
+  }
+}
+
 }  // namespace
 
 ShardStats MergeStats(const std::vector<ShardStats>& shards) {
@@ -143,6 +163,7 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
     sum.pulls_answered += shard.pulls_answered;
     sum.overloaded += shard.overloaded;
     sum.refused += shard.refused;
+    AddTrouble(shard, sum);
     sum.parked_pulls += shard.parked_pulls;
     sum.staged_pushes += shard.staged_pushes;
     sum.request_bytes += shard.request_bytes;

@@ -12,6 +12,8 @@
 namespace sheaf {
 namespace {
 
+constexpr Duration kLookForRoomEvery = std::chrono::seconds(1);
+constexpr uint64_t kRoomToGoOn = 2;           // times the reserve: it is not to be full again at once
 constexpr Duration kTickEvery = Milliseconds(100);  // also how often statistics are published
 constexpr uint64_t kWorthSaving = uint64_t{8} << 20;      // of log, which would have to be done again
 constexpr uint64_t kSavedInAMoment = uint64_t{32} << 20;  // of rows, with their index
@@ -41,8 +43,9 @@ ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index
       loop_(transport_, clock, {.tick_every = kTickEvery}),
       host_(HostId()),
       shard_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), durable.rows.get()),
-             std::move(durable.log)),
-      rows_(std::move(durable.rows)), checkpoints_(shard_, ShardCheckpoints::kRowsAStep),
+             WatchLog(std::move(durable.log), clock, disk_)),
+      rows_(std::move(durable.rows)), reserve_(std::move(durable.reserve)),
+      checkpoints_(shard_, ShardCheckpoints::kRowsAStep),
       checkpoint_files_(index, checkpoints) {
   if (rows_ != nullptr) snapshotter_.emplace(shard_.core(), *shard_.log(), durable.options);
 }
@@ -175,6 +178,7 @@ void ShardThread::Traced(PeerId from, const Message& message) {
 void ShardThread::OnTick(TimePoint now) {
   shard_.OnTick(now);
   Flush();
+  LookForRoom(now);
   PublishStats();
 }
 
@@ -201,12 +205,30 @@ void ShardThread::PublishStats() {
   (void)stats_.TryPut(std::move(stats));
 }
 
+void ShardThread::OnFullDisk() {
+  if (reserve_ == nullptr || short_of_room_ || !reserve_->taken()) return;
+  short_of_room_ = true;
+  reserve_->GiveUp();
+  shard_.RefusePushes("the server's disk is full: pulls are answered, pushes when there is room");
+  snapshotter_->RequestRound();  // after which the log can be cut
+}
+
+void ShardThread::LookForRoom(TimePoint now) {
+  if (!short_of_room_ || now < next_look_ || shard_.refusing()) return;
+  next_look_ = now + kLookForRoomEvery;
+  if (!reserve_->Take(kRoomToGoOn)) return;
+  short_of_room_ = false;
+  shard_.RefusePushes("");
+  LOG(INFO) << "shard " << index_ << ": there is room on the disk again: pushes are taken";
+}
+
 void ShardThread::Flush() {
   const bool was_refusing = shard_.refusing();
   if (const Status written = shard_.Flush(loop_.Now(), out_); !written) {
     const bool full = written.error().code == ErrorCode::kResourceExhausted;
     LOG(ERROR) << "shard " << index_ << ": " << written.error().message
                << (full ? ": nothing is answered until there is room" : "");
+    if (full) OnFullDisk();
     if (!full) PublishStats();
   } else if (was_refusing && !shard_.refusing()) {
     LOG(INFO) << "shard " << index_ << ": the log can be written again";

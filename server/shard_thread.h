@@ -17,6 +17,8 @@
 #include "server/checkpoint_thread.h"
 #include "server/recovery.h"
 #include "server/shard.h"
+#include "server/disk_reserve.h"
+#include "server/disk_watch.h"
 #include "server/shard_checkpoints.h"
 #include "server/snapshot_writer.h"
 #include "server/snapshotter.h"
@@ -32,6 +34,7 @@ class ShardThread final : private EventLoop::Handler {
     std::unique_ptr<RedoLog> log;
     std::unique_ptr<SnapshotWriter> rows;  // open
     SnapshotterOptions options;
+    std::unique_ptr<DiskReserve> reserve;  // or nullptr
   };
   // `checkpoints`: where they lie; outlives it; nullptr: there is no such place.
   ShardThread(ZmqContext& context, const Clock& clock, uint32_t index, ShardOptions options, Durable durable,
@@ -49,6 +52,8 @@ class ShardThread final : private EventLoop::Handler {
   void SaveBeforeEnd();
 
   PeerId peer() const { return peer_; }
+  // Of its log; for other threads, too.
+  const DiskWatch& disk() const { return disk_; }
   // False if the shard has too many waiting: offer it (or a newer one) again.
   bool Offer(Config config) { return static_cast<bool>(configs_.TryPut(std::move(config))); }
   bool Offer(const CheckpointTasks& tasks) { return static_cast<bool>(tasks_.TryPut(tasks)); }
@@ -68,6 +73,9 @@ class ShardThread final : private EventLoop::Handler {
   void Serve(PeerId from, const Message& message);
   void StepSnapshots(TimePoint now);
   void OnSnapshotDone(const Status& done);
+  // The disk is full: what makes room is done, and no pushes are taken until there is enough again.
+  void OnFullDisk();
+  void LookForRoom(TimePoint now);
   void StepCheckpoints();
   // Serves the message and turns that into a span.
   void Traced(PeerId from, const Message& message);
@@ -78,8 +86,12 @@ class ShardThread final : private EventLoop::Handler {
   ZmqTransport transport_;
   EventLoop loop_;
   const uint64_t host_;
+  DiskWatch disk_;
   Shard shard_;
   const std::unique_ptr<SnapshotWriter> rows_;  // or nullptr
+  const std::unique_ptr<DiskReserve> reserve_;  // or nullptr
+  bool short_of_room_ = false;
+  TimePoint next_look_{};                       // for room
   std::optional<Snapshotter> snapshotter_;
   ShardCheckpoints checkpoints_;
   CheckpointThread checkpoint_files_;

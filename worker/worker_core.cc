@@ -341,15 +341,42 @@ bool WorkerCore::ComputeOne() {
     return true;
   }
   state.loss_sum = result->loss_sum;
+  state.result = std::move(*result);
+  if (first->grant.kind() == pb::TRAIN && !TakeGradient(*first, first_batch)) return true;
   examples_computed_ += first->batches[first_batch]->size();
   --pulling_;
   if (Updates(first->grant)) {
     state.stage = Stage::kComputed;
     ++computed_;
-    state.result = std::move(*result);
   } else {
     BatchDone(*first, first_batch);
   }
+  return true;
+}
+
+// Looks at what a batch would push. False: its job fails, and the lease is gone.
+bool WorkerCore::TakeGradient(Lease& lease, uint32_t batch) {
+  const uint64_t job = lease.grant.job();
+  if (const auto wrong = FindPoison(jobs_.at(job).brief.spec(), lease.states[batch].result)) {
+    return LeaveOut(lease, batch, *wrong);
+  }
+  bad_gradients_.NoteGood(job);
+  return true;
+}
+
+bool WorkerCore::LeaveOut(Lease& lease, uint32_t batch, const std::string& why) {
+  const uint64_t job = lease.grant.job();
+  const std::string text = StrCat(BatchText(lease.grant, batch), ": ", why);
+  if (jobs_.at(job).brief.spec().train().on_bad_gradient() == pb::TrainSpec::FAIL) {
+    FailJob(job, {ErrorCode::kInvalidArgument, text});
+    DropLease(lease.grant.lease());
+    return false;
+  }
+  BatchState& state = lease.states[batch];
+  state.refused = true;
+  state.result.gradients.clear();
+  state.loss_sum = 0;  // it would hide the loss of all others
+  if (auto line = bad_gradients_.NoteRefused(job, text)) events_.push_back(std::move(*line));
   return true;
 }
 
@@ -387,6 +414,7 @@ void WorkerCore::BatchDone(Lease& lease, uint32_t batch) {
   while (lease.done < lease.states.size() && lease.states[lease.done].stage == Stage::kDone) {
     lease.examples += lease.batches[lease.done]->size();
     lease.loss_sum += lease.states[lease.done].loss_sum;
+    lease.refused_batches += lease.states[lease.done].refused;
     ++lease.done;
   }
   if (lease.done == lease.states.size()) {
@@ -423,6 +451,15 @@ void WorkerCore::Complete(Completion completion, TimePoint now) {
   Lease& lease = leases_.at(number);
   if (!completion.status) {
     const Error& error = completion.status.error();
+    if (completion.poison && batch != kStatistics && lease.grant.kind() == pb::TRAIN) {
+      // What was finite here was not when it was encoded. Shards that have their part of it keep that, the others get
+      // the same push without values.
+      if (!LeaveOut(lease, batch, error.message)) return;
+      --pushing_;
+      ++computed_;
+      lease.states[batch].stage = Stage::kComputed;
+      return;
+    }
     // Closed: the lane or pass has ended. Timed out or overloaded: perhaps it passes. Either way the lease is dropped
     // here, and if it is still ours the next orders bring it back. What does not pass must not go round for ever: a
     // server that refuses again and again has not the memory for this job; one that is silent to us, but not to the

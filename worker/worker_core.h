@@ -29,6 +29,7 @@
 #include "common/net/message.h"
 #include "common/net/scheduler_link.h"
 #include "common/trace/trace_log.h"
+#include "worker/bad_gradients.h"
 #include "worker/range_loader.h"
 #include "worker/train_step.h"
 
@@ -101,6 +102,7 @@ class WorkerCore {
     std::vector<Floats> pulled;
     StepResult result;                       // kComputed
     double loss_sum = 0;
+    bool refused = false;                    // its gradient: it pushes nothing
   };
   struct Lease {
     pb::LeaseGrant grant;
@@ -112,6 +114,7 @@ class WorkerCore {
     uint32_t done = 0;                       // contiguous from the start
     bool finished = false;
     uint64_t examples = 0, bad_rows = 0;
+    uint32_t refused_batches = 0;
     double loss_sum = 0;
     pb::EvalCounts eval;
     uint64_t sequence = 0;                   // order of arrival
@@ -154,6 +157,9 @@ class WorkerCore {
   static pb::LeaseState StateOf(uint64_t number, const Lease& lease);
   void DropLease(uint64_t lease);
   void FailJob(uint64_t job, const Error& error);
+  bool TakeGradient(Lease& lease, uint32_t batch);
+  // The batch's gradient must not be applied: it pushes nothing then, or, if the job is to fail, it is over (false).
+  bool LeaveOut(Lease& lease, uint32_t batch, const std::string& why);
   // ---- standing still for a checkpoint
   void TakePause(uint64_t pause, TimePoint now);
   void EndPauseUnheard(TimePoint now);
@@ -246,6 +252,7 @@ class WorkerCore {
   pb::WaitCause wait_cause_ = pb::NO_WAIT;   // while tracing: since wait_since_
   TimePoint wait_since_;
 
+  BadGradients bad_gradients_;
   uint64_t examples_computed_ = 0;
   uint64_t examples_at_report_ = 0;
   TimePoint rate_since_;

@@ -28,6 +28,7 @@ pb::LeaseState WorkerCore::StateOf(uint64_t number, const Lease& lease) {
   state.set_examples(tell ? lease.examples : 0);
   state.set_loss_sum(tell ? lease.loss_sum : 0);
   state.set_bad_rows(lease.finished ? lease.bad_rows : 0);
+  state.set_refused_batches(tell ? lease.refused_batches : 0);
   return state;
 }
 
@@ -91,6 +92,7 @@ void WorkerCore::SendReport(TimePoint now, Outbox& out) {
   told_paused_ = Paused();
   report.set_paused(told_paused_);
   report.set_examples_per_second(examples_per_second_);
+  bad_gradients_.AddTo(report);
   report.set_scheduler_epoch(link_.scheduler_epoch());
   if (failure_) *report.mutable_failure() = *failure_;
   failure_told_ = failure_.has_value();
@@ -223,6 +225,7 @@ void WorkerCore::Leave(TimePoint now, Outbox& out) {
 }
 
 void WorkerCore::FailJob(uint64_t job, const Error& error) {
+  if (failure_ && failure_->job() == job) return;  // the first says why; what follows, follows from it
   pb::JobFailure failure;
   failure.set_job(job);
   failure.set_code(static_cast<uint32_t>(error.code));

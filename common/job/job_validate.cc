@@ -170,6 +170,7 @@ void CheckOptimizer(const pb::OptimizerSpec& optimizer, Checker& check) {
   check.Positive("optimizer.ftrl_alpha", optimizer.ftrl_alpha(), 1000);
   check.NotNegative("optimizer.ftrl_beta", optimizer.ftrl_beta(), 1e6);
   check.NotNegative("optimizer.initial_accumulator", optimizer.initial_accumulator(), 1e6);
+  check.NotNegative("optimizer.max_gradient_norm", optimizer.max_gradient_norm(), 1e30);
 }
 
 void CheckTrain(const pb::TrainSpec& train, Checker& check) {
@@ -177,6 +178,7 @@ void CheckTrain(const pb::TrainSpec& train, Checker& check) {
   check.Range("train.batch_size", train.batch_size(), 1, 1u << 20);
   check.Range("train.range_batches", train.range_batches(), 1, 1024);  // a push stream's window
   check.Range("train.workers", train.workers(), 0, 65'536);
+  check.Range("train.quarantine_after", train.quarantine_after(), 0, 1'000'000);
 }
 
 void CheckConsistencyAndWire(const pb::JobSpec& spec, Checker& check) {

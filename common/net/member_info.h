@@ -20,6 +20,7 @@ struct MemberInfo {
   std::vector<pb::ShardEndpoint> shards{};   // servers
   uint64_t store = 0;                        // servers: pb::Register.store,
   uint64_t store_start = 0;                  // and .store_start
+  std::string damaged{};                     // and .damaged
 };
 
 // Host, process number and build of the running process: for shells.

@@ -43,6 +43,7 @@ void SchedulerLink::SendRegister(TimePoint now, Outbox& out) {
   if (self_.store != 0) {
     registration.set_store(self_.store);
     registration.set_store_start(self_.store_start);
+    if (!self_.damaged.empty()) registration.set_damaged(self_.damaged);
   }
   out.Send(kSchedulerPeer, std::move(message));
 }
@@ -101,6 +102,7 @@ bool SchedulerLink::OnMessage(const Message& message, TimePoint now) {
   cluster_id_ = answer.cluster_id();
   silence_ = Milliseconds(answer.silence_ms());
   registered_ = true;
+  forgotten_ = answer.forgotten();
   name_ = answer.name();
   report_every_ = Milliseconds(std::max(1U, answer.report_every_ms()));
   return true;

@@ -45,6 +45,7 @@ class SchedulerLink {
   // Where the scheduler is that is to be asked. May be another after each OnTick.
   const std::string& address() const { return schedulers_.current(); }
   bool registered() const { return registered_; }
+  bool forgotten() const { return forgotten_; }               // as in pb::Registered
   // The greatest that was heard of; for reports.
   uint64_t scheduler_epoch() const { return epoch_; }
   // What people should know, since the last call.
@@ -66,7 +67,7 @@ class SchedulerLink {
   const MemberInfo self_;
   const SchedulerLinkOptions options_;
   SchedulerList schedulers_;
-  bool registered_ = false;
+  bool registered_ = false, forgotten_ = false;
   std::string name_;
   Duration report_every_ = Milliseconds(200);
   TimePoint next_register_, heard_;

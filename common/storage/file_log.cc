@@ -148,13 +148,26 @@ std::optional<RecordHeader> SoundRecordAt(const Buffer& bytes, size_t offset) {
   return header;
 }
 
-Failure Damaged(const Segment& segment, size_t offset, uint64_t index) {
-  return Fail(ErrorCode::kDataLoss, segment.path, ": record ", index, " at byte ", offset,
-              " is damaged: it was on the disk, and there are sound ones behind it");
+Failure Damaged(const Segment& segment, size_t offset, uint64_t index, const char* why) {
+  return Fail(ErrorCode::kDataLoss, segment.path, ": record ", index, " at byte ", offset, " is damaged: ", why);
+}
+
+constexpr const char* kSoundOnesBehind = "it was on the disk, and there are sound ones behind it";
+constexpr const char* kNotTorn = "it is all there, and the system has not been started again since it was written";
+
+// The bytes end before the record at `offset` does, which may have been as good as any.
+bool IsCutShort(const Segment& segment, size_t offset, uint64_t index) {
+  const size_t left = segment.bytes.size() - offset;
+  if (left < kRecordHeaderBytes) return true;
+  RecordHeader header;
+  std::memcpy(&header, segment.bytes.data() + offset, kRecordHeaderBytes);
+  return header.header_check == header.OwnCheck() && header.index == index &&
+         header.size <= RedoLog::kMaxRecordBytes && left - kRecordHeaderBytes < header.size;
 }
 
 // Walks the records of a segment. If it is the log's last, its end may be torn.
-Result<SegmentEnd> Walk(const Segment& segment, bool is_last, const RedoLog::Taker& take) {
+Result<SegmentEnd> Walk(const Segment& segment, bool is_last, FileLogOptions::Since since,
+                        const RedoLog::Taker& take) {
   SegmentEnd at{segment.header.first, segment.header.chain, kSegmentHeaderBytes};
   const size_t size = segment.bytes.size();
   while (at.offset < size) {
@@ -163,10 +176,13 @@ Result<SegmentEnd> Walk(const Segment& segment, bool is_last, const RedoLog::Tak
       for (size_t later = at.offset; is_last && later < size; later += kAlignment) {
         const auto found = SoundRecordAt(segment.bytes, later);
         if (found && found->index > at.next_index && found->synced > at.next_index) {
-          return Damaged(segment, at.offset, at.next_index);
+          return Damaged(segment, at.offset, at.next_index, kSoundOnesBehind);
         }
       }
-      if (!is_last) return Damaged(segment, at.offset, at.next_index);
+      if (!is_last) return Damaged(segment, at.offset, at.next_index, kSoundOnesBehind);
+      if (since == FileLogOptions::Since::kSameBoot && !IsCutShort(segment, at.offset, at.next_index)) {
+        return Damaged(segment, at.offset, at.next_index, kNotTorn);
+      }
       return at;
     }
     SHEAF_RETURN_IF_ERROR(
@@ -237,7 +253,7 @@ Status FileLog::OpenSegments() {
                 first, ": records are missing");
   }
   kept_bytes_ -= last->second;
-  SHEAF_ASSIGN_OR_RETURN(const SegmentEnd end, Walk(segment, /*is_last=*/true, TakeNothing));
+  SHEAF_ASSIGN_OR_RETURN(const SegmentEnd end, Walk(segment, /*is_last=*/true, options_.since, TakeNothing));
   fd_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd_ < 0) return FileError("cannot write", path);
   if (end.offset != segment.bytes.size()) {
@@ -454,7 +470,8 @@ Status FileLog::Replay(uint64_t from, const Taker& take) {
     if (chain && *chain != segment.header.chain) {
       return Fail(ErrorCode::kDataLoss, segment.path, " does not follow the segment before it: it is of another log");
     }
-    SHEAF_ASSIGN_OR_RETURN(const SegmentEnd end, Walk(segment, is_last, take_wanted));
+    SHEAF_ASSIGN_OR_RETURN(const SegmentEnd end,
+                           Walk(segment, is_last, FileLogOptions::Since::kPowerLoss, take_wanted));
     chain = end.chain;
     const uint64_t expected = is_last ? committed : next->first;
     if (end.next_index != expected) {

@@ -25,6 +25,10 @@ namespace sheaf {
 
 struct FileLogOptions {
   size_t segment_bytes = size_t{64} << 20;  // a segment that has so many gets no more records
+  // What may have happened to the log since it was last written. If the system has been running all the time, it still
+  // has all that it was given, and only the end of the last write may be missing: everything else is damage.
+  enum class Since { kPowerLoss, kSameBoot };
+  Since since = Since::kPowerLoss;
 };
 
 class FileLog final : public RedoLog {

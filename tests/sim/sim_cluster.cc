@@ -412,6 +412,8 @@ void SimCluster::TickServers() {
     server->Resume();
     for (size_t i = 0; i < server->shards.size() && !server->ended; ++i) {
       server->shards[i].core->OnTick(server->Now());
+      const ShardStats stats = server->shards[i].core->stats();
+      if (stats.copies_differed > 0) Violation("copies differ", stats.differed_text);
       AfterShard(*server, i);
     }
     if (server->ended) continue;

@@ -50,8 +50,9 @@ class FileLogTest : public testing::Test {
     std::ofstream(path, std::ios::binary) << bytes;
   }
   // Opens the log and reads it: how many records it has, all of them as they were written; or the error.
-  Result<uint64_t> OpenAndRead() {
-    SHEAF_ASSIGN_OR_RETURN(const auto log, FileLog::Open(folder_, {.segment_bytes = 130}));
+  using Since = FileLogOptions::Since;
+  Result<uint64_t> OpenAndRead(Since since = Since::kPowerLoss) {
+    SHEAF_ASSIGN_OR_RETURN(const auto log, FileLog::Open(folder_, {.segment_bytes = 130, .since = since}));
     uint64_t next = log->first_index();
     SHEAF_RETURN_IF_ERROR(log->Replay(0, [&](uint64_t index, const Buffer& record) {
       EXPECT_EQ(index, next++);
@@ -140,6 +141,32 @@ TEST_F(FileLogTest, FindsEveryDamagedByte) {
     }
   }
   EXPECT_EQ(OpenAndRead().value(), 8u);
+}
+
+// A record that was acknowledged and not synced was cut off with all behind it, as if it had been torn, if one of its
+// bits was another when the process was started again.
+TEST_F(FileLogTest, TakesNoDamageForATornEndUnlessTheSystemWasStartedAgain) {
+  {
+    auto log = FileLog::Open(folder_, {});
+    for (uint64_t i = 1; i <= 4; ++i) Add(**log, TextOf(i));
+  }
+  const std::string whole = Slurp(PathOf(1));
+  for (size_t at = 0; at < whole.size(); ++at) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
+    Spill(PathOf(1), damaged);
+    const auto count = OpenAndRead(Since::kSameBoot);
+    EXPECT_TRUE(count ? *count == 4 : count.error().code == ErrorCode::kDataLoss) << "byte " << at;
+    Spill(PathOf(1), whole);
+  }
+  uint64_t before = 4;
+  for (size_t length = whole.size(); length-- > 0;) {
+    Spill(PathOf(1), whole.substr(0, length));
+    const auto count = OpenAndRead(Since::kSameBoot);
+    ASSERT_TRUE(count.has_value()) << length << " bytes: " << count.error().message;
+    ASSERT_LE(*count, before);
+    before = *count;
+  }
 }
 
 // Pages that were not synced come to the disk in any order.

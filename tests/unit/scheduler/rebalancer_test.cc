@@ -190,5 +190,26 @@ TEST_F(RebalancerTest, TakesBackWhatIsNotTakenOverUnlessItsFormerServerMayBeDead
   EXPECT_EQ(rebalancer_.TakeEvents().size(), 1u);
 }
 
+TEST_F(RebalancerTest, RelievesAPrimaryThatCannotWriteAndGivesItBackWhenItCan) {
+  Begin({kA, kB, kC}, 2);
+  Run({{kA}, {kB}, {kC}});
+  const auto copies = Copies();
+  Run({{.node = kA, .unfit = true}, {kB}, {kC}});
+  EXPECT_EQ(placement_.CountOn(kA), 0u);
+  EXPECT_EQ(Copies(), copies) << "it stays a copy: those are in memory";
+  EXPECT_EQ(Run({{.node = kA, .unfit = true}, {kB}, {kC}}), 0);
+  now_ += std::chrono::minutes(1);
+  Run({{kA}, {kB}, {kC}});
+  EXPECT_GT(placement_.CountOn(kA), 0u);
+}
+
+TEST_F(RebalancerTest, LeavesAllWhereItIsWhenNobodyIsFit) {
+  Begin({kA, kB}, 2);
+  Run({{kA}, {kB}});
+  const uint32_t before = placement_.CountOn(kA);
+  EXPECT_EQ(Run({{.node = kA, .unfit = true}, {.node = kB, .unfit = true}}), 0);
+  EXPECT_EQ(placement_.CountOn(kA), before);
+}
+
 }  // namespace
 }  // namespace sheaf

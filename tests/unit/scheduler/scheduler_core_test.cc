@@ -211,6 +211,16 @@ class ServerStoreTest : public SchedulerCoreTest {
     header.mutable_register_node()->add_shard()->set_peer(peer.value + 1000);
     return Ask(peer, header);
   }
+  pb::Header AskToForget(PeerId peer) {
+    pb::Header header;
+    header.mutable_register_node()->set_role(pb::SERVER);
+    header.mutable_register_node()->set_wire_version(kWireVersion);
+    header.mutable_register_node()->set_host("host");
+    header.mutable_register_node()->set_store(kStore);
+    header.mutable_register_node()->set_store_start(peer.value);
+    header.mutable_register_node()->set_damaged("the log is damaged");  // it has not opened its shards
+    return Ask(peer, header);
+  }
   // A job whose first pass has a roster and whose tables lie on the server.
   void StartJob(pb::JobSpec::Durability durability) {
     RegisterWithStore(kServer);
@@ -281,6 +291,26 @@ TEST_F(ServerStoreTest, ReplacesAProcessThatNobodyHasMissedYet) {
   pb::Header late;
   late.mutable_server_report();
   EXPECT_TRUE(Ask(kServer, late).server_orders().unknown()) << "what is left of the process before";
+}
+
+TEST_F(ServerStoreTest, IsNeededThoughItIsDamagedWhenNobodyElseHasWhatWasInIt) {
+  StartJob(pb::JobSpec::LOG);
+  const pb::Header answer = AskToForget(PeerId(999));
+  EXPECT_EQ(answer.refusal().reason(), pb::Refusal::INVALID);
+  EXPECT_THAT(answer.refusal().text(), HasSubstr("server-0 has 8 of 8 partitions that nobody else has a copy of"));
+  EXPECT_THAT(JobNow().detail(), HasSubstr("waits for server-0"));
+  EXPECT_EQ(core_.members().CountAlive(pb::SERVER), 0u) << "the process before has ended";
+  RegisterWithStore(PeerId(1000));
+  Live(Milliseconds(500), PeerId(1000));
+  EXPECT_EQ(JobNow().detail(), "") << "somebody has mended it";
+}
+
+TEST_F(ServerStoreTest, IsForgottenWhenItIsDamagedAndNotNeeded) {
+  EXPECT_TRUE(AskToForget(PeerId(999)).registered().forgotten()) << "it is of no server that is known";
+  RegisterWithStore(kServer);
+  Pass(Milliseconds(100));
+  ASSERT_EQ(core_.config().server_size(), 1);
+  EXPECT_TRUE(AskToForget(PeerId(999)).has_refusal()) << "partitions are its, if empty ones";
 }
 
 TEST_F(ServerStoreTest, IsNotWaitedForForEver) {
@@ -586,6 +616,88 @@ TEST_F(SchedulerCoreTest, LetsAWorkerGoThatHoldsNothing) {
   header.mutable_worker_report()->set_leaving(true);
   EXPECT_TRUE(Ask(kWorker, header).worker_orders().may_leave());
   EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 0u);
+}
+
+class QuarantineTest : public SchedulerCoreTest {
+ protected:
+  // A job of many ranges, in its training pass, with two workers.
+  void StartJob(pb::ConsistencySpec::Mode mode) {
+    Register(kServer, pb::SERVER);
+    Register(kWorker, pb::WORKER);
+    Register(kOtherWorker, pb::WORKER);
+    Pass(Milliseconds(100));
+    pb::Header submit;
+    submit.mutable_submit()->set_token(1);
+    pb::JobSpec& spec = *submit.mutable_submit()->mutable_spec();
+    spec.set_name("job");
+    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
+    spec.mutable_data()->add_train("rows");
+    spec.mutable_train()->set_workers(2);
+    spec.mutable_train()->set_on_bad_gradient(pb::TrainSpec::SKIP);
+    spec.mutable_train()->set_quarantine_after(4);
+    spec.mutable_consistency()->set_mode(mode);
+    Ask(kPerson, submit);
+    WorkerReport(kWorker, ++sequence_);
+    pb::Header header;
+    header.mutable_worker_report()->set_sequence(++sequence_);
+    header.mutable_worker_report()->mutable_plan()->set_job(1);
+    pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
+    file.set_path("rows");
+    file.set_rows(256 * 8 * 100);
+    file.set_rows_per_range(256 * 8);
+    for (uint64_t range = 0; range < 100; ++range) file.add_offset(range);
+    Ask(kWorker, header);
+    KeepAlive(kServer);
+    Pass(Milliseconds(100));
+  }
+  pb::WorkerOrders Refused(PeerId worker, uint32_t in_row) {
+    pb::Header header;
+    header.mutable_worker_report()->set_sequence(++sequence_);
+    header.mutable_worker_report()->set_refused_job(1);
+    header.mutable_worker_report()->set_refused_batches(in_row);
+    header.mutable_worker_report()->set_refused_in_row(in_row);
+    return Ask(worker, header).worker_orders();
+  }
+
+  static constexpr PeerId kOtherWorker{202};
+  uint64_t sequence_ = 0;
+};
+
+TEST_F(QuarantineTest, AWorkerOfBadGradientsOnlyGetsNoMoreWork) {
+  StartJob(pb::ConsistencySpec::SSP);
+  EXPECT_GT(Refused(kWorker, 3).lease_size(), 0);
+  EXPECT_GT(Refused(kOtherWorker, 0).lease_size(), 0);
+  EXPECT_EQ(Refused(kWorker, 4).lease_size(), 0);
+  EXPECT_EQ(Refused(kWorker, 4).lease_size(), 0);
+  Pass(Milliseconds(200));
+  EXPECT_GT(Refused(kOtherWorker, 0).lease_size(), 0);
+  EXPECT_EQ(core_.config().roster(0).lane_size(), 1) << "its lane would hold the other back";
+  EXPECT_EQ(JobNow().phase(), pb::RUNNING);
+  const pb::ClusterStatus status = core_.Describe(now_);
+  for (const pb::NodeStatus& node : status.node()) {
+    EXPECT_EQ(node.quarantined(), node.name() == "worker-0") << node.name();
+  }
+}
+
+TEST_F(QuarantineTest, LanesOfBspGoToOthers) {
+  StartJob(pb::ConsistencySpec::BSP);
+  Refused(kOtherWorker, 0);
+  Refused(kWorker, 4);
+  Pass(Milliseconds(200));
+  std::set<uint32_t> lanes;
+  const pb::WorkerOrders orders = Refused(kOtherWorker, 0);
+  for (const pb::LeaseGrant& grant : orders.lease()) lanes.insert(grant.lane());
+  EXPECT_EQ(lanes, (std::set<uint32_t>{0, 1}));
+  EXPECT_EQ(Refused(kWorker, 4).lease_size(), 0);
+}
+
+TEST_F(QuarantineTest, TheJobFailsWhenNoWorkerIsLeft) {
+  StartJob(pb::ConsistencySpec::SSP);
+  Refused(kWorker, 4);
+  Refused(kOtherWorker, 5);
+  Pass(Milliseconds(200));
+  EXPECT_EQ(JobNow().phase(), pb::FAILED);
+  EXPECT_THAT(JobNow().detail(), HasSubstr("of every worker the last 4 gradients"));
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // What no honest client sends: every request is refused as a whole, and nothing is taken on its word. Scans, too.
+#include <gmock/gmock.h>
+
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -66,6 +68,34 @@ TEST_F(ShardCoreHostile, RefusesPushesThatDoNotAddUp) {
     push.set_slice_count(2);
     push.set_pull_after(true);
   });
+}
+
+TEST_F(ShardCoreHostile, CountsPoisonByWhoSentIt) {
+  Install();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(Refusal(MakePush({{Key(0, 1), {1, nan}}}, 0)), "INVALID_GRADIENT");
+  EXPECT_EQ(Refusal(MakePush({{Key(0, 1), {1, nan}}}, 1)), "INVALID_GRADIENT");
+  EXPECT_EQ(Refusal(MakePush({{Key(0, 1), {1, nan}}}, 0), kOtherClient), "INVALID_GRADIENT");
+  EXPECT_EQ(core->stats().poisoned, 3u);
+  EXPECT_EQ(core->stats().poison, (std::map<PeerId, uint64_t>{{kClient, 2}, {kOtherClient, 1}}));
+  for (uint64_t i = 0; i < 1000; ++i) Send(MakePush({{Key(0, 1), {1, nan}}}, 0), PeerId(1000 + i));
+  EXPECT_EQ(core->stats().poisoned, 1003u);
+  EXPECT_LE(core->stats().poison.size(), kMostPoisoners) << "whoever can reach the port must not fill the memory";
+}
+
+TEST_F(ShardCoreHostile, RefusesGradientsOverTheLimitOfTheirJob) {
+  config.mutable_table(0)->mutable_optimizer()->set_max_gradient_norm(5);
+  pb::TableSpec& sums = AddTable(2, 2);
+  sums.set_update(pb::TableSpec::SUM);
+  Install();
+  EXPECT_EQ(Refusal(MakePush({{Key(0, 1), {3, 0}}, {Key(3, 5), {0, 4.001F}}}, 0)), "INVALID_GRADIENT");
+  EXPECT_THAT(last_refusal.text(), ::testing::HasSubstr("over optimizer.max_gradient_norm: 5"));
+  EXPECT_EQ(Refusal(MakePush({{Key(0, 1), {1e38F, 1e38F}}}, 0)), "INVALID_GRADIENT") << "squares are beyond a float";
+  EXPECT_EQ(core->stats().poisoned, 2u);
+  EXPECT_EQ(Pull({Key(0, 1), Key(3, 5)}), (std::vector<float>{0, 0, 0, 0}));
+  EXPECT_TRUE(Ask(MakePush({{Key(0, 1), {3, 0}}, {Key(3, 5), {0, 4}}}, 0)).header.has_push_reply());
+  EXPECT_TRUE(Ask(MakePush({{Key(0, 1), {300, 0}}}, 1, std::nullopt, 0, 2)).header.has_push_reply())
+      << "counts are no gradient";
 }
 
 TEST_F(ShardCoreHostile, RefusesValuesThatAreNoNumbers) {

@@ -53,10 +53,28 @@ class ShardReplica : public ShardFixture {
           if (to == shards_.end()) {
             answers_.push_back(std::move(item.message));
           } else if (!cut_.contains(peer)) {
+            Spoil(item.message);
             to->second->OnMessage(peer, item.message, now);
           }
         }
       }
+    }
+  }
+  // What a failing memory does: one number becomes another on its way to the copy.
+  void Spoil(Message& message) {
+    if (!spoiled_ || !message.header.has_replicate()) return;
+    std::vector<std::byte> bytes(message.values.bytes().begin(), message.values.bytes().end());
+    const auto wanted = std::as_bytes(std::span(&*spoiled_, 1));
+    for (auto at = bytes.begin(); (at = std::search(at, bytes.end(), wanted.begin(), wanted.end())) != bytes.end();) {
+      *at++ ^= std::byte{1};
+    }
+    message.values = Buffer::CopyOf(bytes);
+  }
+  void Seconds(int count) {
+    for (int i = 0; i < count; ++i) {
+      now += std::chrono::seconds(1);
+      for (const auto& [peer, shard] : shards_) shard->OnTick(now);
+      Settle();
     }
   }
   // Its answers, if they come at once.
@@ -140,6 +158,7 @@ class ShardReplica : public ShardFixture {
   std::set<PeerId> cut_;  // nothing that they say to other shards arrives
   std::vector<Message> answers_;
   int unknown_ = 0;  // streams that were refused
+  std::optional<float> spoiled_;
 };
 
 TEST_F(ShardReplica, AreInSyncWhenTheyHaveWhatWasThere) {
@@ -488,6 +507,50 @@ TEST_F(ShardReplica, WhoIsStartedAgainInTheMiddleOfAHandOverMayHearOfOthersBefor
   InstallAt(kOther);
   Settle();
   EXPECT_TRUE(std::ranges::count(again.owned(), 0u) == 0) << "what it had of the stream went with its process";
+}
+
+TEST_F(ShardReplica, CopiesAreComparedWithWhatTheyAreCopiesOf) {
+  Connect();
+  SayInSync();
+  for (uint64_t i = 0; i < 5; ++i) AskShard(kShardPeer, PushTo(0, i));
+  AskShard(kShardPeer, PushTo(1, 5));
+  AskShard(kOther, PushTo(2, 6));
+  Seconds(8);
+  EXPECT_GE(shards_[kOther]->stats().compared_rows, 2u);
+  EXPECT_GE(shards_[kShardPeer]->stats().compared_rows, 1u);
+  for (const auto& [peer, shard] : shards_) EXPECT_EQ(shard->stats().copies_differed, 0u);
+  EXPECT_EQ(unknown_, 0);
+}
+
+TEST_F(ShardReplica, ACopyThatDiffersIsThrownAwayAndMadeAnew) {
+  Connect();
+  SayInSync();
+  AskShard(kShardPeer, PushTo(0, 0));
+  spoiled_ = 1234.5F;
+  AskShard(kShardPeer, PushTo(0, 1, 1234.5F));
+  spoiled_.reset();
+  Seconds(2);
+  EXPECT_EQ(shards_[kOther]->stats().copies_differed, 1u);
+  EXPECT_NE(shards_[kOther]->stats().differed_text.find("partition 0"), std::string::npos);
+  EXPECT_EQ(unknown_, 1);
+  const auto synced = shards_[kShardPeer]->stats().synced;
+  ASSERT_FALSE(synced.empty());
+  EXPECT_TRUE(std::ranges::all_of(synced, &pb::SyncedReplica::lost)) << "it must not take over";
+
+  for (pb::PartitionConfig& partition : *config.mutable_partition()) {
+    if (partition.primary() != 1) continue;
+    partition.mutable_replica(0)->set_in_sync(false);
+    partition.mutable_replica(0)->set_since(config.generation() + 1);
+  }
+  InstallAll();
+  Settle();
+  SayInSync();
+  Seconds(8);
+  EXPECT_EQ(shards_[kOther]->stats().copies_differed, 1u);
+  LoseFirst();
+  const auto answers = AskShard(kOther, PullFrom(0));
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(Floats(answers[0])[0], -1235.5F);
 }
 
 }  // namespace

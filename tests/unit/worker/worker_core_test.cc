@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "common/net/config_update.h"
 
 namespace sheaf {
@@ -90,8 +92,8 @@ class WorkerCoreTest : public ::testing::Test {
     }
     return {};
   }
-  // Answers all pulls not answered yet with rows of `dim` zeros, from a shard that knows a lane at `front`.
-  void AnswerPulls(uint32_t dim, uint64_t front = 0) {
+  // Answers all pulls not answered yet with rows of `dim` values, from a shard that knows a lane at `front`.
+  void AnswerPulls(uint32_t dim, uint64_t front = 0, float value = 0) {
     std::vector<Message> answers;
     for (; answered_ < out_.items().size(); ++answered_) {
       const Message& asked = out_.items()[answered_].message;
@@ -100,7 +102,7 @@ class WorkerCoreTest : public ::testing::Test {
       answer.header.set_request(asked.header.request());
       answer.header.mutable_pull_reply()->add_lsn(1);
       if (front > 0) answer.header.mutable_pull_reply()->set_front(front);
-      answer.values = Buffer::FromVector(std::vector<float>(asked.keys.size() / sizeof(HashedKey) * dim));
+      answer.values = Buffer::FromVector(std::vector<float>(asked.keys.size() / sizeof(HashedKey) * dim, value));
       answers.push_back(std::move(answer));
     }
     for (Message& answer : answers) core_.OnMessage(kShard, std::move(answer), now_, out_);
@@ -109,6 +111,20 @@ class WorkerCoreTest : public ::testing::Test {
   void Compute() {
     core_.StartBatches(now_, out_);
     while (core_.ComputeOne()) core_.StartBatches(now_, out_);
+  }
+  // Its pushes so far.
+  std::vector<const Message*> Pushes() {
+    std::vector<const Message*> pushes;
+    for (const auto& item : out_.items()) {
+      if (item.message.header.has_push()) pushes.push_back(&item.message);
+    }
+    return pushes;
+  }
+  void AnswerPush(const Message& push) {
+    Message answer;
+    answer.header.set_request(push.header.request());
+    answer.header.mutable_push_reply()->add_lsn(1);
+    core_.OnMessage(kShard, std::move(answer), now_, out_);
   }
   // The clocks of all pushes so far, and how many after them each leaves out.
   std::vector<std::pair<uint64_t, uint64_t>> PushedClocks() {
@@ -312,6 +328,112 @@ TEST_F(WorkerCoreTest, ARangeThatComesBackToItsBspLaneDoesNotWaitBehindLaterCloc
   add(11, 0);
   Give(orders);
   EXPECT_EQ(loader_.loading, (std::vector<uint64_t>{1, 2, 3, 11}));
+}
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+TEST_F(WorkerCoreTest, FailsTheJobByTheNameOfTheBatchWhoseGradientIsNoNumber) {
+  pb::WorkerOrders orders = Orders();
+  pb::LeaseGrant& grant = AddLease(orders, 1);
+  grant.set_range(17);
+  grant.mutable_rows()->set_path("rows.svm");
+  grant.mutable_rows()->set_first_row(4096);
+  grant.mutable_rows()->set_row_count(256);
+  Give(orders);
+  core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
+  AnswerPulls(1, 0, kNan);
+  Compute();
+  EXPECT_TRUE(Pushes().empty()) << "no server is to have a part of it";
+  Tick(std::chrono::seconds(1));
+  EXPECT_EQ(LastReport().failure().job(), kJob);
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("batch 0 of range 17 (rows 4097 to 4352 of rows.svm): "));
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("NaN or infinite"));
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("learning_rate"));
+}
+
+TEST_F(WorkerCoreTest, LeavesOutWhatIsNoNumberAndCountsIt) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_train()->set_on_bad_gradient(pb::TrainSpec::SKIP);
+  AddLease(orders, 1);
+  Give(orders);
+  core_.OnRangeReady(1, Batches(3), 0, now_, out_);
+  AnswerPulls(1, 0, kNan);
+  Compute();
+  ASSERT_EQ(Pushes().size(), 2u) << "the servers count its examples, and its clock";
+  EXPECT_EQ(Pushes()[0]->header.push().block_size(), 0);
+  EXPECT_EQ(Pushes()[0]->header.push().example_count(), 1u);
+  EXPECT_EQ(Pushes()[0]->header.push().partition_size() + Pushes()[0]->header.push().has_placement(), 1);
+  EXPECT_EQ(core_.TakeEvents().size(), 2u) << "the first and the second in a row are said";
+  Tick(std::chrono::seconds(1));
+  EXPECT_EQ(LastReport().refused_batches(), 2u);
+  EXPECT_EQ(LastReport().refused_in_row(), 2u);
+  EXPECT_EQ(LastReport().refused_job(), kJob);
+  EXPECT_EQ(LastReport().lease(0).refused_batches(), 0u) << "none is acknowledged";
+  AnswerPush(*Pushes()[0]);
+  AnswerPush(*Pushes()[1]);
+  AnswerPulls(1);
+  Compute();
+  EXPECT_EQ(Pushes().back()->header.push().seq(), 2u);
+  EXPECT_EQ(Pushes().back()->header.push().block_size(), 2);
+  Tick(std::chrono::seconds(1));
+  EXPECT_EQ(LastReport().lease(0).refused_batches(), 2u);
+  EXPECT_EQ(LastReport().lease(0).examples(), 2u);
+  EXPECT_EQ(LastReport().lease(0).loss_sum(), 0.0) << "a NaN would hide the loss of all others";
+  EXPECT_EQ(LastReport().refused_batches(), 2u);
+  EXPECT_EQ(LastReport().refused_in_row(), 0u);
+}
+
+// Of the bias and the one weight the gradient is a half each: 0.707 together, which no server sees as a whole.
+TEST_F(WorkerCoreTest, LooksAtTheNormOfTheWholeGradient) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_optimizer()->set_max_gradient_norm(0.6);
+  AddLease(orders, 1);
+  Give(orders);
+  core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
+  AnswerPulls(1);
+  Compute();
+  EXPECT_TRUE(Pushes().empty());
+  Tick(std::chrono::seconds(1));
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("a norm of 0.707"));
+  EXPECT_THAT(LastReport().failure().text(), HasSubstr("max_gradient_norm: 0.6"));
+}
+
+TEST_F(WorkerCoreTest, PushesAGradientOfAllowedNorm) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_optimizer()->set_max_gradient_norm(0.8);
+  AddLease(orders, 1);
+  Give(orders);
+  core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
+  AnswerPulls(1);
+  Compute();
+  EXPECT_EQ(Pushes().size(), 1u);
+}
+
+// It may be finite as float32 and not as what it is sent as.
+TEST_F(WorkerCoreTest, PushesNothingInPlaceOfWhatAServerRefusedAsPoison) {
+  pb::WorkerOrders orders = Orders();
+  orders.mutable_job(0)->mutable_spec()->mutable_train()->set_on_bad_gradient(pb::TrainSpec::SKIP);
+  AddLease(orders, 1).set_range(4);
+  Give(orders);
+  core_.OnRangeReady(1, OneBatch(), 0, now_, out_);
+  AnswerPulls(1);
+  Compute();
+  ASSERT_EQ(Pushes().size(), 1u);
+  Message refused;
+  refused.header.set_request(Pushes()[0]->header.request());
+  refused.header.mutable_refusal()->set_reason(pb::Refusal::INVALID_GRADIENT);
+  refused.header.mutable_refusal()->set_text("it is infinite");
+  core_.OnMessage(kShard, std::move(refused), now_, out_);
+  Compute();
+  ASSERT_EQ(Pushes().size(), 2u);
+  EXPECT_EQ(Pushes()[1]->header.push().block_size(), 0);
+  EXPECT_EQ(Pushes()[1]->header.push().stream_low(), Pushes()[0]->header.push().stream_low());
+  EXPECT_EQ(Pushes()[1]->header.push().seq(), Pushes()[0]->header.push().seq());
+  AnswerPush(*Pushes()[1]);
+  Tick(std::chrono::seconds(1));
+  EXPECT_TRUE(LastReport().lease(0).finished());
+  EXPECT_EQ(LastReport().refused_batches(), 1u);
+  EXPECT_FALSE(LastReport().has_failure());
 }
 
 }  // namespace
