@@ -1,8 +1,9 @@
 // Tables larger than memory: which rows leave it, and how requests wait for those that are away.
 //
 // A row may leave when it is as the shard's store of snapshots has it, flushed: when its partition's part of a round of
-// snapshots is on the disk, unless it has changed since it was copied. What the shard has taken and not applied yet (slices, gradients kept for BSP) keeps its rows here,
-// so to apply it needs no waiting: a request is looked at for cold rows once, before anything of it is taken.
+// snapshots is on the disk, unless it has changed since it was copied. What the shard has taken and not applied yet
+// (slices, gradients kept for BSP) keeps its rows here, so to apply it needs no waiting: a request is looked at for
+// cold rows once, before anything of it is taken.
 #include <algorithm>
 #include <cmath>
 #include <utility>

@@ -248,8 +248,8 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
     if (table.rows != nullptr || table.optimizer == nullptr || partitions.empty()) continue;
     if (options.row_limit_bytes > 0) {  // of a copy, too: its rows may become ours
       table.layout.counts_uses = true;
-      table.layout.slab_bytes =
-          std::clamp(std::bit_floor(options.row_limit_bytes / partitions.size() / 4), kLeastSlabBytes, RowLayout().slab_bytes);
+      const size_t share = std::bit_floor(options.row_limit_bytes / partitions.size() / 4);
+      table.layout.slab_bytes = std::clamp(share, kLeastSlabBytes, RowLayout().slab_bytes);
     }
     table.rows = std::make_unique<TableRows>(&table.layout, static_cast<uint32_t>(partitions.size()));
   }
