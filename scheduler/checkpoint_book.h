@@ -39,6 +39,7 @@ namespace sheaf {
 
 class CheckpointBook {
  public:
+  enum class Phase { kIdle, kOpening, kPausing, kFreezing, kResuming, kWriting, kCommitting };
   struct Options {
     uint32_t partition_count = 0;
     uint64_t cluster = 0;
@@ -55,6 +56,7 @@ class CheckpointBook {
   std::optional<pb::CheckpointStatus> Find(uint64_t id) const;
   const pb::CheckpointStatus& last() const { return record_.last(); }
   bool has_folder() const { return found_.folder; }
+  Phase phase() const { return phase_; }
 
   // What the world looks like when it moves on.
   struct World {
@@ -92,8 +94,6 @@ class CheckpointBook {
   std::vector<std::string> TakeEvents() { return std::exchange(events_, {}); }
 
  private:
-  enum class Phase { kIdle, kOpening, kPausing, kFreezing, kResuming, kWriting, kCommitting };
-
   // True if one is due by the job's own wish.
   bool Due(const Job& job, TimePoint now);
   void Begin(std::string name, const Job& job, TimePoint now);

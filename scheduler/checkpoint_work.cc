@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/failpoint.h"
 #include "common/checkpoint/catalog.h"
 
 namespace sheaf {
@@ -14,10 +15,14 @@ Status Begin(FileSpace& space, const CheckpointWork& work) {
   }
   // A server that was late may have written into one that was given up while it was removed.
   SHEAF_RETURN_IF_ERROR(SweepCheckpoints(space));
-  return space.MakeFolder(TemporaryFolder(work.id));
+  Pass("folder.unmade");
+  SHEAF_RETURN_IF_ERROR(space.MakeFolder(TemporaryFolder(work.id)));
+  Pass("folder.made");
+  return {};
 }
 
 Status Trim(FileSpace& space, const CheckpointWork& work) {
+  Pass("folder.trimming");
   SHEAF_ASSIGN_OR_RETURN(const auto entries, ListCheckpoints(space));
   uint32_t kept = 0;
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
@@ -25,6 +30,11 @@ Status Trim(FileSpace& space, const CheckpointWork& work) {
     if (++kept > work.keep) SHEAF_RETURN_IF_ERROR(RemoveCheckpoint(space, entry->name));
   }
   return {};
+}
+
+Status Drop(FileSpace& space, const CheckpointWork& work) {
+  Pass("folder.dropping");
+  return space.RemoveFolder(TemporaryFolder(work.id));
 }
 
 Status Read(FileSpace& space, const CheckpointWork& work, std::optional<Manifest>& manifest) {
@@ -47,7 +57,7 @@ CheckpointResult CarryOut(FileSpace& space, const CheckpointWork& work) {
       result.status = CommitCheckpoint(space, work.manifest, work.base);
       break;
     case CheckpointWork::Kind::kDrop:
-      result.status = space.RemoveFolder(TemporaryFolder(work.id));
+      result.status = Drop(space, work);
       break;
     case CheckpointWork::Kind::kTrim:
       result.status = Trim(space, work);

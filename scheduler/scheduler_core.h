@@ -61,6 +61,7 @@ class SchedulerCore {
   // What is to be done with the files of checkpoints, in order, once all that Save has added is in the store; and what
   // came of the first that was taken and is not done.
   std::optional<CheckpointWork> TakeCheckpointWork();
+  CheckpointBook::Phase checkpoint_phase() const { return checkpoints_.phase(); }
   void OnCheckpointDone(CheckpointResult result, TimePoint now, Outbox& out);
 
   // State changes since the last call, a line each: for the log.

@@ -2,12 +2,41 @@
 
 #include <glog/logging.h>
 
+#include <optional>
 #include <utility>
+
+#include "common/base/failpoint.h"
 
 namespace sheaf {
 namespace {
 
 constexpr Duration kFullRetry = Milliseconds(500), kUnavailableRetry = Milliseconds(100);
+
+struct PhasePoints {
+  Failpoint unsaved;
+  std::optional<Failpoint> saved;
+  Failpoint told;
+};
+PhasePoints PointsOf(CheckpointBook::Phase phase) {
+  using Phase = CheckpointBook::Phase;
+  switch (phase) {
+    case Phase::kOpening:
+      return {"scheduler.opening.unsaved", Failpoint("scheduler.opening.saved"), "scheduler.opening.told"};
+    case Phase::kPausing:
+      return {"scheduler.pausing.unsaved", std::nullopt, "scheduler.pausing.told"};
+    case Phase::kFreezing:
+      return {"scheduler.freezing.unsaved", std::nullopt, "scheduler.freezing.told"};
+    case Phase::kResuming:
+      return {"scheduler.resuming.unsaved", std::nullopt, "scheduler.resuming.told"};
+    case Phase::kWriting:
+      return {"scheduler.writing.unsaved", std::nullopt, "scheduler.writing.told"};
+    case Phase::kCommitting:
+      return {"scheduler.committing.unsaved", std::nullopt, "scheduler.committing.told"};
+    case Phase::kIdle:
+      break;
+  }
+  return {"scheduler.ended.unsaved", Failpoint("scheduler.ended.saved"), "scheduler.ended.told"};
+}
 
 }  // namespace
 
@@ -30,7 +59,11 @@ void SchedulerTerm::OnCheckpointsDone(TimePoint now) {
 }
 
 Status SchedulerTerm::Flush(TimePoint now) {
+  const bool new_phase = core_.checkpoint_phase() != phase_told_;
+  const PhasePoints points = PointsOf(core_.checkpoint_phase());
+  if (new_phase) Pass(points.unsaved);
   if (!outcome_ || (try_again_ && now < *try_again_) || !Commit(now)) return outcome_;
+  if (new_phase && points.saved) Pass(*points.saved);
   if (!may_send_()) {
     outcome_ = Fail(ErrorCode::kAlreadyExists, "its lease could not be renewed in time");
     return outcome_;
@@ -41,6 +74,8 @@ Status SchedulerTerm::Flush(TimePoint now) {
     if (!work) break;
     checkpoints_->Put(std::move(*work));
   }
+  phase_told_ = core_.checkpoint_phase();
+  if (new_phase) Pass(points.told);
   return {};
 }
 

@@ -48,6 +48,7 @@ class SchedulerTerm {
   Outbox out_;
   std::optional<TimePoint> try_again_;  // the store could not be written
   Status outcome_;
+  CheckpointBook::Phase phase_told_ = CheckpointBook::Phase::kIdle;
 };
 
 }  // namespace sheaf

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/base/failpoint.h"
 #include "common/checkpoint/catalog.h"
 
 namespace sheaf {
@@ -30,9 +31,11 @@ PartDone CheckpointFiles::Write(const PartWork& work) {
 }
 
 Status CheckpointFiles::SyncWritten(std::vector<pb::CheckpointPart>& done) {
+  Pass("server.file.unsynced");
   for (Written& written : written_) {
     SHEAF_RETURN_IF_ERROR(written.writer->Finish());
     done.push_back(std::move(written.part));
+    Pass("server.file.synced");
   }
   written_.clear();
   return {};
@@ -44,12 +47,16 @@ Status CheckpointFiles::WritePieces(const PartWork& work, std::vector<pb::Checkp
   if (writer_ == nullptr || writing_ != work.id || partition_ != partition) {
     writer_.reset();
     SHEAF_ASSIGN_OR_RETURN(auto sink, space_->Create(work.folder, PartFileName(partition, work.id)));
+    Pass("server.file.created");
     writer_ = std::make_unique<PartFileWriter>(std::move(sink));
     writing_ = work.id;
     partition_ = partition;
     SHEAF_RETURN_IF_ERROR(writer_->Begin());
   }
-  for (const ImagePiece& piece : work.pieces) SHEAF_RETURN_IF_ERROR(writer_->Add(piece));
+  for (const ImagePiece& piece : work.pieces) {
+    SHEAF_RETURN_IF_ERROR(writer_->Add(piece));
+    Pass("server.file.begun");
+  }
   if (!work.last) return {};
   Written& written = written_.emplace_back(Written{work.part, std::move(writer_)});
   written.part.set_bytes(written.writer->bytes());

@@ -37,6 +37,7 @@ class ShardCheckpoints {
   // Does a bounded piece of what there is to do. True: there is something new to be reported.
   bool Step();
   bool eager() const { return checkpointer_.eager(); }
+  bool frozen() const { return checkpointer_.state().phase() == pb::CheckpointState::PREPARED; }
   std::optional<Work> TakeWork();
   void OnDone(Done done, TimePoint now);
   // For the report.

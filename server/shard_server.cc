@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <mutex>
 
+#include "common/base/failpoint.h"
 #include "common/base/random.h"
 #include "common/base/strings.h"
 #include "common/net/advertised_address.h"
@@ -247,6 +248,7 @@ void ShardServer::OnMessage(PeerId from, Message message) {
   }
   if (auto tasks = control_->TakeTasks()) {
     tasks_ = std::move(*tasks);
+    if (tasks_.checkpoint.id() != 0) Pass("server.ordered");
     has_tasks_.assign(shards_.size(), false);
     OfferTasks();
   }
@@ -382,10 +384,15 @@ void ShardServer::Flush() {
     for (const std::string& line : control_->TakeEvents()) LOG(WARNING) << line;
   }
   for (Outbox::Item& item : out_.items()) {
+    const auto phase = item.message.header.server_report().checkpoint().phase();
+    if (phase == pb::CheckpointState::PREPARED) Pass("server.prepared.untold");
+    if (phase == pb::CheckpointState::WRITTEN) Pass("server.written.untold");
     // Lost is lost: the next report says the same.
     if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {
       LOG_EVERY_N(WARNING, 100) << "a report was not sent: " << sent.error().message;
     }
+    if (phase == pb::CheckpointState::PREPARED) Pass("server.prepared.told");
+    if (phase == pb::CheckpointState::WRITTEN) Pass("server.written.told");
   }
   out_.clear();
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/base/failpoint.h"
 #include "common/base/random.h"
 #include "common/base/strings.h"
 #include "common/net/local_address.h"
@@ -143,7 +144,10 @@ void ShardThread::OnTurnEnd(TimePoint now) {
 
 // The workers wait for it to be frozen: that is said at once.
 void ShardThread::StepCheckpoints() {
-  if (checkpoints_.Step()) PublishStats();
+  if (checkpoints_.Step()) {
+    if (checkpoints_.frozen()) Pass("server.frozen");
+    PublishStats();
+  }
   while (auto work = checkpoints_.TakeWork()) checkpoint_files_.Put(std::move(*work));
   if (checkpoints_.eager()) loop_.RequestTurn();
 }

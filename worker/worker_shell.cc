@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/random.h"
 #include "common/net/local_address.h"
 #include "common/runtime/host_id.h"
@@ -93,10 +94,16 @@ void WorkerShell::Flush() {
     }
   }
   for (Outbox::Item& item : out_.items()) {
+    const uint64_t paused = item.message.header.worker_report().paused();
+    const bool is_still = paused != 0 && paused % 2 == 0, stood_still = paused % 2 == 1;
+    if (is_still) Pass("worker.still.untold");
+    if (stood_still) Pass("worker.stood_still.untold");
     // Lost is lost: whoever needs the answer sends again.
     if (const Status sent = transport_.Send(item.to, std::move(item.message)); !sent) {
       LOG_EVERY_N(WARNING, 100) << "not sent: " << sent.error().message;
     }
+    if (is_still) Pass("worker.still.told");
+    if (stood_still) Pass("worker.stood_still.told");
   }
   out_.clear();
 }

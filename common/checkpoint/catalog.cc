@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/digest.h"
+#include "common/base/failpoint.h"
 
 namespace sheaf {
 namespace {
@@ -108,6 +109,7 @@ Status CommitCheckpoint(FileSpace& space, const pb::CheckpointManifest& manifest
   for (const pb::ManifestPartition& partition : manifest.partition()) {
     for (int i = 0; i + 1 < partition.file_size(); ++i) {
       SHEAF_RETURN_IF_ERROR(space.Link(base, folder, partition.file(i).name()));
+      Pass("folder.linked");
     }
   }
   {
@@ -116,10 +118,16 @@ Status CommitCheckpoint(FileSpace& space, const pb::CheckpointManifest& manifest
     SHEAF_RETURN_IF_ERROR(sink->Append(std::as_bytes(std::span(bytes))));
     SHEAF_RETURN_IF_ERROR(sink->Finish());
   }
+  Pass("folder.manifest_unnamed");
   SHEAF_RETURN_IF_ERROR(space.RenameFile(folder, kManifestBeforeName, kManifestFile));
+  Pass("folder.manifest_named");
   SHEAF_RETURN_IF_ERROR(space.Sync(folder));
+  Pass("folder.unnamed");
   SHEAF_RETURN_IF_ERROR(space.RenameFolder(folder, manifest.name()));  // from here on it is there
-  return space.Sync("");
+  Pass("folder.named");
+  SHEAF_RETURN_IF_ERROR(space.Sync(""));
+  Pass("folder.committed");
+  return {};
 }
 
 Status RemoveCheckpoint(FileSpace& space, const std::string& name) {
@@ -127,6 +135,7 @@ Status RemoveCheckpoint(FileSpace& space, const std::string& name) {
   const std::string gone = ".gone-" + name;
   SHEAF_RETURN_IF_ERROR(space.RemoveFolder(gone));
   SHEAF_RETURN_IF_ERROR(space.RenameFolder(name, gone));  // it is none any more, also if what follows is cut short
+  Pass("folder.removing");
   SHEAF_RETURN_IF_ERROR(space.Sync(""));
   return space.RemoveFolder(gone);
 }
