@@ -44,8 +44,12 @@ class SmallDisk(Cluster):
     def make_room(self):
         (self.folder / "store-0" / "filler").unlink()
 
+    def node(self):
+        """Server 0, whatever it is called: the one that registers first is server-0."""
+        return next(node for node in self.alive().values() if node["pid"] == self.servers[0].pid)
+
     def disk(self):
-        return self.alive()["server-0"]["disk"]
+        return self.node()["disk"]
 
     def wait_for_log(self):
         log = self.folder / "store-0" / "shard-0" / "log"
@@ -84,7 +88,7 @@ class Copies(SmallDisk):
         self.wait_for_log()
         harness.wait_until(self.in_sync, 60, "both servers have copies of all")
         self.fill()
-        harness.wait_until(lambda: self.alive()["server-0"]["partitions"] == 0, 60, "the other one serves all")
+        harness.wait_until(lambda: self.node()["partitions"] == 0, 60, "the other one serves all")
         done = self.status()["jobs"][0]["examples_total"]
         harness.wait_until(lambda: self.status()["jobs"][0]["examples_total"] > done, 60, "training goes on")
         self.make_room()
