@@ -19,6 +19,7 @@
 // when it is done. Thread-safety: none; it belongs to the shard's thread. Core and log are lent.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -69,7 +70,7 @@ class Snapshotter {
   bool eager() const {
     return !on_disk_.empty() ||
            (phase_ == Phase::kCopying &&
-            under_way_.size() < (bytes_under_way_ < kFewBytes ? kMostSmallUnderWay : kMostUnderWay));
+            under_way_.size() < (bytes_under_way_ < FewBytes() ? kMostSmallUnderWay : kMostUnderWay));
   }
   bool idle() const { return phase_ == Phase::kIdle; }
   // The next to be written; nothing: there is none now.
@@ -85,9 +86,10 @@ class Snapshotter {
 
  private:
   enum class Phase { kIdle, kCopying, kWriting, kFailing };
-  // Of work in memory, beside the partition that is copied: also while it is so little.
-  static constexpr size_t kMostUnderWay = 2, kMostSmallUnderWay = 8;
-  static constexpr uint64_t kFewBytes = uint64_t{1} << 20;
+  // Of work in memory, beside the partition that is copied; the second while it is little: what can be written while the
+  // store is flushed, so that the one need not wait for the other.
+  static constexpr size_t kMostUnderWay = 2, kMostSmallUnderWay = 12;
+  uint64_t FewBytes() const { return std::max(options_.flush_bytes, uint64_t{1} << 20); }
   struct UnderWay {
     std::vector<uint32_t> flushes;  // partitions that are on the disk when it is done
     uint64_t bytes = 0;             // of rows
