@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "bench/checkpoints/checkpoint_suite.h"
+#include "bench/checkpoints/cluster_suite.h"
 #include "bench/durability/durability_suite.h"
 #include "bench/eviction/eviction_suite.h"
 #include "bench/failover/failover_suite.h"
@@ -26,6 +27,7 @@ DEFINE_bool(tcp, false, "kv: our client goes over TCP, not over the unix socket 
 DEFINE_int32(kills, 30, "failover: servers killed");
 DEFINE_int32(stops, 10, "failover: servers told to stop");
 DEFINE_int32(drains, 10, "moves: times that a server is drained and kept");
+DEFINE_int32(pauses, 100, "checkpoints: made one after the other, to see how long workers stand still");
 DEFINE_uint64(rows, 10'000'000, "of the large tables");
 
 namespace sheaf::bench {
@@ -56,9 +58,14 @@ int Run(const std::string& name) {
     status = RunSnapshots({.rows = FLAGS_rows});
   } else if (name == "checkpoint") {
     status = RunCheckpoints({.rows = FLAGS_rows, .rounds = FLAGS_rounds});
+  } else if (name == "checkpoints") {
+    status = RunClusterCheckpoints({.rows_a_server = std::min<uint64_t>(FLAGS_rows, 7'500'000),
+                                    .pauses = FLAGS_pauses,
+                                    .rounds = FLAGS_rounds},
+                                   suite);
   } else {
     std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, moves, "
-                         "durability, eviction, snapshots and checkpoint\n",
+                         "durability, eviction, snapshots, checkpoint and checkpoints\n",
                  name.c_str());
     return kExitUsage;
   }
@@ -87,8 +94,8 @@ int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
   const std::string usage =
-      "sheaf-bench kv|cores|train|scale|failover|moves|durability|eviction|snapshots|checkpoint [--json FILE] "
-      "[--only TEXT]";
+      "sheaf-bench kv|cores|train|scale|failover|moves|durability|eviction|snapshots|checkpoint|checkpoints "
+      "[--json FILE] [--only TEXT]";
   gflags::SetUsageMessage(usage);
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc != 2) {

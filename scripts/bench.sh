@@ -17,11 +17,15 @@
 #                                      time, and how long a change takes to reach all; takes only --jobs
 #   scripts/bench.sh checkpoint        what a checkpoint costs a shard of --rows (7,500,000 are 1 GiB): how long it
 #                                      stands still, write speed beside the disk's, pushes meanwhile, incremental bytes
+#   scripts/bench.sh checkpoints       the same of a cluster that trains, 2 servers with 1 GiB each: how long workers
+#                                      stand still (p99 of --pauses), write speed beside the disk's, training with one
+#                                      a minute (--rounds minutes) beside training without, incremental bytes
 #   --json FILE                        write the rows as JSON too
 #   --only TEXT                        only cases whose "NAME PARAMS" contains TEXT
 #   --tcp                              kv: our client goes over TCP, as from another host, not over the unix socket that
 #                                      processes of one host use (the limits are always over TCP)
 #   --kills N, --stops N, --drains N   failover and moves: so many of each
+#   --pauses N, --rounds N             checkpoints: so many of each
 #   --rows N                           of the large tables (default 10,000,000, which takes 12 GiB of memory)
 #   --jobs N                           compile N files at a time (default: the number of processors)
 #
@@ -37,9 +41,11 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | cores | train | scale | failover | moves | durability | eviction | growth | checkpoint) suites+=("$1") ;;
+    kv | cores | train | scale | failover | moves | durability | eviction | growth | checkpoint | checkpoints)
+      suites+=("$1")
+      ;;
     --tcp) flags+=("$1") ;;
-    --json | --only | --rows | --kills | --stops | --drains)
+    --json | --only | --rows | --kills | --stops | --drains | --pauses | --rounds)
       (($# > 1)) || die "$1 needs a value"
       flags+=("$1=$2")
       shift

@@ -85,7 +85,7 @@ Status Measure(TrainingCluster& cluster, int signal, int times, const std::strin
 
 Status RunFailover(const FailoverOptions& options, Suite& suite) {
   TrainingCluster cluster;
-  SHEAF_RETURN_IF_ERROR(cluster.Start(kServers));
+  SHEAF_RETURN_IF_ERROR(cluster.Start({.servers = kServers}));
   SHEAF_RETURN_IF_ERROR(Measure(cluster, SIGKILL, options.kills, "kill of a primary", suite));
   return Measure(cluster, SIGTERM, options.stops, "stop of a primary", suite);
 }

@@ -65,7 +65,7 @@ Series One(double value) { return {value, value, value}; }
 
 Status RunMoves(const MovesOptions& options, Suite& suite) {
   TrainingCluster cluster;
-  SHEAF_RETURN_IF_ERROR(cluster.Start(kServers));
+  SHEAF_RETURN_IF_ERROR(cluster.Start({.servers = kServers}));
   SHEAF_RETURN_IF_ERROR(cluster.Settle(kServers));
   Pusher pusher(cluster);
   const TimePoint begin = cluster.clock().Now();

@@ -35,19 +35,20 @@ double Quantile(std::vector<double> values, double share) {
   return values[std::clamp<size_t>(rank, 1, values.size()) - 1];
 }
 
-Status TrainingCluster::Start(int servers) {
+Status TrainingCluster::Start(const TrainingClusterOptions& options) {
   SHEAF_ASSIGN_OR_RETURN(const std::string sheaf, ProgramBesideThis("sheaf"));
   std::ofstream(folder_.path() + "/rows") << LibsvmRows(kRows, LibsvmValues::kOnes, 1);
   std::ofstream(folder_.path() + "/job.textproto")
-      << "name: \"failover\"\ndata { format: LIBSVM train: \"rows\" }\nmodel { loss: LOGISTIC }\n"
+      << "name: \"failover\"\ndata { format: LIBSVM train: \"rows\" }\n" << options.model << "\n"
       << "optimizer { kind: ADAGRAD }\ntrain { epochs: 10000 batch_size: 1000 }\n"
       << "consistency { mode: SSP staleness: 8 }\n";
   const std::string logs = folder_.path() + "/logs";
+  std::vector<std::string> argv = {
+      sheaf, "run", folder_.path() + "/job.textproto", "--data", folder_.path(), "--servers", StrCat(options.servers),
+      "--workers", "2", "--replicas", StrCat(options.replicas), "--log_dir", logs, "--quiet"};
+  if (options.checkpoints) argv.insert(argv.end(), {"--checkpoint_dir", checkpoint_dir()});
   SHEAF_ASSIGN_OR_RETURN(
-      run_, ChildProcess::Spawn({.argv = {sheaf, "run", folder_.path() + "/job.textproto", "--data", folder_.path(),
-                                          "--servers", StrCat(servers), "--workers", "2", "--replicas", "2",
-                                          "--log_dir", logs, "--quiet"},
-                                 .log_path = folder_.path() + "/out"}));
+      run_, ChildProcess::Spawn({.argv = std::move(argv), .log_path = folder_.path() + "/out"}));
   const TimePoint end = clock_.Now() + kStartsWithin;
   while (address_.empty()) {
     std::ifstream(logs + "/scheduler.address") >> address_;

@@ -11,14 +11,23 @@
 
 namespace sheaf::bench {
 
+struct TrainingClusterOptions {
+  int servers = 2;
+  int replicas = 2;                                   // copies of each partition, in memory
+  std::string model = "model { loss: LOGISTIC }";     // of the job file
+  bool checkpoints = false;                           // it has a folder for them
+};
+
 class TrainingCluster {
  public:
-  // Servers with two copies of each partition in memory, two workers; answers when training has begun.
-  Status Start(int servers);
+  // Two workers; answers when training has begun.
+  Status Start(const TrainingClusterOptions& options);
   // Another server, which is not of sheaf run. It lives as long as we.
   Status AddServer();
 
   BlockingClient& client() { return *client_; }
+  TableId table() const { return table_; }             // the weights
+  std::string checkpoint_dir() const { return folder_.path() + "/checkpoints"; }
   const SystemClock& clock() const { return clock_; }
   // Zeros to one row of each of these partitions, in one push.
   Status Push(const std::vector<uint32_t>& partitions);

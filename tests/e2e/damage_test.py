@@ -76,7 +76,7 @@ class Cluster(harness.SheafTest):
 
 class Repaired(Cluster):
     def test_by_copies_of_others_and_training_goes_on(self):
-        process, report = self.submit(epochs=harness.shorter(200, 80))
+        process, report = self.submit(epochs=harness.shorter(200, 40))
         for turn, pattern in enumerate(["shard-0/log/*.redo", "shard-0/rows/*.sst"]):
             harness.wait_until(self.in_sync, 60, "both servers have copies of all")
             store = self.folder / "store-0" / "shard-0"
@@ -93,7 +93,7 @@ class Repaired(Cluster):
         outcome = self.finish(process, timeout=300)
         self.assertEqual(outcome.code, 0, outcome)
         # Of every partition all examples of every pass were counted once: the scheduler compares.
-        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * harness.shorter(200, 80))
+        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * harness.shorter(200, 40))
         self.assertIn("the damaged store is put aside", said.read_text())
         self.assertTrue(list((self.folder / "store-0").glob("damaged-*/shard-0/log")))
         self.assertNotIn("copies anew", self.run_ok("status", "--scheduler", self.address).out)
