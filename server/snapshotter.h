@@ -86,8 +86,8 @@ class Snapshotter {
 
  private:
   enum class Phase { kIdle, kCopying, kWriting, kFailing };
-  // Of work in memory, beside the partition that is copied; the second while it is little: what can be written while the
-  // store is flushed, so that the one need not wait for the other.
+  // Of work in memory, beside the partition that is copied; the second while it is little: what can be written while
+  // the store is flushed, so that the one need not wait for the other.
   static constexpr size_t kMostUnderWay = 2, kMostSmallUnderWay = 12;
   uint64_t FewBytes() const { return std::max(options_.flush_bytes, uint64_t{1} << 20); }
   struct UnderWay {
