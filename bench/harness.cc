@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 #include <nlohmann/json.hpp>
 
 #include "common/base/strings.h"
@@ -100,6 +101,21 @@ Status Suite::Run(const Case& given) {
   if (bench_case.remark) row.remark = bench_case.remark();
   Add(std::move(row));
   return {};
+}
+
+Row Suite::Measured(std::string name, std::string params, std::string unit, const Series& ours, std::string limit_name,
+                  std::optional<Series> limit, double ratio, Bar bar) const {
+  Row row;
+  row.suite = name_;
+  row.name = std::move(name);
+  row.params = std::move(params);
+  row.unit = std::move(unit);
+  row.ours = ours;
+  row.limit_name = std::move(limit_name);
+  row.limit = limit;
+  row.ratio = ratio;
+  row.bar = bar;
+  return row;
 }
 
 void Suite::Add(Row row) {

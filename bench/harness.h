@@ -62,6 +62,9 @@ struct Row {
   bool ok() const { return !limit || bar.Holds(ratio); }
 };
 
+// What was measured once.
+inline Series One(double value) { return {value, value, value}; }
+
 class Suite {
  public:
   // `only`: part of "NAME PARAMS" that a case must have to be run; empty: all.
@@ -73,7 +76,9 @@ class Suite {
   bool Wanted(const std::string& name, const std::string& params) const;
   // Runs the case's rounds and prints its line. An error of a sample ends it.
   Status Run(const Case& bench_case);
-  // A figure that was measured otherwise.
+  // A figure that was measured otherwise, to be judged by `ratio`; `name` says of what, `params` how.
+  Row Measured(std::string name, std::string params, std::string unit, const Series& ours, std::string limit_name,
+             std::optional<Series> limit, double ratio, Bar bar) const;
   void Add(Row row);
 
   const std::vector<Row>& rows() const { return rows_; }

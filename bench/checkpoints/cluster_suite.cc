@@ -22,8 +22,6 @@ constexpr Duration kMadeWithin = std::chrono::minutes(5);
 constexpr Duration kMinute = std::chrono::minutes(1);
 constexpr double kPauseBar = 0.2, kSpeedBar = 0.8, kTrainingBar = 0.95, kChangedBar = 0.15;
 
-Series One(double value) { return {value, value, value}; }
-
 class Bench {
  public:
   explicit Bench(const ClusterCheckpointOptions& options) : rows_(options.rows_a_server * kServers) {}
@@ -125,21 +123,6 @@ class Bench {
   uint64_t next_ = 0;
 };
 
-Row Judged(const Suite& suite, std::string name, std::string params, std::string unit, const Series& ours,
-           std::string limit_name, const Series& limit, double ratio, Bar bar) {
-  Row row;
-  row.suite = suite.name();
-  row.name = std::move(name);
-  row.params = std::move(params);
-  row.unit = std::move(unit);
-  row.ours = ours;
-  row.limit_name = std::move(limit_name);
-  row.limit = limit;
-  row.ratio = ratio;
-  row.bar = bar;
-  return row;
-}
-
 Status MeasurePauses(Bench& bench, int pauses, Suite& suite) {
   std::vector<double> seconds;
   for (int i = 0; i < pauses; ++i) {
@@ -147,7 +130,7 @@ Status MeasurePauses(Bench& bench, int pauses, Suite& suite) {
     seconds.push_back(made.pause_seconds());
   }
   const double p99 = Quantile(seconds, 0.99);
-  Row row = Judged(suite, "workers stand still", StrCat("p99 of ", pauses), "s", One(p99), "target", One(kPauseBar),
+  Row row = suite.Measured("workers stand still", StrCat("p99 of ", pauses), "s", One(p99), "target", One(kPauseBar),
                    p99 / kPauseBar, Bar::AtMost(1));
   row.remark = StrCat("median ", Quantile(seconds, 0.5), " s, longest ", Quantile(seconds, 1), " s");
   suite.Add(std::move(row));
@@ -173,9 +156,9 @@ Status MeasureWhole(Bench& bench, int rounds, Suite& suite) {
     quiet.push_back((rate_before + rate_after) / 2);
     training_ratios.push_back(rate / quiet.back());
   }
-  suite.Add(Judged(suite, "checkpoint written while training", StrCat(kServers, " servers"), "MB/s", SeriesOf(ours),
+  suite.Add(suite.Measured("checkpoint written while training", StrCat(kServers, " servers"), "MB/s", SeriesOf(ours),
                    "one raw file", SeriesOf(raw), Quantile(speed_ratios, 0.5), Bar::AtLeast(kSpeedBar)));
-  suite.Add(Judged(suite, "training with a whole checkpoint a minute", "2 workers", "examples/s", SeriesOf(trained),
+  suite.Add(suite.Measured("training with a whole checkpoint a minute", "2 workers", "examples/s", SeriesOf(trained),
                    "without", SeriesOf(quiet), Quantile(training_ratios, 0.5), Bar::AtLeast(kTrainingBar)));
   return {};
 }
@@ -185,7 +168,7 @@ Status MeasureChanges(Bench& bench, uint64_t rows, Suite& suite) {
   SHEAF_RETURN_IF_ERROR(bench.Touch(rows / 20));
   SHEAF_ASSIGN_OR_RETURN(const auto changed, bench.Make(Bench::Kind::kChanges));
   const auto megabytes = [](const pb::CheckpointStatus& status) { return static_cast<double>(status.bytes()) / 1e6; };
-  suite.Add(Judged(suite, "checkpoint after 5 % of rows have changed", "and those of training", "MB",
+  suite.Add(suite.Measured("checkpoint after 5 % of rows have changed", "and those of training", "MB",
                    One(megabytes(changed)), "whole", One(megabytes(whole)), megabytes(changed) / megabytes(whole),
                    Bar::AtMost(kChangedBar)));
   return {};

@@ -50,19 +50,8 @@ Result<double> GapAfter(TrainingCluster& cluster, int signal) {
 
 // A figure with the bar as its limit: the ratio is how much of it is used.
 Row MakeRow(const Suite& suite, const std::string& name, const std::string& params, const Series& gaps, double bar) {
-  Row row;
-  row.suite = suite.name();
-  row.name = name;
-  row.params = params;
-  row.unit = "s";
-  row.ours = gaps;
-  if (bar > 0) {
-    row.limit_name = "target";
-    row.limit = {bar, bar, bar};
-    row.ratio = gaps.median / bar;
-    row.bar = Bar::AtMost(1);
-  }
-  return row;
+  if (bar <= 0) return suite.Measured(name, params, "s", gaps, "", std::nullopt, 0, {});
+  return suite.Measured(name, params, "s", gaps, "target", One(bar), gaps.median / bar, Bar::AtMost(1));
 }
 
 Status Measure(TrainingCluster& cluster, int signal, int times, const std::string& name, Suite& suite) {

@@ -46,20 +46,9 @@ class Pusher {
 
 Row Judged(const Suite& suite, std::string name, std::string params, std::string unit, const Series& ours,
            std::string limit_name, double limit, double bar) {
-  Row row;
-  row.suite = suite.name();
-  row.name = std::move(name);
-  row.params = std::move(params);
-  row.unit = std::move(unit);
-  row.ours = ours;
-  row.limit_name = std::move(limit_name);
-  row.limit = {limit, limit, limit};
-  row.ratio = ours.median / limit;
-  row.bar = Bar::AtMost(bar);
-  return row;
+  return suite.Measured(std::move(name), std::move(params), std::move(unit), ours, std::move(limit_name), One(limit),
+                      ours.median / limit, Bar::AtMost(bar));
 }
-
-Series One(double value) { return {value, value, value}; }
 
 }  // namespace
 

@@ -51,10 +51,18 @@ class SmallDisk(Cluster):
     def disk(self):
         return self.node()["disk"]
 
-    def wait_for_log(self):
+    def train(self, epochs):
+        """A job that trains, once there is something in the log of server 0."""
+        self.epochs = epochs
+        self.process, self.report = self.submit(epochs)
         log = self.folder / "store-0" / "shard-0" / "log"
         harness.wait_until(lambda: log.exists() and sum(path.stat().st_size for path in log.glob("*.redo")) > 5_000, 60,
                            "the log has something")
+
+    def ends_well(self):
+        outcome = self.finish(self.process, timeout=300)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(json.loads(self.report.read_text())["examples_total"], ROWS * self.epochs)
 
 
 @unittest.skipUnless(can_mount(), "needs root, to mount a small file system")
@@ -62,20 +70,16 @@ class OnlyCopy(SmallDisk):
     replicas = 1
 
     def test_takes_no_pushes_until_there_is_room_and_loses_nothing(self):
-        epochs = harness.shorter(60, 20)
-        process, report = self.submit(epochs)
-        self.wait_for_log()
+        self.train(epochs=harness.shorter(60, 20))
         self.fill()
         harness.wait_until(lambda: self.disk() == "full", 60, "the server says that its disk is full")
         self.assertFalse((self.folder / "store-0" / "shard-0" / "reserve").exists(), "it has given up its reserve")
         self.assertIn("room on its disk", self.run_ok("status", "--scheduler", self.address).out)
-        self.assertIsNone(process.poll())
+        self.assertIsNone(self.process.poll())
         self.make_room()
         harness.wait_until(lambda: self.disk() == "sound", 60, "there is room")
         self.assertTrue((self.folder / "store-0" / "shard-0" / "reserve").exists())
-        outcome = self.finish(process, timeout=300)
-        self.assertEqual(outcome.code, 0, outcome)
-        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * epochs)
+        self.ends_well()
 
 
 @unittest.skipUnless(can_mount(), "needs root, to mount a small file system")
@@ -83,18 +87,14 @@ class Copies(SmallDisk):
     replicas = 2
 
     def test_serve_while_the_disk_is_full(self):
-        epochs = harness.shorter(100, 40)
-        process, report = self.submit(epochs)
-        self.wait_for_log()
+        self.train(epochs=harness.shorter(100, 40))
         harness.wait_until(self.in_sync, 60, "both servers have copies of all")
         self.fill()
         harness.wait_until(lambda: self.node()["partitions"] == 0, 60, "the other one serves all")
         done = self.status()["jobs"][0]["examples_total"]
         harness.wait_until(lambda: self.status()["jobs"][0]["examples_total"] > done, 60, "training goes on")
         self.make_room()
-        outcome = self.finish(process, timeout=300)
-        self.assertEqual(outcome.code, 0, outcome)
-        self.assertEqual(json.loads(report.read_text())["examples_total"], ROWS * epochs)
+        self.ends_well()
 
 
 if __name__ == "__main__":

@@ -11,18 +11,13 @@
 #include <map>
 #include <string>
 
+#include "common/runtime/temp_folder.h"
+
 namespace sheaf {
 namespace {
 
 class FileLogTest : public testing::Test {
  protected:
-  FileLogTest() : folder_(std::filesystem::temp_directory_path() / "sheaf-log-XXXXXX") {
-    SHEAF_CHECK(mkdtemp(folder_.data()) != nullptr);
-  }
-  ~FileLogTest() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
   static std::string NameOf(uint64_t first) {
     const std::string number = std::to_string(first);
     return std::string(20 - number.size(), '0') + number + ".redo";
@@ -70,7 +65,8 @@ class FileLogTest : public testing::Test {
     return firsts;
   }
 
-  std::string folder_;
+  const TempFolder temp_;
+  const std::string folder_ = temp_.path();
 };
 
 TEST_F(FileLogTest, CutsATornEndOffWhereverItWasTorn) {

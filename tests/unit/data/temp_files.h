@@ -5,7 +5,6 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -14,24 +13,13 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include "common/runtime/temp_folder.h"
 #include "proto/job.pb.h"
 
 namespace sheaf {
 
 class TempFiles {
  public:
-  TempFiles() {
-    std::string name = (std::filesystem::temp_directory_path() / "sheaf-data-XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  ~TempFiles() {
-    std::error_code ignored;
-    std::filesystem::remove_all(root_, ignored);
-  }
-  TempFiles(const TempFiles&) = delete;
-  TempFiles& operator=(const TempFiles&) = delete;
-
   std::string Write(const std::string& name, std::string_view text) const {
     const auto path = root_ / name;
     std::filesystem::create_directories(path.parent_path());
@@ -46,7 +34,8 @@ class TempFiles {
   std::string Path(const std::string& name) const { return (root_ / name).string(); }
 
  private:
-  std::filesystem::path root_;
+  const TempFolder folder_;
+  const std::filesystem::path root_ = folder_.path();
 };
 
 inline std::string Gzip(std::string_view text) {

@@ -10,6 +10,7 @@
 #include "common/storage/memory_meta_store.h"
 #include "scheduler/scheduler_core.h"
 #include "scheduler/state_keeper.h"
+#include "tests/unit/scheduler/scheduler_fixture.h"
 
 namespace sheaf {
 namespace {
@@ -17,7 +18,6 @@ namespace {
 using ::testing::HasSubstr;
 using Kind = CheckpointWork::Kind;
 
-const PeerId kServer(101), kWorker(201), kPerson(301);
 constexpr uint32_t kPartitions = 8;
 
 class CheckpointTest : public ::testing::Test {
@@ -113,10 +113,7 @@ class CheckpointTest : public ::testing::Test {
     pb::Header submit;
     submit.mutable_submit()->set_token(5);
     pb::JobSpec& spec = *submit.mutable_submit()->mutable_spec();
-    spec.set_name("job");
-    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
-    spec.mutable_data()->add_train("rows");
-    spec.mutable_train()->set_workers(1);
+    spec = JobOfRows(1);
     spec.mutable_train()->set_range_batches(8);
     spec.mutable_consistency()->set_mode(pb::ConsistencySpec::ASP);
     spec.mutable_checkpoint()->set_every_s(every_s);

@@ -8,13 +8,14 @@
 #include "common/storage/memory_meta_store.h"
 #include "scheduler/scheduler_core.h"
 #include "scheduler/state_keeper.h"
+#include "tests/unit/scheduler/scheduler_fixture.h"
 
 namespace sheaf {
 namespace {
 
 using ::testing::HasSubstr;
 
-const PeerId kServer(101), kWorker(201), kOtherWorker(202), kPerson(301);
+const PeerId kOtherWorker(202);
 constexpr uint32_t kPartitions = 8;
 
 class RestartTest : public ::testing::Test {
@@ -87,10 +88,7 @@ class RestartTest : public ::testing::Test {
     pb::Header submit;
     submit.mutable_submit()->set_token(5);
     pb::JobSpec& spec = *submit.mutable_submit()->mutable_spec();
-    spec.set_name("job");
-    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
-    spec.mutable_data()->add_train("rows");
-    spec.mutable_train()->set_workers(1);
+    spec = JobOfRows(1);
     spec.mutable_train()->set_batch_size(256);
     spec.mutable_train()->set_range_batches(8);
     spec.mutable_consistency()->set_mode(pb::ConsistencySpec::ASP);

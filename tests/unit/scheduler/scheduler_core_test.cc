@@ -6,85 +6,12 @@
 #include <map>
 #include <set>
 
-#include "common/base/build_info.h"
+#include "tests/unit/scheduler/scheduler_fixture.h"
 
 namespace sheaf {
 namespace {
 
 using ::testing::HasSubstr;
-
-const PeerId kServer(101), kOtherServer(102), kWorker(201), kPerson(301);
-
-class SchedulerCoreTest : public ::testing::Test {
- protected:
-  SchedulerCoreTest() : core_(Options(), TimePoint{}) {}
-
-  static SchedulerOptions Options() {
-    SchedulerOptions options;
-    options.partition_count = 8;
-    options.job.min_servers = 1;
-    return options;
-  }
-  // The answer to `header` from `from`; other messages are left in others_.
-  pb::Header Ask(PeerId from, pb::Header header) {
-    header.set_request(++request_);
-    Outbox out;
-    core_.OnMessage(from, Message{header, {}, {}}, now_, out);
-    pb::Header answer;
-    for (auto& item : out.items()) {
-      if (item.to == from && item.message.header.request() == request_) answer = item.message.header;
-    }
-    return answer;
-  }
-  pb::Header Register(PeerId peer, pb::Role role, uint32_t version = kWireVersion) {
-    pb::Header header;
-    header.mutable_register_node()->set_role(role);
-    header.mutable_register_node()->set_wire_version(version);
-    header.mutable_register_node()->set_host("host");
-    if (role == pb::SERVER) header.mutable_register_node()->add_shard()->set_peer(peer.value + 1000);
-    return Ask(peer, header);
-  }
-  pb::Header Submit(uint64_t token, uint32_t workers = 1) {
-    pb::Header header;
-    header.mutable_submit()->set_token(token);
-    pb::JobSpec& spec = *header.mutable_submit()->mutable_spec();
-    spec.set_name("job");
-    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
-    spec.mutable_data()->add_train("rows");
-    spec.mutable_train()->set_workers(workers);
-    return Ask(kPerson, header);
-  }
-  pb::Header WorkerReport(PeerId worker, uint64_t sequence) {
-    pb::Header header;
-    header.mutable_worker_report()->set_sequence(sequence);
-    return Ask(worker, header);
-  }
-  pb::JobStatus JobNow() {
-    const Job* job = core_.FindJob(JobId(1));
-    return job == nullptr ? pb::JobStatus() : job->Describe(core_.members(), now_, true);
-  }
-  // A worker that it takes for dead still speaks: the scheduler is not cut off itself.
-  void Pass(Duration time) {
-    pb::Header anything;
-    anything.mutable_worker_report();
-    for (Duration done{}; done < time; done += Milliseconds(100)) {
-      now_ += Milliseconds(100);
-      Outbox out;
-      core_.OnMessage(PeerId(9999), Message{anything, {}, {}}, now_, out);
-      core_.OnTick(now_, out);
-    }
-  }
-  void KeepAlive(PeerId server) {
-    pb::Header header;
-    header.mutable_server_report()->set_seen_generation(core_.config().generation());
-    header.mutable_server_report()->set_config_generation(core_.config().generation());
-    Ask(server, header);
-  }
-
-  TimePoint now_{};
-  uint64_t request_ = 0;
-  SchedulerCore core_;
-};
 
 TEST_F(SchedulerCoreTest, NamesNodesInTheOrderTheyCome) {
   EXPECT_EQ(Register(kServer, pb::SERVER).registered().name(), "server-0");
@@ -226,26 +153,9 @@ class ServerStoreTest : public SchedulerCoreTest {
     RegisterWithStore(kServer);
     Register(kWorker, pb::WORKER);
     Pass(Milliseconds(100));
-    pb::Header submit;
-    submit.mutable_submit()->set_token(1);
-    pb::JobSpec& spec = *submit.mutable_submit()->mutable_spec();
-    spec.set_name("job");
+    pb::JobSpec spec = JobOfRows(1);
     spec.set_durability(durability);
-    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
-    spec.mutable_data()->add_train("rows");
-    spec.mutable_train()->set_workers(1);
-    Ask(kPerson, submit);
-    WorkerReport(kWorker, ++sequence_);
-    pb::Header header;
-    header.mutable_worker_report()->set_sequence(++sequence_);
-    header.mutable_worker_report()->mutable_plan()->set_job(1);
-    pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
-    file.set_path("rows");
-    file.set_rows(4096);
-    file.set_rows_per_range(2048);
-    file.add_offset(0);
-    file.add_offset(1);
-    Ask(kWorker, header);
+    Begin(spec, /*ranges=*/2, /*rows_a_range=*/2048);
     Live(Milliseconds(300), kServer);
     ASSERT_EQ(JobNow().phase(), pb::RUNNING) << JobNow().detail();
   }
@@ -257,8 +167,6 @@ class ServerStoreTest : public SchedulerCoreTest {
       Pass(Milliseconds(500));
     }
   }
-
-  uint64_t sequence_ = 0;
 };
 
 TEST_F(ServerStoreTest, IsWaitedForAndComesBackAsTheSameNodeUnderAnotherEpoch) {
@@ -616,88 +524,6 @@ TEST_F(SchedulerCoreTest, LetsAWorkerGoThatHoldsNothing) {
   header.mutable_worker_report()->set_leaving(true);
   EXPECT_TRUE(Ask(kWorker, header).worker_orders().may_leave());
   EXPECT_EQ(core_.members().CountAlive(pb::WORKER), 0u);
-}
-
-class QuarantineTest : public SchedulerCoreTest {
- protected:
-  // A job of many ranges, in its training pass, with two workers.
-  void StartJob(pb::ConsistencySpec::Mode mode) {
-    Register(kServer, pb::SERVER);
-    Register(kWorker, pb::WORKER);
-    Register(kOtherWorker, pb::WORKER);
-    Pass(Milliseconds(100));
-    pb::Header submit;
-    submit.mutable_submit()->set_token(1);
-    pb::JobSpec& spec = *submit.mutable_submit()->mutable_spec();
-    spec.set_name("job");
-    spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
-    spec.mutable_data()->add_train("rows");
-    spec.mutable_train()->set_workers(2);
-    spec.mutable_train()->set_on_bad_gradient(pb::TrainSpec::SKIP);
-    spec.mutable_train()->set_quarantine_after(4);
-    spec.mutable_consistency()->set_mode(mode);
-    Ask(kPerson, submit);
-    WorkerReport(kWorker, ++sequence_);
-    pb::Header header;
-    header.mutable_worker_report()->set_sequence(++sequence_);
-    header.mutable_worker_report()->mutable_plan()->set_job(1);
-    pb::PlanFile& file = *header.mutable_worker_report()->mutable_plan()->add_file();
-    file.set_path("rows");
-    file.set_rows(256 * 8 * 100);
-    file.set_rows_per_range(256 * 8);
-    for (uint64_t range = 0; range < 100; ++range) file.add_offset(range);
-    Ask(kWorker, header);
-    KeepAlive(kServer);
-    Pass(Milliseconds(100));
-  }
-  pb::WorkerOrders Refused(PeerId worker, uint32_t in_row) {
-    pb::Header header;
-    header.mutable_worker_report()->set_sequence(++sequence_);
-    header.mutable_worker_report()->set_refused_job(1);
-    header.mutable_worker_report()->set_refused_batches(in_row);
-    header.mutable_worker_report()->set_refused_in_row(in_row);
-    return Ask(worker, header).worker_orders();
-  }
-
-  static constexpr PeerId kOtherWorker{202};
-  uint64_t sequence_ = 0;
-};
-
-TEST_F(QuarantineTest, AWorkerOfBadGradientsOnlyGetsNoMoreWork) {
-  StartJob(pb::ConsistencySpec::SSP);
-  EXPECT_GT(Refused(kWorker, 3).lease_size(), 0);
-  EXPECT_GT(Refused(kOtherWorker, 0).lease_size(), 0);
-  EXPECT_EQ(Refused(kWorker, 4).lease_size(), 0);
-  EXPECT_EQ(Refused(kWorker, 4).lease_size(), 0);
-  Pass(Milliseconds(200));
-  EXPECT_GT(Refused(kOtherWorker, 0).lease_size(), 0);
-  EXPECT_EQ(core_.config().roster(0).lane_size(), 1) << "its lane would hold the other back";
-  EXPECT_EQ(JobNow().phase(), pb::RUNNING);
-  const pb::ClusterStatus status = core_.Describe(now_);
-  for (const pb::NodeStatus& node : status.node()) {
-    EXPECT_EQ(node.quarantined(), node.name() == "worker-0") << node.name();
-  }
-}
-
-TEST_F(QuarantineTest, LanesOfBspGoToOthers) {
-  StartJob(pb::ConsistencySpec::BSP);
-  Refused(kOtherWorker, 0);
-  Refused(kWorker, 4);
-  Pass(Milliseconds(200));
-  std::set<uint32_t> lanes;
-  const pb::WorkerOrders orders = Refused(kOtherWorker, 0);
-  for (const pb::LeaseGrant& grant : orders.lease()) lanes.insert(grant.lane());
-  EXPECT_EQ(lanes, (std::set<uint32_t>{0, 1}));
-  EXPECT_EQ(Refused(kWorker, 4).lease_size(), 0);
-}
-
-TEST_F(QuarantineTest, TheJobFailsWhenNoWorkerIsLeft) {
-  StartJob(pb::ConsistencySpec::SSP);
-  Refused(kWorker, 4);
-  Refused(kOtherWorker, 5);
-  Pass(Milliseconds(200));
-  EXPECT_EQ(JobNow().phase(), pb::FAILED);
-  EXPECT_THAT(JobNow().detail(), HasSubstr("of every worker the last 4 gradients"));
 }
 
 }  // namespace

@@ -3,25 +3,18 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <limits>
 
-#include "common/base/check.h"
+#include "common/runtime/temp_folder.h"
 
 namespace sheaf {
 namespace {
 
 class DiskReserveTest : public ::testing::Test {
  protected:
-  DiskReserveTest() : folder_(std::filesystem::temp_directory_path() / "sheaf-reserve-XXXXXX") {
-    SHEAF_CHECK(mkdtemp(folder_.data()) != nullptr);
-  }
-  ~DiskReserveTest() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-  std::string folder_;
+  const TempFolder temp_;
+  const std::string folder_ = temp_.path();
 };
 
 TEST_F(DiskReserveTest, TakesItsRoomAndGivesItUp) {
