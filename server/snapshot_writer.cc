@@ -15,7 +15,7 @@ namespace sheaf {
 namespace {
 
 constexpr int kTryAgainAfterMs = 100;
-constexpr Duration kGiveBackEvery = std::chrono::seconds(10);
+constexpr Duration kGiveBackEvery = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -28,6 +28,7 @@ Status SnapshotWriter::Open(OpenAs as) {
 void SnapshotWriter::Start() {
   thread_ = Thread("rows-" + std::to_string(shard_), [this] {
     auto gave_back_at = std::chrono::steady_clock::now();
+    if (rows_leave_ == RowsLeave::kYes) GiveBackFreedMemory();  // whole partitions were here, one after the other
     while (true) {
       const std::optional<SnapshotWork> work = to_do_.Take(kGiveBackEvery);
       if (!work && to_do_.closed()) return;
