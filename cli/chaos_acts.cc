@@ -16,7 +16,7 @@
 namespace sheaf::cli {
 namespace {
 
-constexpr Duration kLookEvery = Milliseconds(50);
+constexpr Duration kLookAtClusterEvery = Milliseconds(50);
 constexpr Duration kQuietFor = std::chrono::seconds(2);  // nothing happened for so long: all is told
 constexpr Duration kStandstill = Milliseconds(500);      // reports come five times a second
 
@@ -172,7 +172,7 @@ Result<Duration> Chaos::Follow(const Scene& before, const ChaosTarget& target, T
       return Fail(ErrorCode::kTimeout, "training has not gone on within ", FormatSeconds(patience_),
                   ": sheaf status says for whom it waits");
     }
-    SHEAF_RETURN_IF_ERROR(watch_.Sleep(kLookEvery));
+    SHEAF_RETURN_IF_ERROR(watch_.Sleep(kLookAtClusterEvery));
   }
   if (!before.training) {
     Say("no job ran that could have stood still");

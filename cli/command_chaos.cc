@@ -14,7 +14,7 @@
 namespace sheaf::cli {
 namespace {
 
-constexpr char kNotes[] =
+constexpr char kChaosNotes[] =
     "NAME is one of sheaf status, or scheduler. The cluster is one that sheaf run or docker-compose started here:\n"
     "what is killed is started again by sheaf run, and by docker-compose up -d. A partition needs root and iptables,\n"
     "and SHEAF_LOCAL_SOCKETS=false in the environment of a cluster that is not in containers. random leaves alone\n"
@@ -150,7 +150,7 @@ Command ChaosCommand() {
                         .help = "how long to wait for an answer, and for training to go on",
                         .least = 0.1,
                         .most = 86400}},
-           .notes = kNotes},
+           .notes = kChaosNotes},
           RunChaos};
 }
 

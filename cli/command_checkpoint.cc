@@ -22,7 +22,7 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr Duration kLookEvery = Milliseconds(50);
+constexpr Duration kLookAtCheckpointEvery = Milliseconds(50);
 
 int ComplainOfName(const Error& error) {
   return Complain(error.code == ErrorCode::kInvalidArgument ? kExitUsage : ExitCodeOf(error.code), error.message);
@@ -135,7 +135,7 @@ int Create(const Args& args, const std::string& name) {
   BlockingClient& client = (*scheduler)->client();
   auto status = client.CreateCheckpoint(name, args.Flag("whole"));
   while (status && status->phase() == pb::CheckpointStatus::RUNNING) {
-    if (const Status slept = (*scheduler)->watch().Sleep(kLookEvery); !slept) {
+    if (const Status slept = (*scheduler)->watch().Sleep(kLookAtCheckpointEvery); !slept) {
       return Complain(kExitInterrupted, StrCat("no longer waiting; the checkpoint ", status->name(), " is still made"));
     }
     status = client.GetCheckpoint(status->id());

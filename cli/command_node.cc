@@ -17,9 +17,9 @@
 namespace sheaf::cli {
 namespace {
 
-constexpr Duration kLookEvery = Milliseconds(200);
+constexpr Duration kLookAtNodesEvery = Milliseconds(200);
 constexpr Duration kAtRest = std::chrono::seconds(2);  // the scheduler looks once a second for what could be moved
-constexpr char kNotes[] =
+constexpr char kNodeNotes[] =
     "drain: others take over what the server has, while jobs go on; then it may be stopped.\n"
     "keep:  it is not to be drained any more.\n"
     "rm:    drain, then the server's process ends.\n"
@@ -59,7 +59,7 @@ int Await(BlockingClient& client, const std::string& name, bool stops, const Wat
       std::fprintf(stderr, "%s: %s, %u on their way\n", name.c_str(), left.c_str(), status->moving());
       said = left;
     }
-    if (const Status slept = watch.Sleep(kLookEvery); !slept) break;
+    if (const Status slept = watch.Sleep(kLookAtNodesEvery); !slept) break;
   }
   return Complain(kExitInterrupted, StrCat("no longer watching; ", name, " goes on being drained (sheaf node keep ",
                                            name, " ends that)"));
@@ -113,7 +113,7 @@ int AwaitShare(BlockingClient& client, pid_t pid, const std::string& log, bool i
       std::fprintf(stderr, "%s\n", now.c_str());
       said = now;
     }
-    if (const Status slept = watch.Sleep(kLookEvery); !slept) break;
+    if (const Status slept = watch.Sleep(kLookAtNodesEvery); !slept) break;
   }
   return Complain(kExitInterrupted, StrCat("no longer watching; the server (pid ", pid, ") goes on"));
 }
@@ -187,7 +187,7 @@ Command NodeCommand() {
                         .help = "add: folder for the server's log"},
                        SchedulerOption(),
                        TimeoutOption()},
-           .notes = kNotes},
+           .notes = kNodeNotes},
           RunNode};
 }
 

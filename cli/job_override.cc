@@ -12,6 +12,7 @@
 #include "cli/job_file.h"
 #include "cli/job_text_context.h"
 #include "cli/nearest.h"
+#include "common/base/strings.h"
 
 namespace sheaf::cli {
 namespace {
@@ -22,14 +23,11 @@ using google::protobuf::Reflection;
 
 constexpr char kPrefix[] = "SHEAF_JOB_";
 
-std::vector<std::string> Split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  size_t begin = 0;
-  for (size_t end; (end = text.find(separator, begin)) != std::string::npos; begin = end + 1) {
-    parts.push_back(text.substr(begin, end - begin));
-  }
-  parts.push_back(text.substr(begin));
-  return parts;
+// As Split, but that of nothing is one empty piece: a field without a name.
+std::vector<std::string> PiecesOf(const std::string& text, char separator) {
+  const std::vector<std::string_view> pieces = Split(text, separator);
+  if (pieces.empty()) return {""};
+  return {pieces.begin(), pieces.end()};
 }
 
 std::string Upper(std::string text) {
@@ -96,7 +94,7 @@ bool Put(Message& message, const FieldDescriptor* field, const std::string& text
 
 Status SetField(const std::string& path, const std::string& value, const std::string& origin, JobFile& job) {
   Message* message = &job.spec;
-  const std::vector<std::string> steps = Split(path, '.');
+  const std::vector<std::string> steps = PiecesOf(path, '.');
   for (size_t i = 0; i < steps.size(); ++i) {
     const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(steps[i]);
     if (field == nullptr) {
@@ -122,7 +120,7 @@ Status SetField(const std::string& path, const std::string& value, const std::st
     std::erase_if(job.origins, [&](const auto& entry) { return entry.first.starts_with(path + "["); });
     const std::vector<std::string> values = !field->is_repeated() ? std::vector{value}
                                             : value.empty()       ? std::vector<std::string>()
-                                                                  : Split(value, ',');
+                                                                  : PiecesOf(value, ',');
     for (const std::string& one : values) {
       if (Put(*message, field, one)) continue;
       const bool named = field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM;

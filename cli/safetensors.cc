@@ -19,7 +19,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "tensors are written as they lie in memory");
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr char kMetadata[] = "__metadata__";
 constexpr int kMaxDepth = 4;
@@ -43,27 +43,27 @@ Status ReadFully(int fd, const std::string& path, uint64_t offset, void* out, ui
 }
 
 // Parses JSON, refusing what nlohmann lets pass: deep nesting and names given twice.
-json ParseStrictly(const std::string& text, std::string& problem) {
+Json ParseStrictly(const std::string& text, std::string& problem) {
   std::vector<std::set<std::string>> names;
-  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
+  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > kMaxDepth && problem.empty()) problem = "is nested too deeply";
-    if (event == json::parse_event_t::object_start) names.emplace_back();
-    if (event == json::parse_event_t::object_end && !names.empty()) names.pop_back();
-    if (event == json::parse_event_t::key && !names.empty() && !names.back().insert(parsed.get<std::string>()).second &&
+    if (event == Json::parse_event_t::object_start) names.emplace_back();
+    if (event == Json::parse_event_t::object_end && !names.empty()) names.pop_back();
+    if (event == Json::parse_event_t::key && !names.empty() && !names.back().insert(parsed.get<std::string>()).second &&
         problem.empty()) {
       problem = "names \"" + parsed.get<std::string>() + "\" twice";
     }
     return problem.empty();
   };
-  json parsed = json::parse(text, check, false);
+  Json parsed = Json::parse(text, check, false);
   if (problem.empty() && (parsed.is_discarded() || !parsed.is_object())) problem = "is not a JSON object";
   return parsed;
 }
 
-bool IsUint(const json& value) { return value.is_number_unsigned(); }
+bool IsUint(const Json& value) { return value.is_number_unsigned(); }
 
 // What is wrong with a header entry, or empty.
-std::string ParseTensor(const json& entry, SafetensorsReader::Tensor& tensor) {
+std::string ParseTensor(const Json& entry, SafetensorsReader::Tensor& tensor) {
   if (!entry.is_object()) return "is no object";
   const auto type = entry.find("dtype");
   const auto shape = entry.find("shape");
@@ -86,7 +86,7 @@ std::string ParseTensor(const json& entry, SafetensorsReader::Tensor& tensor) {
   tensor.end = (*offsets)[1].get<uint64_t>();
   if (tensor.end < tensor.begin) return "ends before it begins";
   unsigned __int128 bytes = ElementSize(tensor.type);
-  for (const json& extent : *shape) {
+  for (const Json& extent : *shape) {
     tensor.shape.push_back(extent.get<uint64_t>());
     bytes *= tensor.shape.back();
     if (bytes > (static_cast<unsigned __int128>(1) << 62)) return "has a shape that no file can hold";
@@ -99,7 +99,7 @@ std::string ParseTensor(const json& entry, SafetensorsReader::Tensor& tensor) {
 
 Status WriteSafetensors(const std::string& path, const std::map<std::string, std::string>& metadata,
                         const std::vector<TensorView>& tensors) {
-  json header = json::object();
+  Json header = Json::object();
   if (!metadata.empty()) header[kMetadata] = metadata;
   uint64_t offset = 0;
   for (const TensorView& tensor : tensors) {
@@ -108,7 +108,7 @@ Status WriteSafetensors(const std::string& path, const std::map<std::string, std
                            {"data_offsets", {offset, offset + tensor.bytes.size()}}};
     offset += tensor.bytes.size();
   }
-  std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
+  std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned
   if (text.size() > kMaxSafetensorsHeader)
     return Fail(ErrorCode::kInvalidArgument, "the header of ", path, " would be too large");
@@ -161,7 +161,7 @@ Result<SafetensorsReader> SafetensorsReader::Open(const std::string& path) {
 
 Status SafetensorsReader::ParseHeader(const std::string& text, uint64_t data_bytes) {
   std::string problem;
-  const json header = ParseStrictly(text, problem);
+  const Json header = ParseStrictly(text, problem);
   if (!problem.empty()) return Fail(ErrorCode::kDataLoss, path_, " is damaged: its header ", problem);
   std::vector<std::pair<uint64_t, uint64_t>> pieces;
   for (const auto& [name, entry] : header.items()) {

@@ -18,7 +18,7 @@ constexpr Duration kWantedConfigEvery = Milliseconds(100);      // when a server
 constexpr Duration kAskAgainAfter = Milliseconds(10);           // if a still newer one is named
 constexpr Duration kWorthAsking = Milliseconds(200);            // silence: another may have taken over by now
 
-ErrorCode CodeOf(pb::Refusal::Reason reason) {
+ErrorCode CodeOfScheduler(pb::Refusal::Reason reason) {
   switch (reason) {
     case pb::Refusal::NOT_FOUND: return ErrorCode::kNotFound;
     case pb::Refusal::CLOSED: return ErrorCode::kClosed;
@@ -102,7 +102,8 @@ Result<Message> BlockingClient::Ask(Message request, Duration deadline) {
             clock_.Now() + std::clamp<Duration>(Milliseconds(refusal.retry_after_ms()), kFirstRepeat, kLongestRepeat);
         continue;
       }
-      return Fail(CodeOf(refusal.reason()), "the scheduler at ", scheduler_address(), " refused: ", refusal.text());
+      return Fail(CodeOfScheduler(refusal.reason()), "the scheduler at ", scheduler_address(), " refused: ",
+                  refusal.text());
     }
   }
 }

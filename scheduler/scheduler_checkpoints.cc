@@ -6,20 +6,11 @@
 #include "scheduler/scheduler_core.h"
 
 namespace sheaf {
-namespace {
-
-Message Reply(uint64_t request) {
-  Message message;
-  message.header.set_request(request);
-  return message;
-}
-
-}  // namespace
 
 void SchedulerCore::OnCreateCheckpoint(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   auto made = checkpoints_.Create(message.header.create_checkpoint(), Current(), now);
   if (!made) return Refuse(from, message.header.request(), pb::Refusal::INVALID, made.error().message, out);
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   *reply.header.mutable_checkpoint_status() = std::move(*made);
   out.Send(from, std::move(reply));
 }
@@ -31,7 +22,7 @@ void SchedulerCore::OnGetCheckpoint(PeerId from, const Message& message, Outbox&
                   StrCat("checkpoint number ", message.header.get_checkpoint().id(),
                          " is not known any more: sheaf checkpoint ls shows what there is"), out);
   }
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   *reply.header.mutable_checkpoint_status() = std::move(*found);
   out.Send(from, std::move(reply));
 }
@@ -40,7 +31,7 @@ void SchedulerCore::OnRestoreJob(PeerId from, const Message& message, TimePoint,
   const pb::RestoreJob& wanted = message.header.restore_job();
   const uint64_t request = message.header.request();
   if (const auto known = tokens_.find(wanted.token()); known != tokens_.end()) {
-    Message reply = Reply(request);
+    Message reply = AnswerTo(request);
     reply.header.mutable_accepted()->set_job(known->second.value);
     out.Send(from, std::move(reply));
     return;
@@ -86,7 +77,7 @@ void SchedulerCore::OnCheckpointDone(CheckpointResult result, TimePoint now, Out
       taken = TakeCheckpoint(std::move(*result.manifest), now);
     }
     if (taken) {
-      Message reply = Reply(asked->request);
+      Message reply = AnswerTo(asked->request);
       reply.header.mutable_accepted()->set_job(tokens_.at(asked->token).value);
       out.Send(asked->from, std::move(reply));
     } else {

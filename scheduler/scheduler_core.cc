@@ -21,12 +21,6 @@ constexpr Duration kConnectAnew = Milliseconds(500);
 constexpr Duration kDeafAfter = Milliseconds(300);  // without a word from anybody
 constexpr Duration kPublishPerServer = std::chrono::microseconds(200);
 
-Message Reply(uint64_t request) {
-  Message message;
-  message.header.set_request(request);
-  return message;
-}
-
 pb::ClusterConfig FirstConfig(uint32_t partition_count) {
   pb::ClusterConfig config;
   config.set_generation(1);
@@ -75,7 +69,7 @@ void SchedulerCore::OnMessage(PeerId from, const Message& message, TimePoint now
     case pb::Header::kGetCheckpoint: OnGetCheckpoint(from, message, out); break;
     case pb::Header::kRestoreJob: OnRestoreJob(from, message, now, out); break;
     case pb::Header::kGetConfig: {
-      Message reply = Reply(message.header.request());
+      Message reply = AnswerTo(message.header.request());
       *reply.header.mutable_config() = config();
       out.Send(from, std::move(reply));
       break;
@@ -156,7 +150,7 @@ void SchedulerCore::OnRegister(PeerId from, const Message& message, TimePoint no
     events_.push_back("node=" + node.name + (is_back ? " is back" : " joined") + " host=" + registration.host() +
                       " pid=" + std::to_string(registration.pid()));
   }
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   pb::Registered& registered = *reply.header.mutable_registered();
   registered.set_node(node.id.value);
   registered.set_name(node.name);
@@ -194,7 +188,7 @@ void SchedulerCore::OnDamaged(PeerId from, const Message& message, TimePoint now
                     out);
     }
   }
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   pb::Registered& registered = *reply.header.mutable_registered();
   registered.set_cluster_id(cluster_id_);
   registered.set_scheduler_epoch(epoch_);
@@ -205,7 +199,7 @@ void SchedulerCore::OnDamaged(PeerId from, const Message& message, TimePoint now
 void SchedulerCore::OnServerReport(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   members_.NoteHeard(now);
   Node* node = members_.FindAlive(from);
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   pb::ServerOrders& orders = *reply.header.mutable_server_orders();
   orders.set_scheduler_epoch(epoch_);
   if (node == nullptr || node->role != pb::SERVER) {
@@ -251,7 +245,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
   const pb::WorkerReport& report = message.header.worker_report();
   Node* node = members_.FindAlive(from);
   if (node == nullptr || node->role != pb::WORKER) {
-    Message reply = Reply(message.header.request());
+    Message reply = AnswerTo(message.header.request());
     reply.header.mutable_worker_orders()->set_sequence(report.sequence());
     reply.header.mutable_worker_orders()->set_unknown(true);
     reply.header.mutable_worker_orders()->set_scheduler_epoch(epoch_);
@@ -279,7 +273,7 @@ void SchedulerCore::OnWorkerReport(PeerId from, const Message& message, TimePoin
     Settle(now, out);
     job = Current();
   }
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   pb::WorkerOrders& orders = *reply.header.mutable_worker_orders();
   orders.set_sequence(report.sequence());
   orders.set_scheduler_epoch(epoch_);
@@ -325,7 +319,7 @@ void SchedulerCore::OnSubmit(PeerId from, const Message& message, TimePoint now,
     open_.push_back(id);
     known = tokens_.emplace(submit.token(), id).first;
   }
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   reply.header.mutable_accepted()->set_job(known->second.value);
   out.Send(from, std::move(reply));
 }
@@ -338,7 +332,7 @@ void SchedulerCore::OnCancel(PeerId from, const Message& message, TimePoint now,
   }
   it->second->Cancel(message.header.cancel().reason(), now);
   touched_.insert(it->first);
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   reply.header.mutable_accepted()->set_job(it->first.value);
   out.Send(from, std::move(reply));
 }
@@ -348,7 +342,7 @@ void SchedulerCore::OnGetStatus(PeerId from, const Message& message, TimePoint n
   if (wanted != 0 && !jobs_.contains(JobId(wanted))) {
     return Refuse(from, message.header.request(), pb::Refusal::NOT_FOUND, "no job " + std::to_string(wanted), out);
   }
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   pb::ClusterStatus& status = *reply.header.mutable_status() = Describe(now);
   if (wanted != 0) {
     status.clear_job();
@@ -375,7 +369,7 @@ void SchedulerCore::OnGetTrace(PeerId from, const Message& message, TimePoint no
       }
     }
   }
-  Message reply = Reply(message.header.request());
+  Message reply = AnswerTo(message.header.request());
   *reply.header.mutable_trace() = std::move(*answer);
   out.Send(from, std::move(reply));
 }
@@ -688,7 +682,7 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
 }
 
 void SchedulerCore::Refuse(PeerId to, uint64_t request, pb::Refusal::Reason reason, std::string text, Outbox& out) {
-  Message reply = Reply(request);
+  Message reply = AnswerTo(request);
   reply.header.mutable_refusal()->set_reason(reason);
   reply.header.mutable_refusal()->set_text(std::move(text));
   out.Send(to, std::move(reply));

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Builds Sheaf and runs its tests; this is what CI runs.
 #
-#   scripts/test.sh                everything: release build with all tests, then the sanitizer builds
+#   scripts/test.sh                release build with all tests, then the sanitizer builds with those that suit them
 #   scripts/test.sh --quick        release build; unit, contract, simulation and lint tests only
 #   scripts/test.sh --asan-only    only the build with AddressSanitizer and UndefinedBehaviorSanitizer, and its tests
 #   scripts/test.sh --tsan-only    only the build with ThreadSanitizer, and its tests
-#   scripts/test.sh --long         everything, and what takes hours: every fuzz target for 60 s (installs clang),
-#                                  10,000 seeds of the simulator, the bank of planted bugs
+#   scripts/test.sh --long         and what takes hours: all passes and kills of tests with real processes, all of
+#                                  them with sanitizers, every fuzz target for 60 s (installs clang), 10,000 seeds of
+#                                  the simulator, the bank of planted bugs
 #   --jobs N                       compile and test N at a time (default: the number of processors)
 #
 # The last line is "N passed, N failed, N skipped", over all builds; the exit status is 0 if none failed. Logs lie in
@@ -17,13 +18,13 @@ cd "$(dirname "$0")/.."
 die() { echo "test: $*" >&2; exit 2; }
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 
-suites="release asan tsan" quick=no jobs=$(nproc) extras=""
+suites="release asan tsan" quick=no long=no jobs=$(nproc) extras=""
 while (($#)); do
   case $1 in
     --quick) quick=yes suites=release ;;
     --asan-only) suites=asan ;;
     --tsan-only) suites=tsan ;;
-    --long) suites="release asan tsan fuzz simulate planted" extras=fuzz ;;
+    --long) suites="release asan tsan fuzz simulate planted" extras=fuzz long=yes ;;
     --jobs) (($# > 1)) || die "--jobs needs a number"; jobs=$2; shift ;;
     --jobs=*) jobs=${1#--jobs=} ;;
     -h | --help) usage; exit 0 ;;
@@ -131,6 +132,7 @@ run_script() {
 
 main() {
   scripts/setup.sh ${extras:+--with "$extras"}
+  if [[ $long == yes ]]; then export SHEAF_E2E_LONG=1; fi
 
   for suite in $suites; do
     case $suite in
@@ -141,7 +143,10 @@ main() {
         ;;
       asan)
         # Containers hold release builds.
-        if build asan; then check asan -LE docker; fi
+        if build asan; then
+          if [[ $long == yes ]]; then check asan -LE '^(docker|lint)$'; fi
+          if [[ $long == no ]]; then check asan -L '^(unit|contract|sim|fuzz|sanitized)$'; fi
+        fi
         ;;
       tsan)
         # The cores under the simulator are single-threaded: a few seeds show that they stay so. What starts processes

@@ -194,6 +194,50 @@ def links(path, text, root):
                 yield number, f"names {named}: no such file"
 
 
+ANONYMOUS = re.compile(r"^namespace \{\n(.*?)^\}  // namespace$", re.M | re.S)
+OWN_NAME = re.compile(
+    r"^(?:template <[^\n]*>\n)?(?:"
+    r"(?:static |inline )?(?:constexpr|const)\b[^\n=({]*?\b(?P<constant>\w+)(?:\[\w*\])?(?: = |\{|\(|;)"
+    r"|(?:class|struct|enum class|enum) (?P<type>\w+)(?= [{:]| final)"
+    r"|[\w:][\w:<>,&*\[\] ]*[ &*](?P<function>\w+)\((?P<taken>[^)]*)\)[^;]*?\{)", re.M)
+
+
+def unit_of(path):
+    """Sources whose builds with sanitizers compile several of them as one."""
+    folder = path.rpartition("/")[0]
+    return "common" if folder.startswith("common/") else folder
+
+
+def own_names(text):
+    """(line, name) of what a source defines for itself alone."""
+    for block in ANONYMOUS.finditer(text):
+        for match in OWN_NAME.finditer(block.group(1)):
+            line = text.count("\n", 0, block.start(1) + match.end()) + 1
+            taken = match.group("taken")
+            name = match.group("constant") or match.group("type") or match.group("function")
+            yield line, name if taken is None else f"{name}({' '.join(taken.split())})"
+
+
+# These are not compiled so.
+APART = ("bench/", "compute/", "tests/fuzz/", "tests/sim/", "tests/chaos/")
+
+
+class OwnNames:
+    """What one source of a folder has for itself no other has by the same name: they may be compiled as one, and it is
+    either the same twice or two things that a reader takes for one."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def findings(self, path, text):
+        if not path.endswith(".cc") or path.startswith(APART):
+            return
+        for line, name in own_names(text):
+            other = self.seen.setdefault((unit_of(path), name), path)
+            if other != path:
+                yield line, f"{name} is also {other}'s: share it, or give it another name"
+
+
 def findings(path, text, root):
     """All that is wrong with one file: (line, rule)."""
     if path.endswith(".md"):
@@ -224,8 +268,10 @@ def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
     paths = files_of(root)
     found = 0
+    own = OwnNames()
     for path in paths:
-        for number, why in findings(path, (root / path).read_text(encoding="utf-8"), root):
+        text = (root / path).read_text(encoding="utf-8")
+        for number, why in [*findings(path, text, root), *own.findings(path, text)]:
             print(f"{path}:{number}: {why}")
             found += 1
     print(f"{len(paths)} files, {found} findings")

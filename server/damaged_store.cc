@@ -9,12 +9,12 @@
 namespace sheaf {
 namespace {
 
-constexpr Duration kTickEvery = Milliseconds(20);
+constexpr Duration kAskEvery = Milliseconds(20);
 
 class Inquiry final : private EventLoop::Handler {
  public:
   Inquiry(ZmqContext& context, const Clock& clock, const MemberInfo& self, SchedulerLinkOptions scheduler)
-      : transport_(context, self.self, {}), loop_(transport_, clock, {.tick_every = kTickEvery}),
+      : transport_(context, self.self, {}), loop_(transport_, clock, {.tick_every = kAskEvery}),
         link_(self, std::move(scheduler)) {}
 
   Status Run(int stop_fd) {

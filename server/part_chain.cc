@@ -12,7 +12,7 @@ namespace {
 constexpr uint32_t kMaxWidth = uint32_t{1} << 20;  // floats of a row with its optimizer's state
 
 template <typename... Parts>
-Failure Unusable(const Parts&... parts) {
+Failure UnusablePart(const Parts&... parts) {
   return Fail(ErrorCode::kDataLoss, "the file of a partition has ", parts...);
 }
 
@@ -44,7 +44,7 @@ Result<std::optional<Buffer>> PartChain::NextState() {
     return std::optional<Buffer>();
   }
   SHEAF_ASSIGN_OR_RETURN(RedoRecord record, DecodeRedo(*piece));
-  if (!record.header.has_image()) return Unusable("a piece that is none");
+  if (!record.header.has_image()) return UnusablePart("a piece that is none");
   if (!partition_) partition_ = record.header.image().partition();
   if (!record.header.image().has_rows()) return piece;
   SHEAF_RETURN_IF_ERROR(TakePiece(last, std::move(record)));
@@ -54,17 +54,17 @@ Result<std::optional<Buffer>> PartChain::NextState() {
 
 Status PartChain::TakePiece(Walk& walk, RedoRecord record) {
   const pb::ImageRecord& image = record.header.image();
-  if (image.partition() != partition_) return Unusable("rows of partition ", image.partition());
+  if (image.partition() != partition_) return UnusablePart("rows of partition ", image.partition());
   const uint32_t table = image.rows().table(), width = image.rows().width();
   const size_t rows = record.keys.size() / sizeof(HashedKey);
   if (width == 0 || width > kMaxWidth || record.values.size() != rows * width * sizeof(float)) {
-    return Unusable(rows, " rows of ", width, " floats in ", record.values.size(), " bytes");
+    return UnusablePart(rows, " rows of ", width, " floats in ", record.values.size(), " bytes");
   }
   const auto keys = record.keys.As<HashedKey>();
   const bool ascends = std::ranges::adjacent_find(keys, std::greater_equal<>()) == keys.end();
   const bool follows = walk.rows == 0 || table > walk.table ||
                        (table == walk.table && (rows == 0 || keys.front() > walk.record.keys.As<HashedKey>().back()));
-  if (!ascends || !follows) return Unusable("rows out of order");
+  if (!ascends || !follows) return UnusablePart("rows out of order");
   walk.record = std::move(record);
   walk.table = table;
   walk.width = width;
@@ -82,9 +82,9 @@ Status PartChain::Advance(Walk& walk) {
       return {};
     }
     SHEAF_ASSIGN_OR_RETURN(RedoRecord record, DecodeRedo(*piece));
-    if (!record.header.has_image()) return Unusable("a piece that is none");
+    if (!record.header.has_image()) return UnusablePart("a piece that is none");
     if (!record.header.image().has_rows()) {
-      if (walk.rows > 0) return Unusable("state behind rows");
+      if (walk.rows > 0) return UnusablePart("state behind rows");
       continue;
     }
     SHEAF_RETURN_IF_ERROR(TakePiece(walk, std::move(record)));
@@ -114,7 +114,7 @@ Result<std::optional<Buffer>> PartChain::NextRows() {
       keys.reserve(most);
       rows.reserve(most * width);
     }
-    if (least->width != width) return Unusable("rows of ", least->width, " and of ", width, " floats in one table");
+    if (least->width != width) return UnusablePart("rows of ", least->width, " and of ", width, " floats in one table");
     const HashedKey key = least->key();
     const auto floats = least->record.values.As<float>().subspan(least->row * width, width);
     keys.push_back(key);

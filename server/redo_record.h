@@ -16,6 +16,11 @@ namespace sheaf {
 // multiples of eight.
 std::vector<Buffer> EncodeRedo(const pb::RedoHeader& header, std::vector<Buffer> keys, std::vector<Buffer> values);
 
+// Bytes with the zeros behind them.
+inline size_t RoundUpToWords(size_t bytes) {
+  return (bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
+}
+
 // The pieces as one record, at a multiple of eight bytes.
 Buffer JoinRecord(const std::vector<Buffer>& pieces);
 

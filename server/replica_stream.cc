@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/storage/redo_log.h"
+#include "server/redo_record.h"
 
 namespace sheaf {
 namespace {
@@ -13,22 +14,20 @@ constexpr size_t kMaxMessageBytes = size_t{1} << 20;
 constexpr Duration kAgainAfter = Milliseconds(300);
 constexpr size_t kMaxAgainBytes = size_t{8} << 20;  // at once
 
-size_t RoundedUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 }  // namespace
 
 void ReplicaStream::Write(const std::vector<Buffer>& pieces) {
   uint64_t size = 0;
   for (const Buffer& piece : pieces) size += piece.size();
   // Not grown piece by piece; many small ones still by doubling.
-  if (const size_t needed = fresh_.size() + sizeof(size) + RoundedUp(size); needed > fresh_.capacity()) {
+  if (const size_t needed = fresh_.size() + sizeof(size) + RoundUpToWords(size); needed > fresh_.capacity()) {
     fresh_.reserve(std::max(needed, 2 * fresh_.capacity()));
   }
   const auto* const head = reinterpret_cast<const std::byte*>(&size);
   fresh_.insert(fresh_.end(), head, head + sizeof(size));
   for (const Buffer& piece : pieces) fresh_.insert(fresh_.end(), piece.bytes().begin(), piece.bytes().end());
-  fresh_.resize(fresh_.size() + RoundedUp(size) - size);
-  written_ += sizeof(size) + RoundedUp(size);
+  fresh_.resize(fresh_.size() + RoundUpToWords(size) - size);
+  written_ += sizeof(size) + RoundUpToWords(size);
 }
 
 void ReplicaStream::Send(const Sent& piece, Outbox& out) const {
@@ -86,7 +85,7 @@ Status ReplicaReader::Read(const pb::Replicate& header, const Buffer& bytes, std
     if (size > RedoLog::kMaxRecordBytes) {
       return Fail(ErrorCode::kInvalidArgument, "a record of ", size, " bytes in a stream");
     }
-    const size_t whole = sizeof(size) + RoundedUp(size);
+    const size_t whole = sizeof(size) + RoundUpToWords(size);
     if (begun_.empty() && whole <= left.size()) {
       records.push_back(left.Slice(sizeof(size), size));
       left = left.Slice(whole, left.size() - whole);

@@ -12,7 +12,7 @@ namespace {
 
 // Room is made for so many times the rows that have come, if so many are to come.
 constexpr uint64_t kTrustedAhead = 64;
-constexpr size_t kRowsAtOnce = 4096;
+constexpr size_t kRowsCopiedAtOnce = 4096;
 
 }  // namespace
 
@@ -186,7 +186,7 @@ ShardCore::Copied ShardCore::Impl::FinishSnapshot(PartitionSnapshot& snapshot, u
   if (!BeginSnapshot(snapshot)) return Copied::kGone;
   snapshot.table = 0;
   snapshot.key = 0;
-  while (CopyChanged(snapshot, kRowsAtOnce) == Copied::kMore) continue;
+  while (CopyChanged(snapshot, kRowsCopiedAtOnce) == Copied::kMore) continue;
   Stored& stored = partitions[snapshot.partition]->stored;
   stored = {true, {}};
   std::vector<ImageTable> with_rows;

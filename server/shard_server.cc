@@ -24,7 +24,7 @@
 namespace sheaf {
 namespace {
 
-constexpr Duration kTickEvery = Milliseconds(20);
+constexpr Duration kServerTickEvery = Milliseconds(20);
 constexpr Duration kRecoveryWordEvery = std::chrono::seconds(5);
 // Of the disk, for when it is full; if the disk has so many times as much free.
 constexpr uint64_t kReserve = uint64_t{64} << 20, kLeastReserve = uint64_t{8} << 20, kRoomForReserve = 4;
@@ -36,7 +36,7 @@ constexpr Duration kHungIfReplaceable = std::chrono::seconds(5);
 constexpr Duration kHung = std::chrono::seconds(30);
 
 // Whom others should call when we listen on `listen`.
-ZmqTransportOptions TransportOptions() {
+ZmqTransportOptions ServerTransport() {
   ZmqTransportOptions options;
   options.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
   return options;
@@ -46,8 +46,8 @@ ZmqTransportOptions TransportOptions() {
 
 ShardServer::ShardServer(ZmqContext& context, const Clock& clock, ServerOptions options)
     : context_(context), clock_(clock), options_(std::move(options)), self_(EntropySeed()),
-      transport_(context, self_, TransportOptions()), trace_(clock),
-      loop_(transport_, clock, {.tick_every = kTickEvery}),
+      transport_(context, self_, ServerTransport()), trace_(clock),
+      loop_(transport_, clock, {.tick_every = kServerTickEvery}),
       stats_(options_.shards), disks_(options_.shards), hangs_(options_.shards, false),
       offered_(options_.shards, 0), has_tasks_(options_.shards, true) {}
 

@@ -15,11 +15,11 @@ namespace {
 
 constexpr Duration kLookForRoomEvery = std::chrono::seconds(1);
 constexpr uint64_t kRoomToGoOn = 2;           // times the reserve: it is not to be full again at once
-constexpr Duration kTickEvery = Milliseconds(100);  // also how often statistics are published
+constexpr Duration kShardTickEvery = Milliseconds(100);  // also how often statistics are published
 constexpr uint64_t kWorthSaving = uint64_t{8} << 20;      // of log, which would have to be done again
 constexpr uint64_t kSavedInAMoment = uint64_t{32} << 20;  // of rows, with their index
 
-ZmqTransportOptions TransportOptions() {
+ZmqTransportOptions ShardTransport() {
   ZmqTransportOptions options;
   options.on_problem = [](const std::string& text) { LOG(WARNING) << text; };
   return options;
@@ -40,8 +40,8 @@ ShardThread::ShardThread(ZmqContext& context, const Clock& clock, uint32_t index
     : index_(index),
       trace_(options.trace),
       peer_(EntropySeed()),
-      transport_(context, peer_, TransportOptions()),
-      loop_(transport_, clock, {.tick_every = kTickEvery}),
+      transport_(context, peer_, ShardTransport()),
+      loop_(transport_, clock, {.tick_every = kShardTickEvery}),
       host_(HostId()),
       shard_(peer_, OptionsOf(std::move(options), index, transport_.bodies(), durable.rows.get()),
              WatchLog(std::move(durable.log), clock, disk_)),

@@ -14,7 +14,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kRowsFormat = 1;
 constexpr std::string_view kRound = "round", kConfig = "config", kImage = "image", kState = "state", kRow = "w";
 constexpr std::string_view kEnd = "\xff";
 
@@ -160,7 +160,7 @@ Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vec
     DeleteAll(batch, KeyOf(kRow, partition));
   }
   pb::SnapshotRound with_format = round;
-  with_format.set_format(kFormat);
+  with_format.set_format(kRowsFormat);
   batch.Put(kRound, with_format.SerializeAsString());
   if (config.has_config()) batch.Put(kConfig, config.SerializeAsString());
   return store.Write(batch);
@@ -180,9 +180,9 @@ Result<StoredRound> ReadRound(KvStore& store) {
     if (!stored.round.emplace().ParseFromString(*round)) {
       return Fail(ErrorCode::kDataLoss, "the last round of snapshots cannot be read");
     }
-    if (stored.round->format() != kFormat) {
+    if (stored.round->format() != kRowsFormat) {
       return Fail(ErrorCode::kVersionMismatch, "the store of snapshots has format ", stored.round->format(),
-                  ", this build knows ", kFormat);
+                  ", this build knows ", kRowsFormat);
     }
   }
   const auto take = [&](std::string_view key, std::string_view value) -> Status {

@@ -18,12 +18,12 @@ size_t ClassOf(size_t bytes) {
 
 size_t SizeOf(size_t size_class) { return (size_class % 4 + 5) << (size_class / 4 + kSmallestBits - 3); }
 
-using Unit = std::max_align_t;
+using Word = std::max_align_t;
 
-void* FromHeap(size_t bytes) { return std::allocator<Unit>().allocate((bytes + sizeof(Unit) - 1) / sizeof(Unit)); }
+void* FromHeap(size_t bytes) { return std::allocator<Word>().allocate((bytes + sizeof(Word) - 1) / sizeof(Word)); }
 
 void ToHeap(void* block, size_t bytes) {
-  std::allocator<Unit>().deallocate(static_cast<Unit*>(block), (bytes + sizeof(Unit) - 1) / sizeof(Unit));
+  std::allocator<Word>().deallocate(static_cast<Word*>(block), (bytes + sizeof(Word) - 1) / sizeof(Word));
 }
 
 }  // namespace

@@ -15,6 +15,13 @@ struct Message {
   Buffer values;  // encoded numbers, or the bytes of a large control message
 };
 
+// An answer without a body yet.
+inline Message AnswerTo(uint64_t request) {
+  Message message;
+  message.header.set_request(request);
+  return message;
+}
+
 // The scheduler's peer id: the one address known before anything else is.
 inline constexpr PeerId kSchedulerPeer{1};
 

@@ -13,7 +13,7 @@ constexpr Duration kPatience = std::chrono::seconds(1);        // with one that 
 constexpr Duration kLeaderless = std::chrono::seconds(2);      // with one that knows of no leader: it will soon
 constexpr Duration kBetween = Milliseconds(100);               // changes: two that name each other cost little
 constexpr Duration kSilentFor = std::chrono::seconds(5);       // others may not know yet that it is
-constexpr Duration kLongPause = Milliseconds(500);
+constexpr Duration kLongestRound = Milliseconds(500);
 
 std::vector<std::string> Addresses(const std::string& text) {
   std::vector<std::string> addresses;
@@ -62,7 +62,7 @@ void SchedulerList::OnNotLeader(const std::string& leader, uint64_t term, TimePo
 bool SchedulerList::OnTick(TimePoint now) {
   const Duration gap = last_tick_ ? now - *last_tick_ : Duration::zero();
   last_tick_ = now;
-  if (gap > kLongPause && waiting_since_) *waiting_since_ += gap;
+  if (gap > kLongestRound && waiting_since_) *waiting_since_ += gap;
   if (std::exchange(asked_, false) && !waiting_since_) waiting_since_ = now;
   if (several() && next_.empty()) {
     if (waiting_since_ && now - *waiting_since_ > kPatience) {

@@ -24,8 +24,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the file format is little-endian");
 
-constexpr std::array<char, 8> kMagic{'S', 'H', 'E', 'A', 'F', 'L', 'O', 'G'};
-constexpr uint32_t kVersion = 1;
+constexpr std::array<char, 8> kLogMagic{'S', 'H', 'E', 'A', 'F', 'L', 'O', 'G'};
+constexpr uint32_t kLogVersion = 1;
 constexpr size_t kSegmentHeaderBytes = 40;
 constexpr size_t kRecordHeaderBytes = 32;
 constexpr size_t kAlignment = 8;
@@ -50,8 +50,8 @@ struct RecordHeader {
 static_assert(sizeof(RecordHeader) == kRecordHeaderBytes);
 
 struct SegmentHeader {
-  std::array<char, 8> magic = kMagic;
-  uint32_t version = kVersion;
+  std::array<char, 8> magic = kLogMagic;
+  uint32_t version = kLogVersion;
   uint32_t zero = 0;
   uint64_t first = 0;
   uint64_t chain = 0;
@@ -118,7 +118,7 @@ Result<Segment> ReadSegment(const std::string& path, uint64_t first, bool is_las
   if (read_bytes < kSegmentHeaderBytes && is_last) return segment;
   if (read_bytes < kSegmentHeaderBytes) return Fail(ErrorCode::kDataLoss, path, " has only ", read_bytes, " bytes");
   std::memcpy(&segment.header, segment.bytes.data(), kSegmentHeaderBytes);
-  const bool sound = segment.header.magic == kMagic && segment.header.check == segment.header.OwnCheck();
+  const bool sound = segment.header.magic == kLogMagic && segment.header.check == segment.header.OwnCheck();
   if (!sound && is_last && read_bytes == kSegmentHeaderBytes) {
     segment.header = {};
     return segment;
@@ -126,9 +126,9 @@ Result<Segment> ReadSegment(const std::string& path, uint64_t first, bool is_las
   if (!sound) {
     return Fail(ErrorCode::kDataLoss, path, ": its first ", kSegmentHeaderBytes, " bytes are damaged");
   }
-  if (segment.header.version != kVersion) {
+  if (segment.header.version != kLogVersion) {
     return Fail(ErrorCode::kVersionMismatch, path, " has format ", segment.header.version, ", this build reads ",
-                kVersion);
+                kLogVersion);
   }
   if (segment.header.first != first) {
     return Fail(ErrorCode::kDataLoss, path, " begins with record ", segment.header.first, ": it was renamed");

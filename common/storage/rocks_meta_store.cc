@@ -22,7 +22,7 @@ ErrorCode CodeOf(const rocksdb::Status& status, const std::string& text) {
   return ErrorCode::kIo;
 }
 
-Failure ErrorOf(const char* act, const std::string& folder, const rocksdb::Status& status) {
+Failure MetaError(const char* act, const std::string& folder, const rocksdb::Status& status) {
   const std::string text = status.ToString();
   return Fail(CodeOf(status, text), act, " ", folder, ": ", text);
 }
@@ -60,7 +60,7 @@ struct RocksMetaStore::Impl {
     rocksdb::DB* opened = nullptr;
     const rocksdb::Status status = rocksdb::DB::Open(options, folder, &opened);
     if (status.IsInvalidArgument()) return Fail(ErrorCode::kDataLoss, "the store ", folder, " is lost, or parts of it");
-    if (!status.ok()) return ErrorOf("cannot open the store", folder, status);
+    if (!status.ok()) return MetaError("cannot open the store", folder, status);
     db.reset(opened);
     return {};
   }
@@ -81,7 +81,7 @@ Result<std::optional<std::string>> RocksMetaStore::Get(const std::string& key) {
   std::string value;
   const rocksdb::Status status = impl_->db->Get(rocksdb::ReadOptions(), key, &value);
   if (status.IsNotFound()) return std::optional<std::string>();
-  if (!status.ok()) return ErrorOf("cannot read from", impl_->folder, status);
+  if (!status.ok()) return MetaError("cannot read from", impl_->folder, status);
   return std::optional(std::move(value));
 }
 
@@ -92,7 +92,7 @@ Result<std::vector<MetaEntry>> RocksMetaStore::List(const std::string& prefix) {
   for (at->Seek(prefix); at->Valid() && at->key().starts_with(prefix); at->Next()) {
     listed.push_back({at->key().ToString(), at->value().ToString()});
   }
-  if (!at->status().ok()) return ErrorOf("cannot read from", impl_->folder, at->status());
+  if (!at->status().ok()) return MetaError("cannot read from", impl_->folder, at->status());
   return listed;
 }
 
@@ -110,7 +110,7 @@ Result<bool> RocksMetaStore::Txn(const MetaTxn& txn) {
   const rocksdb::Status status = impl_->db->Write(synced, &batch);
   if (status.ok()) return true;
   impl_->db.reset();
-  return ErrorOf("cannot write to", impl_->folder, status);
+  return MetaError("cannot write to", impl_->folder, status);
 }
 
 }  // namespace sheaf

@@ -35,7 +35,7 @@ constexpr uint64_t kBaseLevelBuffers = 512;
 rocksdb::Slice SliceOf(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view ViewOf(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
-Failure ErrorOf(const char* act, const std::string& folder, const rocksdb::Status& status) {
+Failure StoreError(const char* act, const std::string& folder, const rocksdb::Status& status) {
   const ErrorCode code = status.IsNoSpace()      ? ErrorCode::kResourceExhausted
                          : status.IsCorruption() ? ErrorCode::kDataLoss
                                                  : ErrorCode::kIo;
@@ -117,7 +117,7 @@ class RocksStore final : public KvStore {
       }
     });
     if (added.ok()) added = db_->Write(write_, &changes);
-    return added.ok() ? Status() : Broken(ErrorOf("write to", folder_, added));
+    return added.ok() ? Status() : Broken(StoreError("write to", folder_, added));
   }
 
   Status Flush() override {
@@ -125,14 +125,14 @@ class RocksStore final : public KvStore {
     rocksdb::FlushOptions options;
     options.wait = true;
     const rocksdb::Status flushed = db_->Flush(options);
-    return flushed.ok() ? Status() : Broken(ErrorOf("flush", folder_, flushed));
+    return flushed.ok() ? Status() : Broken(StoreError("flush", folder_, flushed));
   }
 
   Result<std::optional<std::string>> Get(std::string_view key) override {
     std::string value;
     const rocksdb::Status got = db_->Get(read_, SliceOf(key), &value);
     if (got.IsNotFound()) return std::optional<std::string>();
-    if (!got.ok()) return ErrorOf("read from", folder_, got);
+    if (!got.ok()) return StoreError("read from", folder_, got);
     return std::optional<std::string>(std::move(value));
   }
 
@@ -149,7 +149,7 @@ class RocksStore final : public KvStore {
     values.assign(keys.size(), std::nullopt);
     for (size_t i = 0; i < keys.size(); ++i) {
       if (outcomes[i].IsNotFound()) continue;
-      if (!outcomes[i].ok()) return ErrorOf("read from", folder_, outcomes[i]);
+      if (!outcomes[i].ok()) return StoreError("read from", folder_, outcomes[i]);
       values[i] = std::string(ViewOf(found[i]));
     }
     return {};
@@ -165,7 +165,7 @@ class RocksStore final : public KvStore {
     for (at->Seek(SliceOf(begin)); at->Valid(); at->Next()) {
       SHEAF_RETURN_IF_ERROR(take(ViewOf(at->key()), ViewOf(at->value())));
     }
-    if (!at->status().ok()) return ErrorOf("read from", folder_, at->status());
+    if (!at->status().ok()) return StoreError("read from", folder_, at->status());
     return {};
   }
 
@@ -202,7 +202,7 @@ Result<std::unique_ptr<KvStore>> OpenRocksStore(const std::string& folder, const
   if (memory == nullptr) memory = std::make_shared<const RocksMemory>(kDefaultWriteBytes, kDefaultCacheBytes);
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(OptionsOf(options, memory->impl()), folder, &db);
-  if (!opened.ok()) return ErrorOf("open", folder, opened);
+  if (!opened.ok()) return StoreError("open", folder, opened);
   return std::unique_ptr<KvStore>(std::make_unique<RocksStore>(
       folder, std::move(memory), std::unique_ptr<rocksdb::DB>(db), options.cache_point_reads));
 }

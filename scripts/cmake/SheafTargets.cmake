@@ -18,8 +18,8 @@ if(SHEAF_SANITIZE)
   target_link_options(sheaf_options INTERFACE -fsanitize=${SHEAF_SANITIZE})
 endif()
 
-# The headers that most files include, compiled once. Off in one build of the tests, which so proves that every file
-# includes what it uses.
+# The headers that most files include, compiled once. Off in the build of the fuzz targets, which so proves that the
+# libraries' files include what they use.
 if(SHEAF_PCH)
   add_library(sheaf_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/precompiled.cc)
   target_precompile_headers(sheaf_pch PRIVATE ${CMAKE_CURRENT_LIST_DIR}/precompiled.h)
@@ -30,6 +30,13 @@ endif()
 function(sheaf_use_pch target)
   if(SHEAF_PCH)
     target_precompile_headers(${target} REUSE_FROM sheaf_pch)
+  endif()
+endfunction()
+
+# Several sources are compiled as one: half the time of a build from nothing, and no file can be compiled by itself.
+function(sheaf_unite target)
+  if(SHEAF_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
   endif()
 endfunction()
 
@@ -50,6 +57,7 @@ function(sheaf_library name)
   set_target_properties(sheaf_${name} PROPERTIES LINKER_LANGUAGE CXX)
   if(NOT ARG_NO_PCH)
     sheaf_use_pch(sheaf_${name})
+    sheaf_unite(sheaf_${name})
   endif()
 endfunction()
 
@@ -85,6 +93,7 @@ function(sheaf_test name)
   add_dependencies(sheaf_checks ${target})
   target_link_libraries(${target} PRIVATE sheaf_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   sheaf_use_pch(${target})
+  sheaf_unite(${target})
   gtest_discover_tests(${target} TEST_PREFIX "${kind}.${name}." DISCOVERY_TIMEOUT 60
                        PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${kind})
 endfunction()

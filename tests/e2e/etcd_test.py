@@ -160,7 +160,7 @@ class SeveralSchedulers(harness.SheafTest):
 
     # ---- tests
 
-    def test_twenty_kills_of_the_leader_lose_no_example_and_use_no_epoch_twice(self):
+    def test_kills_of_the_leader_lose_no_example_and_use_no_epoch_twice(self):
         epochs = harness.shorter(120, 40)
         settings = ["consistency.mode=BSP", f"train.epochs={epochs}", "train.batch_size=64", "train.workers=2"]
         self.start_cluster()

@@ -81,7 +81,7 @@ class Failpoints(harness.SheafTest):
     def test_latest_is_whole_wherever_somebody_dies_and_the_job_ends_as_it_should(self):
         names = failpoints()
         self.assertEqual(len(names), len(set(names)))
-        waiting = names[:: harness.shorter(1, 4)]
+        waiting = names[:: harness.shorter(1, 3)]
         died = []
         for number in range(20):
             if not waiting:

@@ -106,6 +106,19 @@ class Rules(unittest.TestCase):
         self.assertIn("server/staging.h\" first", found("server/staging.cc", "#include \"server/budget.h\"\n"))
         self.assertEqual("", found("server/staging.cc", "#include \"server/staging.h\"\n"))
 
+    def test_find_names_that_two_sources_of_a_folder_have_for_themselves(self):
+        own = tidy.OwnNames()
+        def found(path, line):
+            return [why for _, why in own.findings(path, f"namespace {{\n\n{line}\n\n}}  // namespace\n")]
+        for line in ("constexpr int kMost = 3;", "const NodeId kA(1), kB(2);", "struct Part {\n};",
+                     "size_t Rounded(size_t bytes) { return bytes; }", "enum class Kind { kOne };"):
+            with self.subTest(line=line):
+                self.assertEqual(found("server/a.cc", line), [])
+                self.assertEqual(found("scheduler/a.cc", line), [])
+                self.assertIn("is also server/a.cc's", found("server/b.cc", line)[0])
+        self.assertEqual(found("server/c.cc", "size_t Rounded(double number) { return 1; }"), [], "an overload")
+        self.assertEqual(found("server/d.cc", "// constexpr int kMost = 3;\nvoid F() {\n  const int kMost = 1;\n}"), [])
+
     def test_find_dead_links(self):
         def found(text):
             return [why for _, why in tidy.findings("docs/a.md", text, ROOT)]

@@ -113,7 +113,7 @@ class SmallCluster {
   std::thread thread_;
 };
 
-KeyVector SomeKeys(size_t count) {
+KeyVector FirstKeys(size_t count) {
   std::vector<HashedKey> keys;
   for (size_t i = 0; i < count; ++i) keys.push_back(MixKey(i));
   std::ranges::sort(keys);
@@ -128,7 +128,7 @@ TEST(BlockingClient, PushesPullsAndScansAgainstALiveCluster) {
   BlockingClient& client = **connected;
   EXPECT_EQ(client.config().generation(), 1u);
 
-  const auto keys = SomeKeys(500);
+  const auto keys = FirstKeys(500);
   std::vector<float> values(1000);
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
   for (int i = 0; i < 2; ++i) {

@@ -12,7 +12,7 @@ namespace {
 constexpr PeerId kServer{1};
 constexpr PeerId kClient{2};
 
-Message Request(uint64_t number) {
+Message Numbered(uint64_t number) {
   Message message;
   message.header.set_request(number);
   return message;
@@ -29,7 +29,7 @@ struct Network {
     EXPECT_TRUE(client->Connect(kServer, "sim://server"));
   }
   void SendMany(uint64_t count) {
-    for (uint64_t i = 0; i < count; ++i) EXPECT_TRUE(client->Send(kServer, Request(i)));
+    for (uint64_t i = 0; i < count; ++i) EXPECT_TRUE(client->Send(kServer, Numbered(i)));
     net.RunFor(std::chrono::seconds(1));
   }
 
@@ -87,7 +87,7 @@ TEST(SimNetwork, CutsOneWayOnlyUntilHealed) {
 
 TEST(SimNetwork, ACrashLosesWhatIsUnderWayToTheCrashed) {
   Network world(1);
-  ASSERT_TRUE(world.client->Send(kServer, Request(1)));
+  ASSERT_TRUE(world.client->Send(kServer, Numbered(1)));
   world.server.reset();
   world.net.RunFor(std::chrono::seconds(1));
   EXPECT_EQ(world.net.counts().delivered, 0u);
@@ -96,10 +96,10 @@ TEST(SimNetwork, ACrashLosesWhatIsUnderWayToTheCrashed) {
   // Started again at the same address it is reached, but knows nobody yet.
   int heard = 0;
   auto again = world.net.Start(PeerId(77), "sim://server", [&](PeerId, Message) { ++heard; });
-  EXPECT_EQ(again->Send(kClient, Request(2)).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(again->Send(kClient, Numbered(2)).error().code, ErrorCode::kNotFound);
   world.SendMany(1);
   EXPECT_EQ(heard, 1);
-  EXPECT_TRUE(again->Send(kClient, Request(2)));
+  EXPECT_TRUE(again->Send(kClient, Numbered(2)));
 }
 
 TEST(SimNetwork, RunsScheduledActionsInOrderOfTime) {

@@ -51,7 +51,7 @@ std::string Bytes(const std::string& path) {
   return text.str();
 }
 
-StoredModel Example() {
+StoredModel ExampleModel() {
   StoredModel model;
   model.spec.set_name("x");
   model.spec.mutable_data()->set_format(pb::DataSpec::LIBSVM);
@@ -63,7 +63,7 @@ StoredModel Example() {
 }
 
 TEST_F(ModelFiles, ReadsBackWhatWasWritten) {
-  ASSERT_TRUE(SaveModel(Path("m"), Example()));
+  ASSERT_TRUE(SaveModel(Path("m"), ExampleModel()));
   const auto model = LoadModel(Path("m"));
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_EQ(model->spec.name(), "x");
@@ -75,7 +75,7 @@ TEST_F(ModelFiles, ReadsBackWhatWasWritten) {
 }
 
 TEST_F(ModelFiles, StoresPlainKeys) {
-  StoredModel model = Example();
+  StoredModel model = ExampleModel();
   model.weights = StoredRows(1, {MixKey(42)}, {1});
   ASSERT_TRUE(SaveModel(Path("m"), model));
   auto file = SafetensorsReader::Open(Path("m"));
@@ -84,8 +84,8 @@ TEST_F(ModelFiles, StoresPlainKeys) {
 }
 
 TEST_F(ModelFiles, EqualModelsAreEqualBytes) {
-  ASSERT_TRUE(SaveModel(Path("a"), Example()));
-  ASSERT_TRUE(SaveModel(Path("b"), Example()));
+  ASSERT_TRUE(SaveModel(Path("a"), ExampleModel()));
+  ASSERT_TRUE(SaveModel(Path("b"), ExampleModel()));
   EXPECT_EQ(Bytes(Path("a")), Bytes(Path("b")));
   EXPECT_EQ(FileCount(), 2u);
 }
@@ -146,7 +146,7 @@ TEST_F(ModelFiles, RefusesWhatIsNoModel) {
 }
 
 TEST_F(ModelFiles, RefusesEveryTruncation) {
-  ASSERT_TRUE(SaveModel(Path("m"), Example()));
+  ASSERT_TRUE(SaveModel(Path("m"), ExampleModel()));
   const std::string whole = Bytes(Path("m"));
   for (size_t size = 0; size < whole.size(); ++size) {
     std::ofstream(Path("cut"), std::ios::binary) << whole.substr(0, size);
@@ -155,8 +155,8 @@ TEST_F(ModelFiles, RefusesEveryTruncation) {
 }
 
 TEST_F(ModelFiles, FullDiskLeavesNothingBehind) {
-  EXPECT_EQ(SaveModel("/dev/full", Example()).error().code, ErrorCode::kResourceExhausted);
-  ASSERT_TRUE(SaveModel(Path("m"), Example()));
+  EXPECT_EQ(SaveModel("/dev/full", ExampleModel()).error().code, ErrorCode::kResourceExhausted);
+  ASSERT_TRUE(SaveModel(Path("m"), ExampleModel()));
   const std::string before = Bytes(Path("m"));
   // EFBIG stands in for ENOSPC: the same path, and no disk to fill.
   rlimit old{};
@@ -164,7 +164,7 @@ TEST_F(ModelFiles, FullDiskLeavesNothingBehind) {
   signal(SIGXFSZ, SIG_IGN);
   const rlimit small{100, old.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
-  StoredModel other = Example();
+  StoredModel other = ExampleModel();
   other.bias = {1, 1};
   const Status saved = SaveModel(Path("m"), other);
   setrlimit(RLIMIT_FSIZE, &old);

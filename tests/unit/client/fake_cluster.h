@@ -277,4 +277,12 @@ class Harness {
   }
 };
 
+// Of a training request.
+inline std::optional<pb::Progress> Training() {
+  pb::Progress progress;
+  progress.set_job(1);
+  progress.set_clock(4);
+  return progress;
+}
+
 }  // namespace sheaf::client_test

@@ -8,13 +8,6 @@ namespace {
 
 using namespace client_test;
 
-std::optional<pb::Progress> Training() {
-  pb::Progress progress;
-  progress.set_job(1);
-  progress.set_clock(4);
-  return progress;
-}
-
 // INT8 rows of one number are longer than those of fp32, whose size cuts pulls.
 TEST(Push, FitsItsMessagesInEveryCodec) {
   for (const uint32_t dim : {1U, 2U, 3U}) {

@@ -8,12 +8,6 @@ using namespace client_test;
 
 const ClusterShape kOneShard = {.servers = 1, .shards = 1};
 
-std::optional<pb::Progress> Training() {
-  pb::Progress progress;
-  progress.set_job(1);
-  return progress;
-}
-
 TEST(Trouble, RepeatsAnUnansweredRequestUnderItsNumberAfterDoublingTimes) {
   Harness h({}, kOneShard);
   h.client.Pull({{TableId(kTable), MakeKeys(100)}}, {}, h.now, h.out);

@@ -11,10 +11,10 @@
 namespace sheaf {
 namespace {
 
-constexpr PeerId kServer{10};
-constexpr PeerId kClient{20};
+constexpr PeerId kLoopPeer{10};
+constexpr PeerId kOtherPeer{20};
 
-Message Request(uint64_t number) {
+Message Numbered(uint64_t number) {
   Message message;
   message.header.set_request(number);
   return message;
@@ -47,7 +47,7 @@ class EventLoopTest : public testing::Test {
  protected:
   SystemClock clock_;
   ZmqContext context_;
-  ZmqTransport transport_{context_, kServer};
+  ZmqTransport transport_{context_, kLoopPeer};
   EventLoop loop_{transport_, clock_};
   Recorder recorder_;
 };
@@ -92,17 +92,17 @@ TEST_F(EventLoopTest, AnswersMessagesOfAPeerOnAnotherThread) {
   recorder_.on_message = [&](PeerId from, Message& message) { ASSERT_TRUE(transport_.Send(from, std::move(message))); };
   Thread server("server", [&] { server_loop.Run(recorder_); });
 
-  ZmqTransport client_transport(context_, kClient);
+  ZmqTransport client_transport(context_, kOtherPeer);
   EventLoop client_loop(client_transport, clock_, {.tick_every = std::chrono::hours(1)});
-  ASSERT_TRUE(client_transport.Connect(kServer, address));
+  ASSERT_TRUE(client_transport.Connect(kLoopPeer, address));
   Recorder client;
   client.on_message = [&](PeerId from, Message& message) {
-    EXPECT_EQ(from, kServer);
+    EXPECT_EQ(from, kLoopPeer);
     const uint64_t number = message.header.request();
     if (number == kRounds) return client_loop.Stop();
-    ASSERT_TRUE(client_transport.Send(kServer, Request(number + 1)));
+    ASSERT_TRUE(client_transport.Send(kLoopPeer, Numbered(number + 1)));
   };
-  ASSERT_TRUE(client_transport.Send(kServer, Request(1)));
+  ASSERT_TRUE(client_transport.Send(kLoopPeer, Numbered(1)));
   client_loop.Run(client);
   server_loop.Stop();
   server.Join();
@@ -138,9 +138,9 @@ TEST_F(EventLoopTest, LosesNoWakeUpWhenSocketsAreCrossed) {
     const uint64_t number = message.header.request();
     if (recorder_.messages == static_cast<int>(kRounds * kServers)) return client_loop.Stop();
     if (number == kRounds) return;
-    ASSERT_TRUE(transport_.Send(PeerId(100 + (from.value - 100 + 1) % kServers), Request(number + 1)));
+    ASSERT_TRUE(transport_.Send(PeerId(100 + (from.value - 100 + 1) % kServers), Numbered(number + 1)));
   };
-  for (uint64_t i = 0; i < kServers; ++i) ASSERT_TRUE(transport_.Send(PeerId(100 + i), Request(1)));
+  for (uint64_t i = 0; i < kServers; ++i) ASSERT_TRUE(transport_.Send(PeerId(100 + i), Numbered(1)));
   client_loop.Run(recorder_);
   for (auto& loop : loops) loop->Stop();
   for (Thread& thread : threads) thread.Join();
@@ -169,9 +169,9 @@ TEST_F(EventLoopTest, ServesAMailboxOfAnotherThread) {
 
 TEST_F(EventLoopTest, ServesDescriptorsAndTicksUnderAFloodOfMessages) {
   const std::string address = *transport_.Bind("tcp://127.0.0.1:0");
-  ZmqTransport client(context_, kClient);
-  ASSERT_TRUE(client.Connect(kServer, address));
-  for (uint64_t i = 0; i < 1000; ++i) ASSERT_TRUE(client.Send(kServer, Request(i)));
+  ZmqTransport client(context_, kOtherPeer);
+  ASSERT_TRUE(client.Connect(kLoopPeer, address));
+  for (uint64_t i = 0; i < 1000; ++i) ASSERT_TRUE(client.Send(kLoopPeer, Numbered(i)));
   EventLoop loop(transport_, clock_, {.tick_every = Duration::zero(), .max_messages_a_turn = 10});
   Mailbox<int> mailbox(1);
   ASSERT_TRUE(mailbox.TryPut(1));

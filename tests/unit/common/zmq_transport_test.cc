@@ -18,7 +18,7 @@ namespace {
 
 constexpr PeerId kServer{10};
 constexpr PeerId kClient{20};
-constexpr Duration kPatience = std::chrono::seconds(10);
+constexpr Duration kAnswerWithin = std::chrono::seconds(10);
 
 Message Request(uint64_t number) {
   Message message;
@@ -27,7 +27,7 @@ Message Request(uint64_t number) {
   return message;
 }
 
-std::optional<ZmqTransport::Received> Await(ZmqTransport& transport, Duration patience = kPatience) {
+std::optional<ZmqTransport::Received> Await(ZmqTransport& transport, Duration patience = kAnswerWithin) {
   const SystemClock clock;
   const TimePoint until = clock.Now() + patience;
   for (;;) {
@@ -181,7 +181,7 @@ TEST(ZmqTransport, ConnectsAgainAfterBytesThatWereNotOfItsProtocol) {
   ZmqTransport server(context, kServer);
   ASSERT_TRUE(server.Bind(name));
   const SystemClock clock;
-  const TimePoint until = clock.Now() + kPatience;
+  const TimePoint until = clock.Now() + kAnswerWithin;
   std::optional<ZmqTransport::Received> received;
   while (!received && clock.Now() < until) {
     (void)client.Send(kServer, Request(7));  // as whoever waits for an answer does
@@ -216,7 +216,7 @@ TEST(ZmqTransport, DropsAndCountsWhatIsNoMessage) {
   EXPECT_EQ(received->message.header.request(), 5u);
   EXPECT_EQ(received->message.keys.text(), "8 bytes.");
   const SystemClock clock;
-  for (const TimePoint until = clock.Now() + kPatience; server.counters().malformed < 6 && clock.Now() < until;) {
+  for (const TimePoint until = clock.Now() + kAnswerWithin; server.counters().malformed < 6 && clock.Now() < until;) {
     EXPECT_FALSE(server.Receive());
     server.Poll(Milliseconds(10), {});
   }
@@ -233,7 +233,7 @@ TEST(ZmqTransport, RefusesAnotherWireVersionInTheSendersVersion) {
   message.header.set_wire_version(77);
   peer.Send({message.header.SerializeAsString()});
   const SystemClock clock;
-  for (const TimePoint until = clock.Now() + kPatience; server.counters().malformed == 0 && clock.Now() < until;) {
+  for (const TimePoint until = clock.Now() + kAnswerWithin; server.counters().malformed == 0 && clock.Now() < until;) {
     EXPECT_FALSE(server.Receive());
     server.Poll(Milliseconds(10), {});
   }
@@ -254,7 +254,7 @@ TEST(ZmqTransport, PollWakesForADescriptorOfTheCaller) {
   transport.Poll(Duration::zero(), fds);
   EXPECT_EQ(fds[0].revents, 0);
   ASSERT_EQ(write(ends[1], "x", 1), 1);
-  transport.Poll(kPatience, fds);
+  transport.Poll(kAnswerWithin, fds);
   EXPECT_EQ(fds[0].revents, POLLIN);
   close(ends[0]);
   close(ends[1]);
@@ -280,7 +280,7 @@ TEST(ZmqTransportConnections, TellsWhoseConnectionHasEnded) {
     EXPECT_TRUE(gone.empty());
   }
   const SystemClock clock;
-  for (const TimePoint until = clock.Now() + kPatience; gone.empty() && clock.Now() < until;) {
+  for (const TimePoint until = clock.Now() + kAnswerWithin; gone.empty() && clock.Now() < until;) {
     EXPECT_FALSE(server.Receive());
     server.Poll(Milliseconds(100), {});
   }

@@ -11,7 +11,7 @@
 namespace sheaf {
 namespace {
 
-const NodeId kA(1), kB(2), kC(3);
+const NodeId kServerA(1), kServerB(2), kServerC(3);
 
 class RebalancerTest : public testing::Test {
  protected:
@@ -75,24 +75,24 @@ class RebalancerTest : public testing::Test {
 };
 
 TEST_F(RebalancerTest, ComesToRest) {
-  Begin({kA, kB, kC}, 2);
-  EXPECT_LT(Run({{kA}, {kB}, {kC}}), 10);
-  EXPECT_EQ(Run({{kA}, {kB}, {kC}}), 0);
+  Begin({kServerA, kServerB, kServerC}, 2);
+  EXPECT_LT(Run({{kServerA}, {kServerB}, {kServerC}}), 10);
+  EXPECT_EQ(Run({{kServerA}, {kServerB}, {kServerC}}), 0);
 }
 
 TEST_F(RebalancerTest, GivesANewServerItsShareWithoutACopyLess) {
   for (const uint32_t copies : {1u, 2u}) {
     placement_ = Placement(kPartitions);
-    Begin({kA, kB}, copies);
-    EXPECT_GT(Run({{kA}, {kB}, {kC}}), 0);
+    Begin({kServerA, kServerB}, copies);
+    EXPECT_GT(Run({{kServerA}, {kServerB}, {kServerC}}), 0);
     for (const auto& [node, count] : Copies()) EXPECT_EQ(count, static_cast<int>(kPartitions * copies / 3));
-    for (const NodeId node : {kA, kB, kC}) EXPECT_NEAR(placement_.CountOn(node), kPartitions / 3, 1);
+    for (const NodeId node : {kServerA, kServerB, kServerC}) EXPECT_NEAR(placement_.CountOn(node), kPartitions / 3, 1);
   }
 }
 
 TEST_F(RebalancerTest, HandsOverAFewAtATimeWithPausesBetween) {
-  Begin({kA, kB}, 2);
-  const std::vector<Rebalancer::Server> servers = {{kA, /*draining=*/true}, {kB}, {kC}};
+  Begin({kServerA, kServerB}, 2);
+  const std::vector<Rebalancer::Server> servers = {{kServerA, /*draining=*/true}, {kServerB}, {kServerC}};
   TimePoint wave{};
   int waves = 0, handed_over = 0;
   for (int step = 0; step < 500; ++step, now_ += Milliseconds(5)) {
@@ -110,105 +110,106 @@ TEST_F(RebalancerTest, HandsOverAFewAtATimeWithPausesBetween) {
     }
     Obey();
   }
-  EXPECT_EQ(Copies().contains(kA), false);
+  EXPECT_EQ(Copies().contains(kServerA), false);
   EXPECT_GE(handed_over, 6);
   EXPECT_GT(waves, 1);
 }
 
 TEST_F(RebalancerTest, EmptiesAServerThatIsDrained) {
-  Begin({kA, kB, kC}, 2);
-  Run({{kA, /*draining=*/true}, {kB}, {kC}});
-  EXPECT_FALSE(Copies().contains(kA));
-  EXPECT_EQ(Copies()[kB], 12);
-  EXPECT_NEAR(placement_.CountOn(kB), 6, 1);
+  Begin({kServerA, kServerB, kServerC}, 2);
+  Run({{kServerA, /*draining=*/true}, {kServerB}, {kServerC}});
+  EXPECT_FALSE(Copies().contains(kServerA));
+  EXPECT_EQ(Copies()[kServerB], 12);
+  EXPECT_NEAR(placement_.CountOn(kServerB), 6, 1);
 }
 
 TEST_F(RebalancerTest, KeepsWhatIsOnADrainedServerAsLongAsThereAreTooFewOthers) {
-  Begin({kA, kB}, 2);
-  Run({{kA, /*draining=*/true}, {kB}});
-  EXPECT_EQ(Copies()[kA], 12);
+  Begin({kServerA, kServerB}, 2);
+  Run({{kServerA, /*draining=*/true}, {kServerB}});
+  EXPECT_EQ(Copies()[kServerA], 12);
 }
 
 TEST_F(RebalancerTest, SharesThePrimariesAgainWhenAServerIsBack) {
-  Begin({kA, kB}, 2);
-  placement_.Lose(kA, /*keeps=*/false);
+  Begin({kServerA, kServerB}, 2);
+  placement_.Lose(kServerA, /*keeps=*/false);
   Obey();
-  EXPECT_EQ(placement_.CountOn(kB), kPartitions);
-  placement_.Replicate({kA, kB}, 2);
+  EXPECT_EQ(placement_.CountOn(kServerB), kPartitions);
+  placement_.Replicate({kServerA, kServerB}, 2);
   Obey();
-  Run({{kA}, {kB}});
-  EXPECT_EQ(placement_.CountOn(kA), kPartitions / 2);
-  EXPECT_EQ(placement_.CountOn(kB), kPartitions / 2);
+  Run({{kServerA}, {kServerB}});
+  EXPECT_EQ(placement_.CountOn(kServerA), kPartitions / 2);
+  EXPECT_EQ(placement_.CountOn(kServerB), kPartitions / 2);
 }
 
 TEST_F(RebalancerTest, MakesOnlyAFewCopiesAtATime) {
-  Begin({kA, kB}, 1);
-  rebalancer_.Step(placement_, std::vector<Rebalancer::Server>{{kA}, {kB}, {kC}}, copies_, now_);
+  Begin({kServerA, kServerB}, 1);
+  rebalancer_.Step(placement_, std::vector<Rebalancer::Server>{{kServerA}, {kServerB}, {kServerC}}, copies_, now_);
   const auto learners =
       std::ranges::count_if(placement_.homes(), [](const auto& home) { return !home.replicas.empty(); });
   EXPECT_EQ(learners, 2);
 }
 
 TEST_F(RebalancerTest, MovesCopiesByWhatIsInThem) {
-  Begin({kA, kB}, 1);
+  Begin({kServerA, kServerB}, 1);
   std::vector<uint64_t> bytes(kPartitions, 10 << 20), keys(kPartitions, 0);
   bytes[0] = 50 << 20;  // both have six, one of them much more
-  for (const NodeId node : {kA, kB}) Load(node, bytes, keys);
-  Run({{kA}, {kB}});
+  for (const NodeId node : {kServerA, kServerB}) Load(node, bytes, keys);
+  Run({{kServerA}, {kServerB}});
   uint64_t on_a = 0, on_b = 0;
-  for (uint32_t p = 0; p < kPartitions; ++p) (placement_.homes()[p].primary == kA ? on_a : on_b) += bytes[p];
+  for (uint32_t p = 0; p < kPartitions; ++p) (placement_.homes()[p].primary == kServerA ? on_a : on_b) += bytes[p];
   EXPECT_LE(std::max(on_a, on_b), std::min(on_a, on_b) * 11 / 10);
 }
 
 TEST_F(RebalancerTest, SharesHotPartitionsOut) {
-  Begin({kA, kB}, 2);
+  Begin({kServerA, kServerB}, 2);
   std::vector<uint64_t> bytes(kPartitions, 10 << 20), keys(kPartitions, 0);
   for (int second = 0; second < 60; ++second) {
-    for (const NodeId node : {kA, kB}) Load(node, bytes, keys);
+    for (const NodeId node : {kServerA, kServerB}) Load(node, bytes, keys);
     now_ += std::chrono::seconds(1);
     for (uint32_t p = 0; p < kPartitions; ++p) keys[p] += p < 4 ? 100'000 : 1'000;  // all four of them on A
   }
-  ASSERT_EQ(placement_.homes()[0].primary, kA);
-  ASSERT_EQ(placement_.homes()[3].primary, kA);
-  Run({{kA}, {kB}});
+  ASSERT_EQ(placement_.homes()[0].primary, kServerA);
+  ASSERT_EQ(placement_.homes()[3].primary, kServerA);
+  Run({{kServerA}, {kServerB}});
   int hot_on_a = 0;
-  for (uint32_t p = 0; p < 4; ++p) hot_on_a += placement_.homes()[p].primary == kA;
+  for (uint32_t p = 0; p < 4; ++p) hot_on_a += placement_.homes()[p].primary == kServerA;
   EXPECT_EQ(hot_on_a, 2);
 }
 
 TEST_F(RebalancerTest, TakesBackWhatIsNotTakenOverUnlessItsFormerServerMayBeDead) {
-  Begin({kA, kB}, 2);
-  placement_.HandOver(0, kB, /*stays=*/true);
+  Begin({kServerA, kServerB}, 2);
+  placement_.HandOver(0, kServerB, /*stays=*/true);
   placement_.Stamp(++generation_);
-  const std::vector<Rebalancer::Server> all = {{kA}, {kB}};
+  const std::vector<Rebalancer::Server> all = {{kServerA}, {kServerB}};
   rebalancer_.Step(placement_, all, copies_, now_);
   now_ += std::chrono::seconds(3);
-  rebalancer_.Step(placement_, std::vector<Rebalancer::Server>{{.node = kA, .silent = true}, {kB}}, copies_, now_);
-  EXPECT_EQ(placement_.homes()[0].primary, kB);
+  const std::vector<Rebalancer::Server> one_silent = {{.node = kServerA, .silent = true}, {kServerB}};
+  rebalancer_.Step(placement_, one_silent, copies_, now_);
+  EXPECT_EQ(placement_.homes()[0].primary, kServerB);
   EXPECT_TRUE(rebalancer_.Step(placement_, all, copies_, now_));
-  EXPECT_EQ(placement_.homes()[0].primary, kA);
+  EXPECT_EQ(placement_.homes()[0].primary, kServerA);
   EXPECT_EQ(rebalancer_.TakeEvents().size(), 1u);
 }
 
 TEST_F(RebalancerTest, RelievesAPrimaryThatCannotWriteAndGivesItBackWhenItCan) {
-  Begin({kA, kB, kC}, 2);
-  Run({{kA}, {kB}, {kC}});
+  Begin({kServerA, kServerB, kServerC}, 2);
+  Run({{kServerA}, {kServerB}, {kServerC}});
   const auto copies = Copies();
-  Run({{.node = kA, .unfit = true}, {kB}, {kC}});
-  EXPECT_EQ(placement_.CountOn(kA), 0u);
+  Run({{.node = kServerA, .unfit = true}, {kServerB}, {kServerC}});
+  EXPECT_EQ(placement_.CountOn(kServerA), 0u);
   EXPECT_EQ(Copies(), copies) << "it stays a copy: those are in memory";
-  EXPECT_EQ(Run({{.node = kA, .unfit = true}, {kB}, {kC}}), 0);
+  EXPECT_EQ(Run({{.node = kServerA, .unfit = true}, {kServerB}, {kServerC}}), 0);
   now_ += std::chrono::minutes(1);
-  Run({{kA}, {kB}, {kC}});
-  EXPECT_GT(placement_.CountOn(kA), 0u);
+  Run({{kServerA}, {kServerB}, {kServerC}});
+  EXPECT_GT(placement_.CountOn(kServerA), 0u);
 }
 
 TEST_F(RebalancerTest, LeavesAllWhereItIsWhenNobodyIsFit) {
-  Begin({kA, kB}, 2);
-  Run({{kA}, {kB}});
-  const uint32_t before = placement_.CountOn(kA);
-  EXPECT_EQ(Run({{.node = kA, .unfit = true}, {.node = kB, .unfit = true}}), 0);
-  EXPECT_EQ(placement_.CountOn(kA), before);
+  Begin({kServerA, kServerB}, 2);
+  Run({{kServerA}, {kServerB}});
+  const uint32_t before = placement_.CountOn(kServerA);
+  EXPECT_EQ(Run({{.node = kServerA, .unfit = true}, {.node = kServerB, .unfit = true}}), 0);
+  EXPECT_EQ(placement_.CountOn(kServerA), before);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace {
 using ::testing::HasSubstr;
 
 const PeerId kOtherWorker(202);
-constexpr uint32_t kPartitions = 8;
+constexpr uint32_t kRestartPartitions = 8;
 
 class RestartTest : public ::testing::Test {
  protected:
@@ -24,10 +24,10 @@ class RestartTest : public ::testing::Test {
 
   // Another process in the place of the one before, which has ended without a word.
   void Restart() {
-    auto saved = TakeOver(store_, kPartitions, /*new_cluster_id=*/7);
+    auto saved = TakeOver(store_, kRestartPartitions, /*new_cluster_id=*/7);
     ASSERT_TRUE(saved.has_value()) << saved.error().message;
     SchedulerOptions options;
-    options.partition_count = kPartitions;
+    options.partition_count = kRestartPartitions;
     keeper_ = std::make_unique<StateKeeper>(store_, saved->epoch);
     epoch_ = saved->epoch;
     core_ = std::make_unique<SchedulerCore>(options, now_, std::move(*saved));
@@ -140,16 +140,16 @@ TEST_F(RestartTest, ItIsTheSameClusterOfALaterEpoch) {
 }
 
 TEST_F(RestartTest, RefusesAnotherNumberOfPartitionsAndAnotherFormat) {
-  EXPECT_THAT(TakeOver(store_, kPartitions + 1, 7).error().message, HasSubstr("--partitions=8, not 9"));
+  EXPECT_THAT(TakeOver(store_, kRestartPartitions + 1, 7).error().message, HasSubstr("--partitions=8, not 9"));
   pb::ClusterRecord other;
   other.set_format(kSavedFormat + 1);
   ASSERT_TRUE(store_.Txn({.puts = {{kClusterKey, other.SerializeAsString()}}}).has_value());
-  EXPECT_EQ(TakeOver(store_, kPartitions, 7).error().code, ErrorCode::kVersionMismatch);
+  EXPECT_EQ(TakeOver(store_, kRestartPartitions, 7).error().code, ErrorCode::kVersionMismatch);
 }
 
 TEST_F(RestartTest, NamesTheRecordThatCannotBeRead) {
   ASSERT_TRUE(store_.Txn({.puts = {{NodeKey(NodeId(3)), "\xff\xff"}}}).has_value());
-  const auto saved = TakeOver(store_, kPartitions, 7);
+  const auto saved = TakeOver(store_, kRestartPartitions, 7);
   ASSERT_FALSE(saved.has_value());
   EXPECT_EQ(saved.error().code, ErrorCode::kDataLoss);
   EXPECT_THAT(saved.error().message, HasSubstr("node/0000000003"));
@@ -161,7 +161,7 @@ TEST_F(RestartTest, KnowsItsMembersAndWhatTheyHave) {
   Restart();
   const pb::ClusterConfig after = core_->config();
   EXPECT_GT(after.generation(), before.generation());
-  for (uint32_t p = 0; p < kPartitions; ++p) {
+  for (uint32_t p = 0; p < kRestartPartitions; ++p) {
     EXPECT_EQ(after.partition(static_cast<int>(p)).SerializeAsString(),
               before.partition(static_cast<int>(p)).SerializeAsString());
   }
@@ -312,7 +312,7 @@ TEST_F(RestartTest, AJobWhosePlanIsDamagedFailsAndTheOthersGoOn) {
 
 TEST_F(RestartTest, WhoseStoreAnotherHasTakenOverSavesNothingMore) {
   Register(kServer, pb::SERVER, 77, 1);
-  ASSERT_TRUE(TakeOver(store_, kPartitions, 7).has_value());
+  ASSERT_TRUE(TakeOver(store_, kRestartPartitions, 7).has_value());
   Outbox out;
   pb::Header header;
   header.mutable_register_node()->set_role(pb::WORKER);

@@ -14,8 +14,8 @@ namespace {
 
 constexpr uint32_t kDim = 16;
 
-struct Fixture {
-  Fixture() {
+struct WideRows {
+  WideRows() {
     optimizer = std::move(*MakeOptimizer(pb::OptimizerSpec()));
     layout = {.dim = kDim, .stride = kDim + optimizer->StateDim(kDim), .seed = 5, .init_stddev = 0.1,
               .optimizer = optimizer.get()};
@@ -32,7 +32,7 @@ std::vector<HashedKey> RandomKeys(size_t count, Random& random) {
 }
 
 TEST(TableRows, FindsInEveryPartitionWhatItMade) {
-  const Fixture fixture;
+  const WideRows fixture;
   for (const uint32_t partitions : {1U, 4U, 64U, 4096U}) {
     TableRows table(&fixture.layout, partitions);
     Random random(partitions);
@@ -61,7 +61,7 @@ TEST(TableRows, FindsInEveryPartitionWhatItMade) {
 }
 
 TEST(TableRows, AddressesRowsByTheSlotsItTold) {
-  const Fixture fixture;
+  const WideRows fixture;
   TableRows table(&fixture.layout, 8);
   Random random(1);
   const auto half = RandomKeys(200, random);
@@ -86,7 +86,7 @@ TEST(TableRows, AddressesRowsByTheSlotsItTold) {
 }
 
 TEST(TableRows, ForgetsADroppedPartitionOnly) {
-  const Fixture fixture;
+  const WideRows fixture;
   TableRows table(&fixture.layout, 4);
   Random random(2);
   const auto keys = RandomKeys(300, random);
