@@ -55,13 +55,13 @@ class KillServers(harness.SheafTest):
 
     def test_a_backup_takes_over_from_a_server_that_has_nothing_on_disk(self):
         epochs = harness.shorter(60, 30)
-        settings = [f"train.epochs={epochs}", "train.batch_size=32", "durability=MEMORY"]
+        settings = [f"train.epochs={epochs}", "train.batch_size=8", "durability=MEMORY"]
         options = [word for setting in settings for word in ("--set", setting)]
         report = self.folder / "report.json"
         process = self.start("run", ADULT, "--report", report, "--log_dir", self.folder / "logs", "--servers", 2,
                              "--replicas", 2, *options)
         # One at a time: the next when the copies of what it has are in sync again.
-        killed = self.kill_now_and_then(process, "sheaf-server", 4, (2.5, 3.0), random.Random(3))
+        killed = self.kill_now_and_then(process, "sheaf-server", harness.shorter(4, 2), (2.5, 3.0), random.Random(3))
         outcome = self.finish(process, timeout=600)
         self.assertEqual(outcome.code, 0, outcome)
         report = json.loads(report.read_text())
