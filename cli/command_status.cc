@@ -35,6 +35,8 @@ json NodeJson(const pb::NodeStatus& node) {
           {"cold_rows", node.cold_rows()},
           {"cold_reads", node.cold_reads()},
           {"evicted_rows", node.evicted_rows()},
+          {"expired_rows", node.expired_rows()},
+          {"unadmitted", node.unadmitted()},
           {"memory_bytes", node.memory_bytes()},
           {"examples_per_second", node.examples_per_second()},
           {"refused_batches", node.refused_batches()},

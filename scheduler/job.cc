@@ -176,6 +176,7 @@ void Job::MakeTables() {
     return table;
   };
   pb::TableSpec& weights = add(0, "weights", static_cast<uint32_t>((*model)->row_dim()));
+  if (spec_.has_rows()) *weights.mutable_rows() = spec_.rows();
   if (spec_.model().kind() == pb::ModelSpec::FACTORIZATION_MACHINE) {
     weights.set_init_stddev(spec_.model().init_stddev());
     weights.set_init_zero_columns(1);

@@ -656,6 +656,8 @@ pb::ClusterStatus SchedulerCore::Describe(TimePoint now) const {
       out.set_cold_rows(node.server_report.cold_rows());
       out.set_cold_reads(node.server_report.cold_reads());
       out.set_evicted_rows(node.server_report.evicted_rows());
+      out.set_expired_rows(node.server_report.expired_rows());
+      out.set_unadmitted(node.server_report.unadmitted());
       out.set_partitions(node.alive() ? node.partitions : 0);
       out.set_refused_pushes(node.server_report.poisoned());
       out.set_disk(node.server_report.disk());

@@ -29,6 +29,7 @@ struct ColdRange {
   uint32_t width = 0;
   HashedKey from = 0;
   size_t most = 0;
+  bool to_expire = false;       // who asks only looks at their times
   bool more = false;            // there are more behind
   std::vector<HashedKey> keys;  // ascending
   std::vector<float> rows;      // [keys, width]

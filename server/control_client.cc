@@ -47,6 +47,8 @@ void ControlClient::SendReport(const ShardStats& stats, bool leaving, TimePoint 
     report.set_cold_reads(stats.cold_reads);
     report.set_evicted_rows(stats.evicted_rows);
   }
+  if (stats.expired_rows > 0) report.set_expired_rows(stats.expired_rows);
+  if (stats.unadmitted > 0) report.set_unadmitted(stats.unadmitted);
   report.set_pushes_applied(stats.pushes_applied);
   report.set_pushes_deduplicated(stats.pushes_deduplicated);
   report.set_pulls_answered(stats.pulls_answered);

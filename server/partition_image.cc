@@ -58,6 +58,7 @@ class StateEncoder {
     pb::ImageState& state = *first.mutable_image()->mutable_state();
     state.set_lsn(source_.lsn.value);
     state.set_partition_count(source_.partition_count);
+    if (source_.state->trained_seconds > 0) state.set_trained_seconds(source_.state->trained_seconds);
     for (const ImageTable& table : source_.tables) {
       pb::ImageTable& added = *state.add_table();
       added.set_table(table.id);
@@ -76,6 +77,7 @@ class StateEncoder {
     }
     for (const ImageSource::Session& session : source_.sessions) AddStream(nullptr, session);
     EndStreams();
+    for (const auto& [table, sightings] : source_.state->sightings) EncodeSightings(table, sightings);
     return pieces_.Finish(std::move(first));
   }
 
@@ -113,6 +115,15 @@ class StateEncoder {
         undo.set_width(static_cast<uint32_t>(width));
       });
     }
+  }
+
+  void EncodeSightings(uint32_t table, const Sightings& sightings) {
+    if (source_.job != 0 && std::ranges::find(source_.tables, table, &ImageTable::id) == source_.tables.end()) return;
+    pb::RedoHeader header = pieces_.Begin();
+    pb::ImageSightings& image = *header.mutable_image()->mutable_sightings();
+    image.set_table(table);
+    image.set_since_halved(sightings.since_halved());
+    pieces_.Add(header, sightings.Save());
   }
 
   // Decoded: not every codec can be cut by rows, and a sum takes them as floats.
@@ -246,6 +257,13 @@ Status ImageReader::Take(const Buffer& piece) {
       SHEAF_RETURN_IF_ERROR(Collect(into, image.undo().width(), record));
       break;
     }
+    case pb::ImageRecord::kSightings: {
+      const pb::ImageSightings& from = image.sightings();
+      auto sightings = Sightings::Restore(record.keys.As<uint64_t>(), from.since_halved(), partition_count_);
+      if (!sightings) return Unusable("no sightings of features of table ", from.table());
+      image_.state->sightings.insert_or_assign(from.table(), std::move(*sightings));
+      break;
+    }
     default:
       return Fail(ErrorCode::kVersionMismatch, "an image has a piece of a kind that this build does not know");
   }
@@ -262,6 +280,7 @@ Status ImageReader::TakeState(const pb::ImageState& state) {
   image_.state = std::make_unique<PartitionState>();
   image_.state->id = PartitionId(image_.partition);
   image_.lsn = Lsn(state.lsn());
+  image_.state->trained_seconds = state.trained_seconds();
   pieces_ = state.pieces();
   for (const pb::ImageTable& table : state.table()) {
     const bool ascending = image_.tables.empty() || image_.tables.back().id < table.table();

@@ -3,8 +3,8 @@
 // For whoever is to have the partition without its log: a store of snapshots, a new replica, a checkpoint.
 // Piece: a redo record (server/redo_record.h) whose header is a pb::ImageRecord. Pieces of the state come first, in
 //   order: LSN, passes with the clocks of their lanes, ledgers; the windows of ranges and sessions; gradients kept for
-//   BSP; the rows of before the last clock. Then rows [weights | optimizer's state], by table and key. The same state
-//   gives the same bytes. Nothing in it depends on epochs, or on where the partition lies.
+//   BSP; the rows of before the last clock; sightings of keys without a row. Then rows [weights | optimizer's state],
+//   by table and key. The same state gives the same bytes. Nothing depends on epochs, or on where the partition lies.
 // Thread-safety: none. What is read is checked as a whole: its sizes, its order, and that nothing is missing.
 #pragma once
 

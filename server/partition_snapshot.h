@@ -21,6 +21,12 @@ struct ChangedRows {
   std::vector<float> rows;      // [keys, width]
 };
 
+// Rows of one table that nothing is to stay of.
+struct ErasedRows {
+  uint32_t table = 0;
+  std::vector<HashedKey> keys;
+};
+
 struct PartitionSnapshot {
   uint32_t partition = 0;
   uint64_t index = 0;                 // records before it are in
@@ -28,6 +34,7 @@ struct PartitionSnapshot {
   std::vector<uint32_t> cold_tables;  // these, ascending: rows of them are there only
   std::vector<uint32_t> gone_tables;  // else: of these nothing is to stay
   std::vector<ChangedRows> rows;      // in order: the last word on a row counts
+  std::vector<ErasedRows> erased;     // and then these are gone
   std::vector<ImagePiece> state;
   pb::ConfigRecord config;            // in force, if another one than with the snapshot before; else empty
   size_t bytes = 0;                   // of rows, about

@@ -15,6 +15,7 @@
 #include "common/base/seq_window.h"
 #include "server/pass_clock.h"
 #include "server/request_check.h"
+#include "server/sightings.h"
 #include "server/staging.h"
 
 namespace sheaf {
@@ -61,6 +62,8 @@ struct Stored {
 struct PartitionState {
   PartitionId id;
   Stored stored;
+  uint32_t trained_seconds = 0;                                // of jobs whose rows expire
+  std::map<uint32_t, Sightings> sightings;                     // by table: of keys that have no row yet
   uint64_t cut = 0;                                            // the last checkpoint that it was frozen for, here
   std::map<PassKey, PassState> passes;
   std::map<PassKey, uint64_t> ended;                           // examples of the last passes of each job

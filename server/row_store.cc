@@ -55,6 +55,7 @@ void RowLayout::InitWeights(HashedKey key, float* weights) const {
 void RowLayout::InitRow(HashedKey key, float* row) const {
   InitWeights(key, row);
   optimizer->InitState(row, dim);
+  if (timed) SetTime(row, 0);
 }
 
 Pages::Pages(size_t bytes, size_t alignment) : bytes_(bytes) {
@@ -187,6 +188,8 @@ void RowStore::MakeAbsent(std::span<const HashedKey> keys, size_t absent, float*
 
 uint32_t RowStore::Insert(HashedKey key) {
   const uint32_t slot = InsertSlot(key);
+  if (!erased_.empty()) erased_.erase(key);
+  if (!erasing_.empty()) erasing_.erase(key);
   layout_->InitRow(key, Row(slot));
   return slot;
 }
@@ -394,12 +397,9 @@ RowStore::Bound RowStore::LeastUsed(size_t most) const {
   return {UINT8_MAX, rows.back(), rows.back()};
 }
 
-// Cells move towards the beginning, over those that go: none is written before it was read.
-RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) {
-  SHEAF_CHECK(!cutting_ && layout_->counts_uses, "rows leave memory");
-  const Bound bound = LeastUsed(most);
-  size_t spread = 0;  // of rows that were used as much as each other, every so many leave, not the first ones
-  Evicted evicted;
+// None is written before it was read.
+template <typename Leaves>
+void RowStore::Sift(Leaves leaves) {
   size_t into = 0, cell_into = 0;
   for (size_t at = 0; at < bucket_count_; ++at) {
     RowBucket& bucket = buckets()[at];
@@ -408,40 +408,88 @@ RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) 
     std::memset(static_cast<void*>(&bucket), 0xff, sizeof(bucket));
     for (size_t cell = 0; cell < RowBucket::kCells && !from.empty(cell); ++cell) {
       const HashedKey key = from.keys[cell];
-      const uint32_t slot = from.slots[cell];
-      const uint64_t bit = uint64_t{1} << (slot % 64);
-      const bool marked = (marks_[slot / 64] & bit) != 0 && !Planted(Bug::kChangedRowsLeave);
-      bool leaves = !marked && uses_[slot] <= bound.uses && evicted.rows < most;
-      if (leaves && uses_[slot] == bound.uses) {
-        spread += bound.with_that;
-        leaves = spread >= bound.of_these;
-        if (leaves) spread -= bound.of_these;
-      }
-      uses_[slot] = static_cast<uint8_t>(uses_[slot] - (uses_[slot] + kAgeing - 1) / kAgeing);
-      if (leaves) {
-        while (!stay.empty() && stay.front() < key) stay = stay.subspan(1);
-        if (stay.empty() || stay.front() != key) {
-          evicted.changed |= (changes_[slot / 64] & bit) != 0;
-          ++evicted.rows;
-          ClearBits(slot);
-          free_slots_.push_back(slot);
-          filter_.Add(key);
-          if (!known_absent_.empty()) known_absent_.erase(key);
-          continue;
-        }
-      }
+      if (leaves(key, from.slots[cell])) continue;
       if (const size_t home = Home(key); home > into || cell_into == RowBucket::kCells) {
         into = std::max(home, into + (cell_into == RowBucket::kCells));
         cell_into = 0;
       }
       buckets()[into].keys[cell_into] = key;
-      buckets()[into].slots[cell_into++] = slot;
+      buckets()[into].slots[cell_into++] = from.slots[cell];
     }
   }
+}
+
+RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) {
+  SHEAF_CHECK(!cutting_ && layout_->counts_uses, "rows leave memory");
+  const Bound bound = LeastUsed(most);
+  size_t spread = 0;  // of rows that were used as much as each other, every so many leave, not the first ones
+  Evicted evicted;
+  Sift([&](HashedKey key, uint32_t slot) {
+    const uint64_t bit = uint64_t{1} << (slot % 64);
+    const bool marked = (marks_[slot / 64] & bit) != 0 && !Planted(Bug::kChangedRowsLeave);
+    bool leaves = !marked && uses_[slot] <= bound.uses && evicted.rows < most;
+    if (leaves && uses_[slot] == bound.uses) {
+      spread += bound.with_that;
+      leaves = spread >= bound.of_these;
+      if (leaves) spread -= bound.of_these;
+    }
+    uses_[slot] = static_cast<uint8_t>(uses_[slot] - (uses_[slot] + kAgeing - 1) / kAgeing);
+    if (!leaves) return false;
+    while (!stay.empty() && stay.front() < key) stay = stay.subspan(1);
+    if (!stay.empty() && stay.front() == key) return false;
+    evicted.changed |= (changes_[slot / 64] & bit) != 0;
+    ++evicted.rows;
+    ClearBits(slot);
+    free_slots_.push_back(slot);
+    filter_.Add(key);
+    if (!known_absent_.empty()) known_absent_.erase(key);
+    return true;
+  });
   hot_ -= evicted.rows;
   cold_ += evicted.rows;
   if (slot_count_ >= 2 * SlotsFor(hot_)) Shrink();
   return evicted;
+}
+
+// ---- rows that expire
+
+std::optional<HashedKey> RowStore::FindOlder(uint32_t before, HashedKey from, size_t most,
+                                             std::vector<HashedKey>& keys) const {
+  if (home_count_ == 0) return std::nullopt;
+  size_t looked_at = 0;
+  for (size_t at = Home(from); at < bucket_count_; ++at) {
+    const RowBucket& bucket = buckets()[at];
+    for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
+      if (bucket.keys[cell] < from) continue;
+      if (looked_at++ == most) return bucket.keys[cell];
+      if (layout_->TimeOf(Row(bucket.slots[cell])) < before) keys.push_back(bucket.keys[cell]);
+    }
+  }
+  return std::nullopt;
+}
+
+size_t RowStore::Erase(std::span<const HashedKey> keys, bool stored) {
+  SHEAF_CHECK(!cutting_, "rows are dropped");
+  size_t gone = 0;
+  Sift([&](HashedKey key, uint32_t slot) {
+    while (!keys.empty() && keys.front() < key) keys = keys.subspan(1);
+    if (keys.empty() || keys.front() != key) return false;
+    ++gone;
+    ClearBits(slot);
+    free_slots_.push_back(slot);
+    if (stored) erased_.insert(key);
+    return true;
+  });
+  hot_ -= gone;
+  if (gone > 0 && slot_count_ >= 2 * SlotsFor(hot_)) Shrink();
+  return gone;
+}
+
+std::vector<HashedKey> RowStore::TakeErased() {
+  std::vector<HashedKey> keys(erased_.begin(), erased_.end());
+  std::ranges::sort(keys);
+  erasing_ = std::exchange(erased_, {});
+  return keys;
 }
 
 void RowStore::Shrink() {
@@ -462,7 +510,7 @@ void RowStore::Shrink() {
                   layout_->stride * sizeof(float));
       marks_[to / 64] |= (marks[from / 64] >> (from % 64) & 1) << (to % 64);
       changes_[to / 64] |= (changes[from / 64] >> (from % 64) & 1) << (to % 64);
-      uses_[to] = uses[from];
+      if (!uses_.empty()) uses_[to] = uses[from];
       bucket.slots[cell] = to;
     }
   }
@@ -471,7 +519,7 @@ void RowStore::Shrink() {
 }
 
 void RowStore::TakeBack(HashedKey key, const float* row) {
-  if (cold_ == 0 || SlotOf(key) != kNoSlot) return;
+  if (cold_ == 0 || SlotOf(key) != kNoSlot || IsErased(key)) return;
   Reserve(1);
   const uint32_t slot = InsertSlot(key);
   std::memcpy(Row(slot), row, layout_->stride * sizeof(float));

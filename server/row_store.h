@@ -11,6 +11,8 @@
 // Memory: key + row + 12.8 / load bytes a row (load 0.45..0.6): under 1.3 times key and row for 16 floats with Adagrad.
 // Cold rows: a row may leave memory (Evict) and come back (TakeBack); where it is meanwhile is its owner's business.
 //   The store knows how many are away, and which may be. Its slot is given to another row.
+// Rows that expire (RowLayout) have a time behind their state: when they were pushed to last. It is a part of the row
+//   like all others, in images and snapshots, too.
 // Thread-safety: none. Ownership: owns its rows; the layout is lent and outlives it.
 // DEVIATION: keys that are not uniform (a client that does not mix them) degrade lookups to walks; never wrong, only
 // slow.
@@ -18,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
@@ -35,18 +38,26 @@ namespace sheaf {
 // What all rows of a table have in common.
 struct RowLayout {
   uint32_t dim = 0;     // weights
-  uint32_t stride = 0;  // weights and state, floats
+  uint32_t stride = 0;  // weights and state, and the time of rows that expire, floats
   uint64_t seed = 0;
   double init_stddev = 0;
   uint32_t init_zero_columns = 0;
   const Optimizer* optimizer = nullptr;  // lent
   size_t slab_bytes = size_t{2} << 20;   // rows lie in slabs of so many: a huge page, or less where memory is limited
   bool counts_uses = false;              // rows may leave memory
+  bool timed = false;                    // rows expire
 
   bool StartsAtZero() const { return init_stddev == 0 || init_zero_columns >= dim; }
   // The start value of a row: a function of seed and key only, so an absent row is answered without making it.
   void InitWeights(HashedKey key, float* weights) const;
   void InitRow(HashedKey key, float* row) const;
+  // Seconds, of rows that expire.
+  void SetTime(float* row, uint32_t seconds) const { std::memcpy(row + stride - 1, &seconds, sizeof(seconds)); }
+  uint32_t TimeOf(const float* row) const {
+    uint32_t seconds = 0;
+    std::memcpy(&seconds, row + stride - 1, sizeof(seconds));
+    return seconds;
+  }
 };
 
 // Memory, uninitialised; from 1 MiB on it is mapped by itself, on huge pages where the system has them.
@@ -85,6 +96,20 @@ class RowStore {
   // Copies rows' keys and addresses in key order, from the first key >= `from`, until the vectors have `max_rows`.
   // True if nothing comes after.
   bool Scan(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys, std::vector<const float*>& rows) const;
+
+  // ---- for rows that expire
+  // Looks at so many of the rows that are here, from the first key >= `from` on, for those whose time is before
+  // `before`. Then the key to go on from.
+  std::optional<HashedKey> FindOlder(uint32_t before, HashedKey from, size_t most, std::vector<HashedKey>& keys) const;
+  // Those of these (ascending) that are here are gone; answers how many. Not while there is a cut. `stored`: the
+  // shard's store of snapshots may have them, and is to be told (TakeErased): until then it does not bring them back.
+  size_t Erase(std::span<const HashedKey> keys, bool stored);
+  // Those that the next snapshot is to take from the store, whether or not it has them. What the call before this one
+  // gave must have been written, or be asked for again.
+  std::vector<HashedKey> TakeErased();
+  void AskErasedAgain() { erased_.merge(erasing_); }
+  // The store may still have it, and must not be asked.
+  bool IsErased(HashedKey key) const { return erased_.contains(key) || erasing_.contains(key); }
 
   // Another layout, equal to the one so far: the rows have come to another owner.
   void UseLayout(const RowLayout* layout) { layout_ = layout; }
@@ -135,8 +160,10 @@ class RowStore {
   Evicted Evict(size_t most, std::span<const HashedKey> stay);
   size_t cold() const { return cold_; }  // rows that are away
   // False: its row is not away. Only of keys that are not found.
-  bool MayBeCold(HashedKey key) const { return cold_ > 0 && filter_.MayContain(key) && !known_absent_.contains(key); }
-  // A row comes back as it was; nothing happens if it is here.
+  bool MayBeCold(HashedKey key) const {
+    return cold_ > 0 && filter_.MayContain(key) && !known_absent_.contains(key) && !IsErased(key);
+  }
+  // A row comes back as it was; nothing happens if it is here, or was dropped meanwhile.
   void TakeBack(HashedKey key, const float* row);
   // It was looked for where cold rows are, and is not there.
   void NoteAbsent(HashedKey key);
@@ -198,6 +225,10 @@ class RowStore {
   uint32_t Insert(HashedKey key);
   uint32_t InsertSlot(HashedKey key);  // whose row is not initialised
   void Rebuild(size_t homes, size_t tail);
+  // Of all rows, in key order: those for which it is true leave the index. Cells move towards the beginning, over those
+  // that go.
+  template <typename Leaves>
+  void Sift(Leaves leaves);
 
   const RowLayout* layout_;
   uint64_t partition_count_;
@@ -224,6 +255,7 @@ class RowStore {
   std::vector<uint8_t> uses_;
   ColdFilter filter_;                            // of rows that were away once
   std::unordered_set<HashedKey> known_absent_;  // that the filter is wrong about
+  std::unordered_set<HashedKey> erased_, erasing_;  // before and after TakeErased
   size_t memory_bytes_ = 0;
 };
 

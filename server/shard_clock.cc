@@ -155,11 +155,18 @@ void ShardCore::Impl::ApplyClockToTable(const PassKey& key, const Pass& pass, ui
   slots_scratch.resize(kMaxLookupKeys);
   ForEachLookup(keys.size(), [&](size_t first, size_t count) {
     const auto some = std::span(keys).subspan(first, count);
-    table.rows->FindOrCreate(some, rows.data(), marking() ? slots_scratch.data() : nullptr);
-    if (marking()) table.rows->Mark(some, slots_scratch.data());
-    for (size_t i = 0; i < count; ++i)
-      std::copy_n(rows[i], dim, before.begin() + static_cast<ptrdiff_t>((first + i) * dim));
+    FindPushed(table, some, slots_scratch.data());
+    MarkPushed(table, some, slots_scratch.data());
+    for (size_t i = 0; i < count; ++i) {
+      float* const into = before.data() + (first + i) * dim;
+      if (slots_scratch[i] == kNoSlot) {
+        table.layout.InitWeights(some[i], into);
+      } else {
+        std::copy_n(rows[i], dim, into);
+      }
+    }
     table.optimizer->Apply({rows.data(), count}, sums.data() + first * dim, dim, pass.rate_scale);
+    TimePushed(table, some);
   });
   for (size_t i = 0; i < ready.size(); ++i) {
     if (begin[i] == begin[i + 1]) continue;

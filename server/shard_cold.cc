@@ -236,10 +236,15 @@ void ShardCore::Impl::OnColdRead(ColdRead read, TimePoint now, Outbox& out) {
     for (const HashedKey key : from.keys) table->coming.erase(key);
     if (!of_use) continue;
     counters.cold_reads += table->rows->TakeBack(from.keys, from.found, from.rows.data());
+    if (table->layout.timed) ExpireOf(*table, from.keys);
   }
   for (ColdRange& range : read.ranges) {
     range_under_way = false;
-    TakeRange(range, of_use);
+    if (range.to_expire) {
+      TakeTimes(range, of_use);
+    } else {
+      TakeRange(range, of_use);
+    }
   }
   CountRowBytes();
   Resume(now, out);
@@ -394,17 +399,30 @@ Status ShardCore::Impl::TakeBackNow(const std::vector<std::shared_ptr<RequestPar
   ColdRead read;
   for (const auto& part : parts) {
     for (const RequestBlock& block : part->blocks) {
-      Table* const table = FindTable(block.table);
-      if (table == nullptr || !MayLeave(*table) || !table->rows->cold()) continue;
-      ColdTable from{block.table, table->layout.stride, {}, {}, {}};
-      const auto count = static_cast<uint32_t>(partitions.size());
-      for (const HashedKey key : block.keys()) {
-        const RowStore* const store = table->rows->store(PartitionOf(key, count).value);
-        if (store != nullptr && store->Find(key) == nullptr && IsCold(*table, key)) from.keys.push_back(key);
-      }
-      if (!from.keys.empty()) read.tables.push_back(std::move(from));
+      if (const Table* const table = FindTable(block.table)) AddCold(*table, block.keys(), read);
     }
   }
+  return TakeBackNow(std::move(read));
+}
+
+Status ShardCore::Impl::TakeBackNow(uint32_t table, std::span<const HashedKey> keys) {
+  ColdRead read;
+  AddCold(*FindTable(table), keys, read);
+  return TakeBackNow(std::move(read));
+}
+
+void ShardCore::Impl::AddCold(const Table& table, std::span<const HashedKey> keys, ColdRead& read) const {
+  if (!MayLeave(table) || !table.rows->cold()) return;
+  ColdTable from{table.id, table.layout.stride, {}, {}, {}};
+  const auto count = static_cast<uint32_t>(partitions.size());
+  for (const HashedKey key : keys) {
+    const RowStore* const store = table.rows->store(PartitionOf(key, count).value);
+    if (store != nullptr && store->Find(key) == nullptr && IsCold(table, key)) from.keys.push_back(key);
+  }
+  if (!from.keys.empty()) read.tables.push_back(std::move(from));
+}
+
+Status ShardCore::Impl::TakeBackNow(ColdRead read) {
   if (read.tables.empty()) return {};
   SHEAF_RETURN_IF_ERROR(ReadNow(read));
   for (const ColdTable& from : read.tables) {
@@ -446,7 +464,7 @@ std::optional<HashedKey> ShardCore::Impl::CopyAll(Table& table, uint32_t partiti
       copy(here_keys[h], here_rows.data() + h * width);
       ++h;
     } else {
-      copy(away.keys[a], away.rows.data() + a * width);
+      if (!store.IsErased(away.keys[a])) copy(away.keys[a], away.rows.data() + a * width);
       ++a;
     }
   }

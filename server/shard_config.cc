@@ -227,12 +227,16 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
                     table.error);
       continue;
     }
+    const bool timed = spec.rows().expire_after_s() > 0;
+    table.admit_after = spec.rows().admit_after();
+    table.expire_after_s = spec.rows().expire_after_s();
     table.layout = {.dim = spec.dim(),
-                    .stride = spec.dim() + table.optimizer->StateDim(spec.dim()),
+                    .stride = spec.dim() + table.optimizer->StateDim(spec.dim()) + (timed ? 1 : 0),
                     .seed = spec.seed(),
                     .init_stddev = spec.init_stddev(),
                     .init_zero_columns = spec.init_zero_columns(),
-                    .optimizer = table.optimizer.get()};
+                    .optimizer = table.optimizer.get(),
+                    .timed = timed};
   }
   for (auto at = tables.begin(); at != tables.end();) {
     if (listed.contains(at->first)) {
@@ -244,6 +248,11 @@ Status ShardCore::Impl::TakeTables(const pb::ClusterConfig& config) {
     coming.reset();  // it may have rows of it
     at = tables.erase(at);
   }
+  for (const auto& partition : partitions) {
+    if (partition == nullptr) continue;
+    std::erase_if(partition->sightings, [&](const auto& each) { return !listed.contains(each.first); });
+  }
+  rows_expire = std::ranges::any_of(tables, [](const auto& each) { return each.second.expire_after_s > 0; });
   for (auto& [id, table] : tables) {
     if (table.rows != nullptr || table.optimizer == nullptr || partitions.empty()) continue;
     if (options.row_limit_bytes > 0) {  // of a copy, too: its rows may become ours

@@ -157,6 +157,7 @@ void ShardCore::Impl::OnTick(TimePoint now, Outbox& out) {
   latest_now = std::max(latest_now, now);
   for (const PassKey& pass : std::exchange(half_answered, {})) AnswerParked(pass, out);
   staging.DropIdle(now - options.staging_idle);
+  if (rows_expire && CountTime(now)) ExpireSome();
   if (now < next_session_sweep) return;
   next_session_sweep = now + kSessionSweepEvery;
   std::erase_if(sessions, [&](const auto& entry) { return entry.second.last < now - options.session_idle; });

@@ -78,6 +78,8 @@ struct ShardStats {
   uint64_t cold_rows = 0;                    // of them, those that are not in memory
   uint64_t cold_reads = 0;                   // rows that came back
   uint64_t evicted_rows = 0;                 // rows that left memory
+  uint64_t expired_rows = 0;                 // rows that were dropped, as nobody had pushed to them for long
+  uint64_t unadmitted = 0;                   // gradients of keys that have no row yet
   size_t cold_waits = 0;                     // requests that wait for rows
   uint64_t pushes_applied = 0;
   uint64_t pushes_deduplicated = 0;

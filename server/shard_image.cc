@@ -146,6 +146,7 @@ bool ShardCore::Impl::BeginSnapshot(PartitionSnapshot& snapshot) {
   if (snapshot.whole) {
     ForEachStore(p, [&](Table& table, RowStore& store) {
       if (store.cold() > 0) snapshot.cold_tables.push_back(table.id);
+      store.AskErasedAgain();
     });
   }
   std::set<uint32_t> gone = stored.tables;
@@ -195,6 +196,11 @@ ShardCore::Copied ShardCore::Impl::FinishSnapshot(PartitionSnapshot& snapshot, u
     stored.tables.insert(table.id);
     with_rows.push_back({table.id, table.layout.stride, store.size()});
   });
+  for (auto& [id, table] : tables) {
+    RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(snapshot.partition);
+    if (store == nullptr || !table.layout.timed) continue;
+    if (auto erased = store->TakeErased(); !erased.empty()) snapshot.erased.push_back({id, std::move(erased)});
+  }
   snapshot.index = index;
   snapshot.state = ExportState(snapshot.partition, index, std::move(with_rows));
   return Copied::kAll;

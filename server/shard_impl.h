@@ -1,6 +1,6 @@
 // The inside of ShardCore: its state, and the rules as functions on it. shard_core.cc has dispatch and checks,
 // shard_config.cc configurations, shard_push.cc pushes, shard_clock.cc the clocks of BSP, shard_pull.cc pulls and
-// scans, shard_cold.cc rows that leave memory, shard_redo.cc the log and copies,
+// scans, shard_rows.cc which rows there are, shard_cold.cc rows that leave memory, shard_redo.cc the log and copies,
 // shard_image.cc images, shard_cut.cc checkpoints, shard_stats.cc statistics.
 #pragma once
 
@@ -39,6 +39,8 @@ struct ShardCore::Impl {
     bool sum = false;
     double max_gradient_norm = 0;             // 0: any
     Durability durability = Durability::kMemory;
+    uint32_t admit_after = 1;                 // sightings, until a key gets a row
+    uint32_t expire_after_s = 0;              // without a push, until a row is dropped; 0: never
     RowLayout layout;
     std::unique_ptr<Optimizer> optimizer;
     std::unique_ptr<TableRows> rows;          // once the partitions are known
@@ -201,6 +203,31 @@ struct ShardCore::Impl {
                  float rate_scale);
   void AnswerPush(const Push& push, bool duplicate, Outbox& out);
 
+  // ---- which rows there are (shard_rows.cc)
+  // The rows that pushes to these keys change, into `rows`; those that are absent are made if their keys are admitted.
+  // The others have `unadmitted_row`, which nobody reads, and kNoSlot. `slots` may be nullptr if nothing is admitted
+  // late and nobody marks rows.
+  void FindPushed(Table& table, std::span<const HashedKey> keys, uint32_t* slots);
+  // Those rows are about to change.
+  void MarkPushed(Table& table, std::span<const HashedKey> keys, const uint32_t* slots);
+  // They have.
+  void TimePushed(const Table& table, std::span<const HashedKey> keys);
+  // Seconds of training, as they pass. Whether any has.
+  bool CountTime(TimePoint now);
+  void AddTime(uint32_t seconds);
+  // Looks for some rows that nobody has pushed to for long.
+  void ExpireSome();
+  bool IsOld(uint32_t partition, const Table& table, const float* row) const;
+  bool MayExpire(uint32_t partition, const Table& table) const;
+  // Of rows that are not in memory the times of the next ones are asked for; those that are old come back, and go.
+  void AskForAway();
+  void TakeTimes(const ColdRange& range, bool of_use);
+  void ExpireOf(Table& table, std::span<const HashedKey> keys);
+  // Says that they are gone, and drops them.
+  void Expire(uint32_t partition, Table& table, std::vector<HashedKey> keys);
+  void Drop(uint32_t partition, Table& table, std::span<const HashedKey> keys);
+  Status RedoExpire(const pb::ExpireRecord& record, const Buffer& bytes);
+
   // ---- clocks (shard_clock.cc)
   // Finishes the clock of a push in all its partitions, applies what is complete, and answers parked pulls.
   void FinishClock(const Push& push, Outbox& out);
@@ -314,6 +341,10 @@ struct ShardCore::Impl {
   Status ReadNow(ColdRead& read);
   void NoteFailure(const Status& status);
   Status TakeBackNow(const std::vector<std::shared_ptr<RequestPart>>& parts);
+  // The same of one table's keys.
+  Status TakeBackNow(uint32_t table, std::span<const HashedKey> keys);
+  void AddCold(const Table& table, std::span<const HashedKey> keys, ColdRead& read) const;
+  Status TakeBackNow(ColdRead read);
   std::optional<HashedKey> CopyAll(Table& table, uint32_t partition, HashedKey from, size_t max_rows,
                                    std::vector<HashedKey>& keys, std::vector<float>& into);
 
@@ -429,6 +460,17 @@ struct ShardCore::Impl {
   std::string refuse_pushes;                               // likewise
   uint32_t compare_partition = 0, compare_table = 0;       // that copies are compared in next, from this key on
   HashedKey compare_from = 0;
+
+  bool rows_expire = false;                                // of some table
+  TimePoint time_counted{};                                // until then
+  uint32_t expire_partition = 0, expire_table = 0;         // that are looked at next, from this key on
+  HashedKey expire_from = 0;
+  uint32_t away_partition = 0, away_table = 0;             // likewise, of those that are not in memory
+  HashedKey away_from = 0;
+  bool away_asked_for = false;
+  std::vector<float> unadmitted_row;
+  std::vector<HashedKey> marked_keys;                      // memory of MarkPushed
+  std::vector<uint32_t> marked_slots;
 
   // Rows that leave memory.
   size_t row_bytes = 0;                                    // what rows took when it was looked at last

@@ -407,14 +407,17 @@ void ShardCore::Impl::ApplyRows(const RequestBlock& block, const float* floats, 
   ForEachLookup(count, [&](size_t begin, size_t piece) {
     const size_t at = first + begin;
     const auto keys = block.keys().subspan(at, piece);
-    uint32_t* const found = slots != nullptr ? slots + at : marking() ? slots_scratch.data() : nullptr;
+    uint32_t* const found = slots != nullptr                          ? slots + at
+                            : marking() || table.admit_after > 1 ? slots_scratch.data()
+                                                                 : nullptr;
     if (known) {
       table.rows->Address(keys, found, table.layout.stride, rows.data());
     } else {
-      table.rows->FindOrCreate(keys, rows.data(), found);
+      FindPushed(table, keys, found);
     }
-    if (marking()) table.rows->Mark(keys, found);
+    MarkPushed(table, keys, found);
     table.optimizer->Apply({rows.data(), piece}, floats + at * block.dim, block.dim, rate_scale);
+    TimePushed(table, keys);
   });
 }
 

@@ -318,6 +318,12 @@ Status ShardCore::Impl::Redo(const Buffer& bytes, TimePoint now, const Adopter& 
     case pb::RedoHeader::kCompare:
       done = RedoCompare(record.header.compare(), record.keys);
       break;
+    case pb::RedoHeader::kExpire:
+      done = RedoExpire(record.header.expire(), record.keys);
+      break;
+    case pb::RedoHeader::kTime:
+      AddTime(record.header.time().seconds());
+      break;
     case pb::RedoHeader::kRound:
       break;
     default:

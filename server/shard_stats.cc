@@ -157,6 +157,8 @@ ShardStats MergeStats(const std::vector<ShardStats>& shards) {
     sum.cold_rows += shard.cold_rows;
     sum.cold_reads += shard.cold_reads;
     sum.evicted_rows += shard.evicted_rows;
+    sum.expired_rows += shard.expired_rows;
+    sum.unadmitted += shard.unadmitted;
     sum.cold_waits += shard.cold_waits;
     sum.pushes_applied += shard.pushes_applied;
     sum.pushes_deduplicated += shard.pushes_deduplicated;

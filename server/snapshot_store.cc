@@ -139,6 +139,14 @@ Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
       batch.Put(key, BytesOf(changed.rows.data() + i * width, width * sizeof(float)));
     }
   }
+  for (const ErasedRows& erased : snapshot.erased) {
+    const std::string prefix = KeyOf(kRow, partition, erased.table);
+    for (const HashedKey key : erased.keys) {
+      std::string name = prefix;
+      AddNumber(name, key);
+      batch.Delete(name);
+    }
+  }
   for (uint32_t piece = 0; piece < snapshot.state.size(); ++piece) {
     batch.Put(KeyOf(kState, partition, piece), JoinRecord(snapshot.state[piece]).text());
   }

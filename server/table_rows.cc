@@ -86,6 +86,12 @@ RowStore::Evicted TableRows::Evict(uint32_t partition, size_t most, std::span<co
   return evicted;
 }
 
+size_t TableRows::Erase(uint32_t partition, std::span<const HashedKey> keys, bool stored) {
+  const size_t gone = stores_[partition] == nullptr ? 0 : stores_[partition]->Erase(keys, stored);
+  Revisit(partition);
+  return gone;
+}
+
 size_t TableRows::TakeBack(std::span<const HashedKey> keys, std::span<const uint8_t> found, const float* rows) {
   size_t came = 0;
   for (size_t i = 0; i < keys.size();) {

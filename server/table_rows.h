@@ -50,6 +50,8 @@ class TableRows {
   // Rows of these slots (kNoSlot: none) are used.
   void Use(std::span<const HashedKey> keys, const uint32_t* slots);
   RowStore::Evicted Evict(uint32_t partition, size_t most, std::span<const HashedKey> stay);
+  // Rows of the partition are gone (RowStore::Erase). Answers how many.
+  size_t Erase(uint32_t partition, std::span<const HashedKey> keys, bool stored);
   // Rows come back, or are known to be nowhere (RowStore::TakeBack). Keys ascend, of any partitions; `rows` is
   // [keys, stride]. Answers how many came.
   size_t TakeBack(std::span<const HashedKey> keys, std::span<const uint8_t> found, const float* rows);

@@ -198,6 +198,7 @@ std::vector<FieldProblem> FindProblems(const pb::JobSpec& spec) {
   CheckOptimizer(spec.optimizer(), check);
   CheckTrain(spec.train(), check);
   CheckConsistencyAndWire(spec, check);
+  check.Range("rows.admit_after", spec.rows().admit_after(), 1, 200);
   check.Range("checkpoint.keep", spec.checkpoint().keep(), 1, 1'000'000);
   return check.Take();
 }

@@ -82,7 +82,7 @@ class KillServers(harness.SheafTest):
         self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
     def test_snapshots_are_made_under_kills_and_what_comes_back_from_them_is_the_same_to_the_byte(self):
-        settings = ["consistency.mode=BSP", f"train.epochs={BSP_EPOCHS}", "train.batch_size=16"]
+        settings = ["consistency.mode=BSP", f"train.epochs={BSP_EPOCHS}", "train.batch_size=16", "rows.admit_after=3"]
         killed_model, quiet_model = self.folder / "killed.model", self.folder / "quiet.model"
         rounds_at_kill = {}
 

@@ -184,6 +184,35 @@ TEST_F(ShardReplica, APushIsAnsweredWhenItsBackupHasIt) {
   EXPECT_EQ(Floats(answers[1])[0], -1);
 }
 
+TEST_F(ShardReplica, HaveTheRowsThatTheirPrimaryHasAdmittedAndNotDropped) {
+  AddRoster(pb::ConsistencySpec::SSP, 1);
+  config.mutable_table(0)->mutable_rows()->set_admit_after(3);
+  config.mutable_table(0)->mutable_rows()->set_expire_after_s(60);
+  Connect();
+  SayInSync();
+  for (uint64_t seq = 0; seq < 4; ++seq) {
+    ASSERT_EQ(AskShard(kShardPeer, PushTo(0, seq)).size(), 1u);
+    if (seq < 3) {
+      ASSERT_EQ(AskShard(kShardPeer, PushTo(1, seq)).size(), 1u);
+    }
+    Seconds(1);
+  }
+  EXPECT_EQ(shards_.at(kShardPeer)->stats().rows, 2u);
+  Seconds(59);
+  EXPECT_EQ(shards_.at(kShardPeer)->stats().expired_rows, 1u);
+  ASSERT_EQ(AskShard(kShardPeer, PushTo(1, 3)).size(), 1u) << "seen once, since its row was dropped";
+  EXPECT_EQ(shards_.at(kShardPeer)->stats().copies_differed, 0u);
+  for (const uint32_t p : {0u, 1u}) {
+    const auto before = Bytes(kShardPeer, p);
+    ASSERT_FALSE(before.empty());
+    EXPECT_EQ(Bytes(kOther, p), before);
+  }
+  LoseFirst();
+  const auto answers = AskShard(kOther, PullFrom(0));
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(Floats(answers[0])[0], -2);
+}
+
 TEST_F(ShardReplica, NorIsAPullThatShowsWhatABackupDoesNotHave) {
   Connect();
   SayInSync();
