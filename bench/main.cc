@@ -14,6 +14,7 @@
 #include "bench/failover/moves_suite.h"
 #include "bench/kv/core_suite.h"
 #include "bench/kv/kv_suite.h"
+#include "bench/kv/overload_suite.h"
 #include "bench/snapshots/snapshot_suite.h"
 #include "bench/train/train_suite.h"
 #include "common/runtime/exit_codes.h"
@@ -42,6 +43,8 @@ int Run(const std::string& name) {
     status = RunKv({.rows = FLAGS_rows, .seconds = FLAGS_seconds, .tcp = FLAGS_tcp}, suite);
   } else if (name == "cores") {
     status = RunCores(suite);
+  } else if (name == "overload") {
+    status = RunOverload({}, suite);
   } else if (name == "train") {
     status = RunTrain({.seconds = FLAGS_seconds}, suite);
   } else if (name == "scale") {
@@ -64,7 +67,7 @@ int Run(const std::string& name) {
                                     .rounds = FLAGS_rounds},
                                    suite);
   } else {
-    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, train, scale, failover, moves, "
+    std::fprintf(stderr, "sheaf-bench: no suite '%s'; there are kv, cores, overload, train, scale, failover, moves, "
                          "durability, eviction, snapshots, checkpoint and checkpoints\n",
                  name.c_str());
     return kExitUsage;
@@ -94,7 +97,7 @@ int main(int argc, char** argv) {
   FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
   const std::string usage =
-      "sheaf-bench kv|cores|train|scale|failover|moves|durability|eviction|snapshots|checkpoint|checkpoints "
+      "sheaf-bench kv|cores|overload|train|scale|failover|moves|durability|eviction|snapshots|checkpoint|checkpoints "
       "[--json FILE] [--only TEXT]";
   gflags::SetUsageMessage(usage);
   gflags::ParseCommandLineFlags(&argc, &argv, true);

@@ -39,6 +39,10 @@ void PsClient::Impl::Answer(PeerId from, const Message& message, TimePoint now, 
   const auto peer = peers.find(from);
   if (peer == peers.end()) return;
   peer->second.heard = now;
+  const uint64_t told = message.header.has_credit() ? message.header.credit() : options.credit_bytes;
+  for (CreditLine* line : {&peer->second.pushes, &peer->second.reads}) {
+    line->SetLimit(std::min<uint64_t>(told, options.credit_bytes));
+  }
   if (refused) wanted_generation = std::max(wanted_generation, message.header.refusal().generation());
   // Late and repeated answers find no request; an answer from elsewhere is none.
   const auto at = requests.find(message.header.request());

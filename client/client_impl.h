@@ -1,6 +1,7 @@
 // The state behind PsClient, and its parts: planning.cc, sending.cc (and waiting), answers.cc.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -18,14 +19,17 @@
 
 namespace sheaf {
 
+// Before a shard has said how much it takes: many may begin at once.
+inline constexpr size_t kFirstCredit = size_t{1} << 20;
+
 // What is known of one shard.
 struct Peer {
   Peer(PeerId peer, std::string server_name, std::string server_address, size_t credit_bytes)
       : id(peer),
         name(std::move(server_name)),
         address(std::move(server_address)),
-        pushes(credit_bytes),
-        reads(credit_bytes) {}
+        pushes(std::min(credit_bytes, kFirstCredit)),
+        reads(std::min(credit_bytes, kFirstCredit)) {}
 
   PeerId id;
   std::string name;

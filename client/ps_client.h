@@ -36,7 +36,7 @@ struct ClientOptions {
   Duration first_retry = Milliseconds(500);
   Duration longest_retry = std::chrono::seconds(2);      // so long, at most, waits what was lost with a connection
   size_t max_payload_bytes = kMaxPayloadBytes;           // of one message: 4 MiB of values, and their keys
-  size_t credit_bytes = 32 << 20;                        // unanswered bytes a shard; more waits in the client
+  size_t credit_bytes = 32 << 20;                        // unanswered bytes a shard, at most; more waits
   size_t min_keys_to_remember = 64;                      // shorter key lists are always sent inline
   BodyPool* bodies = nullptr;                            // of requests; outlives the client; nullptr: new for each
 };

@@ -3,6 +3,7 @@
 #
 #   scripts/bench.sh kv                pushes and pulls against one server, against raw request and reply
 #   scripts/bench.sh cores             what a request costs beside the wire, on one thread: without noise, without limit
+#   scripts/bench.sh overload          a server's memory with a small budget while up to 80 clients push without a pause
 #   scripts/bench.sh train             reading, and training through processes, against one process without a wire
 #   scripts/bench.sh scale             two servers and two workers, against one of each
 #   scripts/bench.sh failover          3 servers, 2 copies of each partition, under load: a primary is killed 30 times,
@@ -41,7 +42,8 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 suites=() flags=() jobs=$(nproc)
 while (($#)); do
   case $1 in
-    kv | cores | train | scale | failover | moves | durability | eviction | growth | checkpoint | checkpoints)
+    kv | cores | overload | train | scale | failover | moves | durability | eviction | growth | checkpoint | \
+      checkpoints)
       suites+=("$1")
       ;;
     --tcp) flags+=("$1") ;;

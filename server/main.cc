@@ -162,8 +162,9 @@ int main(int argc, char** argv) {
   options.memory_limit_bytes = *sheaf::ParseBytes(FLAGS_memory_limit);
   options.local_sockets = FLAGS_local_sockets;
   options.shards = FLAGS_shards;
-  options.shard.key_list_budget_bytes = shard_bytes / 4;
-  options.shard.request_budget_bytes = shard_bytes / 4;  // three times
+  // Key lists once; requests three times, and as much again unread and unsent.
+  options.shard.key_list_budget_bytes = shard_bytes / 6;
+  options.shard.request_budget_bytes = shard_bytes / 6;
   options.scheduler_timeout = std::chrono::seconds(FLAGS_scheduler_timeout_s);
 
   sheaf::MemberInfo store;

@@ -11,6 +11,9 @@ namespace sheaf {
 namespace {
 
 constexpr Duration kSessionSweepEvery = std::chrono::minutes(1);
+constexpr Duration kSendersSweepEvery = std::chrono::seconds(10);
+constexpr size_t kLeastCredit = size_t{256} << 10;
+constexpr size_t kMostCredit = size_t{32} << 20;  // more than nobody takes anyway (ClientOptions)
 
 }  // namespace
 
@@ -60,6 +63,7 @@ void ShardCore::RefusePushes(std::string why) { impl_->refuse_pushes = std::move
 
 void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Outbox& out) {
   const auto body = message.header.body_case();
+  impl_->NoteSender(from);
   if (!impl_->refuse_all.empty() &&
       (body == pb::Header::kPull || body == pb::Header::kPush || body == pb::Header::kScan)) {
     return impl_->SendRefusal(from, message.header.request(), Refuse(pb::Refusal::OVERLOADED, impl_->refuse_all), out);
@@ -157,10 +161,36 @@ void ShardCore::Impl::OnTick(TimePoint now, Outbox& out) {
   latest_now = std::max(latest_now, now);
   for (const PassKey& pass : std::exchange(half_answered, {})) AnswerParked(pass, out);
   staging.DropIdle(now - options.staging_idle);
+  ForgetSenders(now);
   if (rows_expire && CountTime(now)) ExpireSome();
   if (now < next_session_sweep) return;
   next_session_sweep = now + kSessionSweepEvery;
   std::erase_if(sessions, [&](const auto& entry) { return entry.second.last < now - options.session_idle; });
+}
+
+// ---- how much those who ask may have under way
+
+void ShardCore::Impl::NoteSender(PeerId from) {
+  if (from == last_sender) return;
+  last_sender = from;
+  if (!senders.insert(from.value).second || senders.size() <= most_senders) return;
+  most_senders = senders.size();
+  ShareCredit();
+}
+
+// Whoever has asked for nothing for a while has nothing under way.
+void ShardCore::Impl::ForgetSenders(TimePoint now) {
+  if (now < next_sender_sweep) return;
+  next_sender_sweep = now + kSendersSweepEvery;
+  most_senders = senders.size();
+  senders.clear();
+  last_sender = {};
+  ShareCredit();
+}
+
+void ShardCore::Impl::ShareCredit() {
+  const size_t share = std::max(options.request_budget_bytes / std::max<size_t>(most_senders, 1), kLeastCredit);
+  credit = share < kMostCredit ? share : 0;
 }
 
 // ---- checks that pulls and pushes share
@@ -286,6 +316,7 @@ void ShardCore::Impl::SendRefusal(PeerId to, uint64_t request, pb::Refusal refus
   refusal.set_generation(generation);
   Message message;
   message.header.set_request(request);
+  if (credit > 0) message.header.set_credit(credit);
   *message.header.mutable_refusal() = std::move(refusal);
   out.Send(to, std::move(message));
 }
@@ -293,6 +324,7 @@ void ShardCore::Impl::SendRefusal(PeerId to, uint64_t request, pb::Refusal refus
 Message ShardCore::Impl::MakeAnswer(uint64_t request, pb::Header::BodyCase kind) const {
   Message message;
   message.header.set_request(request);
+  if (credit > 0) message.header.set_credit(credit);
   if (options.bodies != nullptr) options.bodies->Reuse(kind, message.header);
   return message;
 }

@@ -42,7 +42,8 @@ namespace sheaf {
 
 struct ShardOptions {
   // For parked pulls, staged slices and gradients kept for BSP. As much again for pushes that all lanes wait for, and
-  // for one that is half here: three times this is the most that is held.
+  // for one that is half here: three times this is the most that is held. As much again is what all who ask may have
+  // under way together, unless each has so little that its next request is larger.
   size_t request_budget_bytes = size_t{256} << 20;
   size_t key_list_budget_bytes = size_t{64} << 20;   // remembered key lists
   uint32_t retry_after_ms = 50;                      // told to clients when the budget is full

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -145,6 +146,11 @@ struct ShardCore::Impl {
   void TrimLedgers();
   void DropStaleSlices();
   void OnTick(TimePoint now, Outbox& out);
+
+  // ---- how much those who ask may have under way (shard_core.cc)
+  void NoteSender(PeerId from);
+  void ForgetSenders(TimePoint now);
+  void ShareCredit();
 
   // ---- checks that pulls and pushes share (shard_core.cc)
   // Fills the part's partitions and epochs: those that the request lists, or all of a placement.
@@ -439,6 +445,11 @@ struct ShardCore::Impl {
   uint64_t next_parked = 0;
   TimePoint next_session_sweep{};
 
+  std::unordered_set<uint64_t> senders;                    // since the last sweep
+  PeerId last_sender{};
+  size_t most_senders = 0;                                 // since the last sweep but one
+  TimePoint next_sender_sweep{};
+  uint64_t credit = 0;                                     // of each; 0: they need not be told
   uint64_t requests_seen = 0;
   std::vector<uint64_t> keys_served;                       // by partition; about
   ShardStats counters;                                     // only its counters are kept up

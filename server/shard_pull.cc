@@ -328,6 +328,7 @@ void ShardCore::Impl::OnScan(PeerId from, const Message& message, Outbox& out) {
   }
   Message answer;
   answer.header.set_request(message.header.request());
+  if (credit > 0) answer.header.set_credit(credit);
   if (MaybeRefusal refusal = Scan(message.header.scan(), answer)) {
     SendRefusal(from, message.header.request(), std::move(*refusal), out);
     return;

@@ -75,6 +75,10 @@ void ServeSheaf(const ServerSpec& spec, const Announce& announce) {
   if (!durable) return;
   ShardOptions options;
   options.row_limit_bytes = ShareMemory(spec.memory_limit).rows;
+  if (spec.memory_mb > 0) {
+    options.request_budget_bytes = (spec.memory_mb << 20) / 6;
+    options.key_list_budget_bytes = (spec.memory_mb << 20) / 6;
+  }
   ShardThread shard(context, clock, 0, options, std::move(*durable), nullptr);
   const auto own = BindShard(shard);
   if (!own || !shard.Recover([](size_t) { return Status(); })) return;

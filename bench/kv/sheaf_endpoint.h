@@ -18,7 +18,8 @@ struct ServerSpec {
   std::vector<pb::TableSpec> tables;
   std::string data_dir = {};  // what it does is in a log there, as in that of sheaf-server; empty: in memory only
   std::string backup = {};    // as ServeBackup announced it: has a copy of all; empty: nobody has
-  uint64_t memory_limit = 0;  // as the server's flag
+  uint64_t memory_limit = 0;  // as the server's flag, and so the next; 0: what a shard has by default
+  uint64_t memory_mb = 0;
 };
 pb::TableSpec TableOf(uint32_t id, uint32_t dim, pb::OptimizerSpec::Kind optimizer);
 

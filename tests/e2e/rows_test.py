@@ -36,7 +36,7 @@ class Rows(harness.SheafTest):
                                   settings=[f"rows.admit_after={after}", "consistency.mode=BSP"])
             self.assertEqual(report["examples_total"], rows)
             sizes[after], areas[after] = model.stat().st_size, report["test"]["auc"]
-        print(f"\nseen once: {sizes[1]:,} bytes, AUC {areas[1]:.4f}; twice: {sizes[2]:,} bytes, {areas[2]:.4f}", flush=True)
+        print(f"\nonce: {sizes[1]:,} bytes, AUC {areas[1]:.4f}; twice: {sizes[2]:,} bytes, {areas[2]:.4f}", flush=True)
         self.assertGreater(sizes[1], rows * 8)
         self.assertLess(sizes[2], sizes[1] / 10)
         self.assertGreater(areas[2], areas[1] - 0.01)

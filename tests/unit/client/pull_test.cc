@@ -208,6 +208,25 @@ TEST(Pull, KeepsWithinItsCreditAndSendsTheRestInOrder) {
   EXPECT_EQ(h.OnlyCompletion().values[0], ValuesOf(keys, 3));
 }
 
+TEST(Pull, KeepsWithinWhatAShardThatManyAskAllows) {
+  Harness h({.max_payload_bytes = 2000, .credit_bytes = 6000}, {.servers = 1, .shards = 1});
+  const KeyVector keys = MakeKeys(1000);
+  h.client.Pull({{TableId(kTable), keys}}, {}, h.now, h.out);
+  const auto items = h.Take();
+  ASSERT_EQ(items.size(), 3u);
+  const auto answer = [&](const Outbox::Item& item, std::optional<uint64_t> credit) {
+    Message message = h.MakeAnswer(item);
+    if (credit) message.header.set_credit(*credit);
+    h.Deliver(item, std::move(message));
+    return h.Take();
+  };
+  EXPECT_TRUE(answer(items[0], 2500).empty());
+  EXPECT_TRUE(answer(items[1], 2500).empty()) << "there is one under way";
+  const auto next = answer(items[2], 2500);
+  ASSERT_EQ(next.size(), 1u);
+  EXPECT_EQ(answer(next[0], std::nullopt).size(), 3u) << "there are fewer who ask now";
+}
+
 TEST(Pull, ParkedOnesGiveTheirCreditBack) {
   Harness h({.credit_bytes = 3000}, {.servers = 1, .shards = 1});
   h.client.Pull({{TableId(kTable), MakeKeys(100)}}, {}, h.now, h.out);

@@ -29,6 +29,28 @@ TEST_F(ShardCorePush, AnswersRetriedPushWithoutApplyingItTwice) {
   EXPECT_EQ(core->stats().pushes_deduplicated, 1U);
 }
 
+TEST_F(ShardCorePush, TellsThoseWhoAskHowMuchEachMayHaveUnderWay) {
+  Configure({.request_budget_bytes = size_t{100} << 20});
+  Install();
+  const auto credit = [&](uint64_t client) {
+    return Ask(MakePush({{Key(0, 1), {1, 1}}}, client), PeerId(client)).header.credit();
+  };
+  for (uint64_t client = 1; client <= 3; ++client) EXPECT_EQ(credit(client), 0u) << "as much as it likes";
+  for (uint64_t client = 4; client <= 20; ++client) EXPECT_EQ(credit(client), (100u << 20) / client);
+  EXPECT_EQ(Ask(MakePull({Key(0, 1)})).header.credit(), (100u << 20) / 20);  // of the seventh client
+  for (uint64_t client = 21; client <= 1000; ++client) credit(client);
+  EXPECT_EQ(credit(1), 256u << 10) << "but a little";
+  const auto pass = [&] {
+    now += std::chrono::seconds(11);
+    Outbox out;
+    core->OnTick(now, out);
+  };
+  pass();
+  credit(1);
+  pass();
+  EXPECT_EQ(credit(1), 0u) << "the others are gone";
+}
+
 TEST_F(ShardCorePush, AppliesPushesOfAStreamInWhateverOrderTheyCome) {
   Install();
   for (const uint64_t seq : {5, 1, 0, 3, 5, 1}) Ask(MakePush({{Key(1, 1), {1, 0}}}, seq));
