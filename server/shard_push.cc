@@ -156,9 +156,9 @@ MaybeRefusal ShardCore::Impl::CheckTrainingPush(const pb::PushRequest& request, 
     const SeqWindow* window = FindWindow(owned[i], key);
     if (window == nullptr || !window->Contains(request.seq())) {
       // It may have come to the shard since the client heard of it, or be on its way to another of which we have not.
-      const auto reason = progress.generation() < generation   ? pb::Refusal::STALE_EPOCH
-                          : progress.generation() > generation ? pb::Refusal::UNKNOWN_EPOCH
-                                                               : pb::Refusal::INVALID;
+      // Or the client knows what we know, but that has partitions between two homes, and it goes by what was before.
+      const auto reason =
+          progress.generation() < generation ? pb::Refusal::STALE_EPOCH : pb::Refusal::UNKNOWN_EPOCH;
       return Refuse(reason,
                     "a training push names every partition of the shard that does not have it: partition ", owned[i],
                     " is left out");

@@ -462,7 +462,7 @@ TEST_F(ShardCorePass, WantsTrainingPushesToNameEveryPartition) {
   push.header.mutable_push()->mutable_partition()->RemoveLast();
   push.header.mutable_push()->mutable_epoch()->RemoveLast();
   push.header.mutable_push()->mutable_block(0)->mutable_key_count()->RemoveLast();
-  EXPECT_EQ(Refusal(push), "INVALID");
+  EXPECT_EQ(Refusal(push), "UNKNOWN_EPOCH");
   Ask(MakePush({}, 0, At(0, 0)));
   EXPECT_TRUE(Ask(push).header.push_reply().duplicate());  // the one left out has it
 }
