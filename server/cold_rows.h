@@ -44,6 +44,29 @@ struct ColdRead {
   Status status;               // how it went; kDataLoss: the store is damaged
 };
 
+// Of each table the second half of the keys, to be read beside the first.
+inline ColdRead TakeHalf(ColdRead& read) {
+  ColdRead half;
+  half.partition_count = read.partition_count;
+  for (ColdTable& table : read.tables) {
+    const auto middle = table.keys.begin() + static_cast<ptrdiff_t>(table.keys.size() / 2);
+    half.tables.push_back({table.table, table.width, {middle, table.keys.end()}, {}, {}});
+    table.keys.erase(middle, table.keys.end());
+  }
+  return half;
+}
+// Puts together what was taken apart, when both were read.
+inline void JoinHalf(ColdRead& read, const ColdRead& half) {
+  for (size_t i = 0; i < half.tables.size(); ++i) {
+    ColdTable& table = read.tables[i];
+    const ColdTable& rest = half.tables[i];
+    table.keys.insert(table.keys.end(), rest.keys.begin(), rest.keys.end());
+    table.found.insert(table.found.end(), rest.found.begin(), rest.found.end());
+    table.rows.insert(table.rows.end(), rest.rows.begin(), rest.rows.end());
+  }
+  if (read.status) read.status = half.status;
+}
+
 // A shard's store, for the few moments that cannot wait: while the log is done again, and for a partition's image.
 class ColdStore {
  public:

@@ -26,7 +26,7 @@ constexpr size_t kMinTail = 2;
 constexpr size_t kLongRun = 32;   // buckets
 constexpr size_t kMaxSpread = 2;  // rows a home bucket, at least
 constexpr size_t kMinSlabRows = 4;
-constexpr unsigned kAgeing = 8;
+constexpr unsigned kAgeing = 32;
 constexpr size_t kCopyAhead = 32;         // rows that are on their way into the cache
 
 // A normal deviate with mean 0 and deviation 1 from two draws: the sum of eight 16-bit uniforms. Integers until the

@@ -149,10 +149,10 @@ class RowStore {
   // How often rows have been used of late, by slot: whoever uses one adds kUse, up to the greatest number. A row that
   // is made or comes back has been used once. nullptr: nobody counts (RowLayout).
   uint8_t* uses() { return uses_.empty() ? nullptr : uses_.data(); }
-  static constexpr uint8_t kUse = 16;
+  static constexpr uint8_t kUse = 8;
   // At most so many rows leave memory: of those that are not marked, the ones that were used least; what the others
-  // were used counts an eighth less from now on (least frequently used, with ageing: Robinson and Devarakonda, 1990,
-  // and LFU-DA). Rows in `stay` (ascending) stay. Slots are other rows' afterwards. Not while there is a cut.
+  // were used counts a thirty-second less from now on (least frequently used, with ageing: Robinson and Devarakonda,
+  // 1990, and LFU-DA). Rows in `stay` (ascending) stay. Slots are other rows' afterwards. Not while there is a cut.
   struct Evicted {
     size_t rows = 0;
     bool changed = false;  // some of them had changed since the last cut: the next one must have all rows

@@ -22,10 +22,13 @@ constexpr uint32_t kTriesWithinLimit = 2;
 constexpr size_t kGiveWayBy = 8;  // by that part of the limit
 constexpr uint64_t kWhenThereIsRoom = 0;  // instead of a read's number
 constexpr Duration kStays = std::chrono::seconds(2);  // a partition that was wanted as a whole
-// Shares of the limit: a round of snapshots begins at the one, rows leave down to the other. Between the first and the
-// limit is room for what comes until the round's first partitions are on the disk; the more leave in one round, the
-// fewer rows that are used again and again are written each time.
-constexpr double kRoundAt = 0.8, kEvictTo = 0.5;
+// Shares of the limit: partitions are written when rows take more than the one, and those that are on the disk lose
+// rows until they take the other. Between the first and the limit is room for what comes meanwhile.
+constexpr double kWriteAbove = 0.85, kEnough = 0.75;
+// Of a partition's rows, whenever it is its turn; or more, if all together are that much too many. The more leave at
+// once, the fewer rows that are used again and again are written each time; the fewer, the more of those that are used
+// now and then stay.
+constexpr double kLeave = 0.5;
 
 size_t ShareOf(size_t limit, double share) { return static_cast<size_t>(static_cast<double>(limit) * share); }
 
@@ -60,12 +63,12 @@ void ShardCore::Impl::GiveWay() {
 void ShardCore::Impl::CountRowBytes() {
   if (!evicting()) return;
   row_bytes = RowBytes();
-  if (row_bytes < ShareOf(row_limit(), kRoundAt)) over_limit = 0;
+  if (row_bytes < ShareOf(row_limit(), kWriteAbove)) over_limit = 0;
 }
 
 bool ShardCore::Impl::IsShortOfMemory() {
   CountRowBytes();
-  return evicting() && row_bytes > ShareOf(row_limit(), kRoundAt);
+  return evicting() && row_bytes > ShareOf(row_limit(), kWriteAbove);
 }
 
 // Keys whose rows are needed by what was taken and is not applied: they must not have to be waited for. And by pulls
@@ -109,19 +112,18 @@ bool ShardCore::Impl::MayLeave(uint32_t partition, const Table& table) const {
   return stays == stay.end() || (stays->second.until < latest_now && stays->second.reads <= last_done_read);
 }
 
-// Of each table the share that is too much for all: so what is used least of each leaves, and who uses more brings more
-// back.
+// Of each table the same share: so what is used least of each leaves, and who uses more brings more back.
 size_t ShardCore::Impl::Evict(uint32_t partition) {
-  const size_t target = ShareOf(row_limit(), kEvictTo);
-  if (!evicting() || partition >= partitions.size() || row_bytes <= target) return 0;
+  const size_t enough = ShareOf(row_limit(), kEnough);
+  if (!evicting() || partition >= partitions.size() || row_bytes <= enough) return 0;
   size_t looked_at = 0;
-  const double too_much = 1 - static_cast<double>(target) / static_cast<double>(row_bytes);
+  const double leave = std::max(kLeave, 1 - static_cast<double>(enough) / static_cast<double>(row_bytes));
   for (auto& [id, table] : tables) {
     if (!MayLeave(partition, table)) continue;
     const RowStore& store = *table.rows->store(partition);
     const size_t before = store.used_bytes();
     looked_at += store.hot();
-    const auto most = static_cast<size_t>(std::ceil(static_cast<double>(store.hot()) * too_much));
+    const auto most = static_cast<size_t>(std::ceil(static_cast<double>(store.hot()) * leave));
     const auto evicted = table.rows->Evict(partition, most, KeysThatStay(partition, id));
     if (evicted.changed) partitions[partition]->cut = 0;
     counters.evicted_rows += evicted.rows;

@@ -234,16 +234,12 @@ Status ReadTable(KvStore& store, uint32_t partition_count, ColdTable& table) {
   for (size_t i = 0; i < table.keys.size(); ++i) {
     views.push_back(std::string_view(keys).substr(i * key_bytes, key_bytes));
   }
-  std::vector<std::optional<std::string>> values;
-  SHEAF_RETURN_IF_ERROR(store.MultiGet(views, values));
   table.found.assign(table.keys.size(), 0);
   table.rows.resize(table.keys.size() * table.width);
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (!values[i]) continue;
-    table.found[i] = 1;
-    SHEAF_RETURN_IF_ERROR(CopyRow(*values[i], table.width, table.rows.data() + i * table.width));
-  }
-  return {};
+  return store.MultiGet(views, [&](size_t place, std::string_view value) {
+    table.found[place] = 1;
+    return CopyRow(value, table.width, table.rows.data() + place * table.width);
+  });
 }
 
 Status ReadRange(KvStore& store, ColdRange& range) {

@@ -1,5 +1,5 @@
 // A shard's threads for what blocks: one writes snapshots to the shard's store, in order, and says what came of it;
-// if rows may leave memory, another one reads those that are asked for meanwhile.
+// if rows may leave memory, two others read those that are asked for meanwhile, half of them each.
 //
 // Made by the main thread, which may use the store until Start; then the store belongs to the threads, until Stop.
 // After an error of a write it lets go of the store, refuses the rest of the round, and opens it anew for the next one,
@@ -56,6 +56,7 @@ class SnapshotWriter final : public ColdStore {
 
  private:
   Status CarryOutNext(const SnapshotWork& work);
+  void ReadInTwo(ColdRead& read);
 
   const uint32_t shard_;
   const StoreOpener open_;
@@ -69,8 +70,10 @@ class SnapshotWriter final : public ColdStore {
   Mailbox<Status> done_{16};
   Mailbox<ColdRead> reads_{16};         // likewise
   Mailbox<ColdRead> reads_done_{16};
+  Mailbox<ColdRead> halves_{1};         // from the one reader to the other, and back
+  Mailbox<ColdRead> halves_done_{1};
   Thread thread_;
-  Thread reader_;
+  Thread reader_, half_reader_;
 };
 
 }  // namespace sheaf

@@ -26,6 +26,7 @@ Status CarryOut(KvStore& store, const SnapshotWork& work) {
 
 void Snapshotter::Step(TimePoint now) {
   if (idle() && on_disk_.empty()) return Begin(now);
+  rests_ = false;
   for (size_t rows = 0; eager() && rows < options_.rows_a_step; rows += kRowsAPartition) {
     rows += on_disk_.empty() ? Copy() : EvictNext();
   }
@@ -34,6 +35,7 @@ void Snapshotter::Step(TimePoint now) {
 void Snapshotter::Begin(TimePoint now) {
   const bool for_room = now >= not_before_ && now >= not_for_room_before_ && core_.generation() != 0 &&
                         core_.IsShortOfMemory();
+  for_room_ = for_room && !requested_;
   if (!requested_ && !for_room) {
     const uint64_t grown = log_since_round();
     if (now < not_before_ || grown < options_.min_log_bytes || core_.generation() == 0) return;
@@ -63,7 +65,13 @@ size_t Snapshotter::EvictNext() {
   return rows;
 }
 
+bool Snapshotter::MayRest() const {
+  return for_room_ && !requested_ && log_since_round() < options_.min_log_bytes && !core_.IsShortOfMemory();
+}
+
 size_t Snapshotter::Copy() {
+  rests_ = !current_.begun && MayRest();
+  if (rests_) return 0;
   if (next_ == begin_.partitions.size()) {
     EndRound();
     return 0;

@@ -13,7 +13,9 @@
 // for images that are newer; the next writes whole partitions where it is not known what the store has.
 //
 // A round is also begun when rows take too much memory: those that the store then has, flushed, may leave it. They need
-// not wait for the round's end: the store is also flushed after every few partitions.
+// not wait for the round's end: the store is also flushed after every few partitions. Such a round goes on to the next
+// partition only when there is too little room again. So partitions take turns: of each many rows leave at once, which
+// saves writing those that stay, while all together always fill most of the room.
 //
 // A core: its owner calls Step when all that the shard has taken is committed, carries out the work in order, and says
 // when it is done. Thread-safety: none; it belongs to the shard's thread. Core and log are lent.
@@ -70,7 +72,7 @@ class Snapshotter {
   bool eager() const {
     return !on_disk_.empty() ||
            (phase_ == Phase::kCopying &&
-            under_way_.size() < (bytes_under_way_ < FewBytes() ? kMostSmallUnderWay : kMostUnderWay));
+            !rests_ && under_way_.size() < (bytes_under_way_ < FewBytes() ? kMostSmallUnderWay : kMostUnderWay));
   }
   bool idle() const { return phase_ == Phase::kIdle; }
   // The next to be written; nothing: there is none now.
@@ -96,6 +98,8 @@ class Snapshotter {
   };
 
   void Begin(TimePoint now);
+  // There is room, and the log is short: the next partition can wait.
+  bool MayRest() const;
   size_t Copy();  // answers how many rows
   void FlushWhatIsWritten();
   void EndRound();
@@ -106,6 +110,8 @@ class Snapshotter {
   const SnapshotterOptions options_;
   Phase phase_ = Phase::kIdle;
   bool requested_ = false;
+  bool for_room_ = false;        // the round is made for nothing else
+  bool rests_ = false;
   TimePoint not_before_{};
   TimePoint not_for_room_before_{};
   uint64_t logged_at_begin_ = 0;

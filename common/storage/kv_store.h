@@ -73,8 +73,9 @@ class KvStore {
 
   // Nothing: there is no such key.
   virtual Result<std::optional<std::string>> Get(std::string_view key) = 0;
-  // Many at once: `values` has one for each key.
-  virtual Status MultiGet(std::span<const std::string_view> keys, std::vector<std::optional<std::string>>& values) = 0;
+  // Many at once: those that there are are handed over, each by its place in `keys`, until one is refused.
+  using FoundTaker = std::function<Status(size_t place, std::string_view value)>;
+  virtual Status MultiGet(std::span<const std::string_view> keys, const FoundTaker& take) = 0;
   // Hands over what lies in [begin, end) in order of keys, until one is refused.
   using Taker = std::function<Status(std::string_view key, std::string_view value)>;
   virtual Status Scan(std::string_view begin, std::string_view end, const Taker& take) = 0;

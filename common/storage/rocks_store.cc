@@ -136,8 +136,7 @@ class RocksStore final : public KvStore {
     return std::optional<std::string>(std::move(value));
   }
 
-  Status MultiGet(std::span<const std::string_view> keys,
-                  std::vector<std::optional<std::string>>& values) override {
+  Status MultiGet(std::span<const std::string_view> keys, const FoundTaker& take) override {
     std::vector<rocksdb::Slice> slices;
     slices.reserve(keys.size());
     for (const std::string_view key : keys) slices.push_back(SliceOf(key));
@@ -146,11 +145,10 @@ class RocksStore final : public KvStore {
     rocksdb::SetPerfLevel(rocksdb::PerfLevel::kDisable);  // of this thread: nobody asks for its counters
     db_->MultiGet(point_read_, db_->DefaultColumnFamily(), keys.size(), slices.data(), found.data(), outcomes.data(),
                   /*sorted_input=*/std::ranges::is_sorted(keys));
-    values.assign(keys.size(), std::nullopt);
     for (size_t i = 0; i < keys.size(); ++i) {
       if (outcomes[i].IsNotFound()) continue;
       if (!outcomes[i].ok()) return StoreError("read from", folder_, outcomes[i]);
-      values[i] = std::string(ViewOf(found[i]));
+      SHEAF_RETURN_IF_ERROR(take(i, {found[i].data(), found[i].size()}));
     }
     return {};
   }

@@ -23,11 +23,10 @@ class SimStore::Store final : public KvStore {
     const auto found = current_.find(key);
     return found == current_.end() ? std::nullopt : std::optional<std::string>(found->second);
   }
-  Status MultiGet(std::span<const std::string_view> keys, std::vector<std::optional<std::string>>& values) override {
-    values.clear();
-    for (const std::string_view key : keys) {
-      SHEAF_ASSIGN_OR_RETURN(auto value, Get(key));
-      values.push_back(std::move(value));
+  Status MultiGet(std::span<const std::string_view> keys, const FoundTaker& take) override {
+    for (size_t i = 0; i < keys.size(); ++i) {
+      SHEAF_ASSIGN_OR_RETURN(const auto value, Get(keys[i]));
+      if (value) SHEAF_RETURN_IF_ERROR(take(i, *value));
     }
     return {};
   }

@@ -50,8 +50,8 @@ class FailingStore final : public KvStore {
   Status Write(const KvBatch& batch) override { return Fails() ? Error() : store_->Write(batch); }
   Status Flush() override { return Fails() ? Error() : store_->Flush(); }
   Result<std::optional<std::string>> Get(std::string_view key) override { return store_->Get(key); }
-  Status MultiGet(std::span<const std::string_view> keys, std::vector<std::optional<std::string>>& values) override {
-    return store_->MultiGet(keys, values);
+  Status MultiGet(std::span<const std::string_view> keys, const FoundTaker& take) override {
+    return store_->MultiGet(keys, take);
   }
   Status Scan(std::string_view begin, std::string_view end, const Taker& take) override {
     return store_->Scan(begin, end, take);

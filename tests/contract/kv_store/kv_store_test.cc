@@ -74,13 +74,16 @@ TEST_P(KvStoreContract, HasWhatWasWritten) {
   EXPECT_EQ(Get("b"), "3");
   EXPECT_EQ(Get(""), "empty key");
   EXPECT_EQ(Get("c"), "(none)");
-  std::vector<std::optional<std::string>> values;
+  std::map<size_t, std::string> values;
+  const auto take = [&](size_t place, std::string_view value) {
+    EXPECT_TRUE(values.emplace(place, value).second);
+    return Status();
+  };
   const std::vector<std::string_view> keys{"b", "nothing", "a"};
-  ASSERT_TRUE(store_->MultiGet(keys, values));
-  ASSERT_EQ(values.size(), 3U);
-  EXPECT_EQ(values[0], "3");
-  EXPECT_EQ(values[1], std::nullopt);
-  EXPECT_EQ(values[2], std::string("\0\xff", 2));
+  ASSERT_TRUE(store_->MultiGet(keys, take));
+  EXPECT_EQ(values, (std::map<size_t, std::string>{{0, "3"}, {2, std::string("\0\xff", 2)}}));
+  const auto refuse = [](size_t, std::string_view) -> Status { return Fail(ErrorCode::kCancelled, "no more"); };
+  EXPECT_EQ(store_->MultiGet(keys, refuse).error().code, ErrorCode::kCancelled);
 }
 
 TEST_P(KvStoreContract, TakesTheChangesOfABatchInOrder) {

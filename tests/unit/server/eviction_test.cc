@@ -55,7 +55,7 @@ TEST_F(Leaving, WhatRowsWereUsedLongAgoCountsLess) {
   RowStore store(&layout, 1);
   for (uint64_t i = 0; i < 2; ++i) store.FindOrCreate(MixKey(i));
   store.uses()[0] = 3 * RowStore::kUse;
-  for (int sweep = 0; sweep < 12; ++sweep) {
+  for (int sweep = 0; sweep < 40; ++sweep) {
     store.uses()[1] = std::max(store.uses()[1], RowStore::kUse);
     EXPECT_EQ(store.Evict(0, {}).rows, 0u);
   }
@@ -245,7 +245,7 @@ class Eviction : public ShardFixture, private ColdStore {
     for (uint64_t first = 0; first < 100; first += 25) {
       ASSERT_TRUE(AskPatiently(PushRows(Some(first, 25))).header.has_push_reply());
     }
-    Round();
+    for (int i = 0; i < 2; ++i) Round();
     ASSERT_GT(core->stats().cold_rows, 250u);
     ASSERT_EQ(core->stats().rows, 400u);
   }
