@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <iostream>
 #include <string>
 
@@ -73,7 +74,12 @@ TEST_P(SimPlantedBug, IsFound) {
   RoughCounts counts;
   for (uint64_t seed = first; seed <= last; ++seed) {
     std::cout << "seed " << seed << "\r" << std::flush;   // should the product's own checks end this process
-    const std::string wrong = RunRough(seed, counts);
+    std::string wrong;
+    try {
+      wrong = RunRough(seed, counts);
+    } catch (const std::exception& error) {  // Protobuf's own checks throw
+      wrong = std::string("an exception: ") + error.what();
+    }
     if (wrong.empty()) continue;
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     std::cout << "found " << GetParam().name << " at seed " << seed << " in " << seconds.count() << " s by " << wrong
