@@ -41,7 +41,8 @@ DEFINE_string(checkpoint_dir, "",
 DEFINE_bool(local_sockets, true, "let processes of this host connect over unix sockets; else over TCP, like all");
 DEFINE_uint32(shards, 1, "threads that hold parameters, 1..256");
 DEFINE_uint64(memory_mb, 1024,
-              "memory for requests in progress and remembered key lists, in MiB (rows are not counted)");
+              "memory for requests in progress or not read yet and for remembered key lists, in MiB (rows, and one "
+              "request of each client, come on top)");
 DEFINE_uint32(scheduler_timeout_s, 30, "give up when the scheduler was silent for so long, in seconds");
 
 namespace {

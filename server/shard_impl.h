@@ -42,6 +42,7 @@ struct ShardCore::Impl {
     Durability durability = Durability::kMemory;
     uint32_t admit_after = 1;                 // sightings, until a key gets a row
     uint32_t expire_after_s = 0;              // without a push, until a row is dropped; 0: never
+    TimePoint pushed_at{};                    // last, about
     RowLayout layout;
     std::unique_ptr<Optimizer> optimizer;
     std::unique_ptr<TableRows> rows;          // once the partitions are known
@@ -217,12 +218,14 @@ struct ShardCore::Impl {
   // Those rows are about to change.
   void MarkPushed(Table& table, std::span<const HashedKey> keys, const uint32_t* slots);
   // They have.
-  void TimePushed(const Table& table, std::span<const HashedKey> keys);
+  void TimePushed(Table& table, std::span<const HashedKey> keys);
   // Seconds of training, as they pass. Whether any has.
   bool CountTime(TimePoint now);
   void AddTime(uint32_t seconds);
   // Looks for some rows that nobody has pushed to for long.
   void ExpireSome();
+  // Somebody has pushed to tables of its job of late.
+  bool Trains(const Table& table) const;
   bool IsOld(uint32_t partition, const Table& table, const float* row) const;
   bool MayExpire(uint32_t partition, const Table& table) const;
   // Of rows that are not in memory the times of the next ones are asked for; those that are old come back, and go.

@@ -16,6 +16,7 @@ constexpr size_t kLooksATick = 32768;       // at rows, at least; a second
 constexpr uint32_t kRoundsInTime = 4;       // each row is looked at so often in the time that it has
 constexpr size_t kMostLooksATick = 262144;  // some milliseconds
 constexpr Duration kLongestTick = std::chrono::seconds(10);  // if it takes longer, the process stood still
+constexpr Duration kOfLate = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -64,13 +65,19 @@ void ShardCore::Impl::MarkPushed(Table& table, std::span<const HashedKey> keys, 
 
 // ---- expiry
 
+// A pass is not enough: while a model is evaluated nobody pushes.
+bool ShardCore::Impl::Trains(const Table& table) const {
+  return std::ranges::any_of(tables, [&](const auto& each) {
+    const Table& other = each.second;
+    return other.job == table.job && other.pushed_at != TimePoint() && latest_now <= other.pushed_at + kOfLate;
+  });
+}
+
 // Time is that in which a job with such rows trains: nothing is dropped while it stands still, or is done.
 bool ShardCore::Impl::CountTime(TimePoint now) {
   if (options.is_copy || redoing) return false;
-  const bool trains = std::ranges::any_of(tables, [&](const auto& each) {
-    const auto pass = passes.lower_bound({each.second.job, 0});
-    return each.second.expire_after_s > 0 && pass != passes.end() && pass->first.job == each.second.job;
-  });
+  const bool trains = std::ranges::any_of(
+      tables, [&](const auto& each) { return each.second.expire_after_s > 0 && Trains(each.second); });
   const bool stands_still = !trains || !refuse_all.empty() || !refuse_pushes.empty();
   if (stands_still || now > time_counted + kLongestTick) time_counted = now;
   const auto passed = std::chrono::duration_cast<std::chrono::seconds>(now - time_counted);
@@ -89,7 +96,8 @@ void ShardCore::Impl::AddTime(uint32_t seconds) {
   }
 }
 
-void ShardCore::Impl::TimePushed(const Table& table, std::span<const HashedKey> keys) {
+void ShardCore::Impl::TimePushed(Table& table, std::span<const HashedKey> keys) {
+  table.pushed_at = latest_now;
   if (!table.layout.timed) return;
   const auto count = static_cast<uint32_t>(partitions.size());
   for (size_t i = 0; i < keys.size(); ++i) {
@@ -104,7 +112,7 @@ bool ShardCore::Impl::IsOld(uint32_t partition, const Table& table, const float*
 bool ShardCore::Impl::MayExpire(uint32_t partition, const Table& table) const {
   const RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(partition);
   return !options.is_copy && !redoing && refuse_all.empty() && refuse_pushes.empty() && is_owned[partition] != 0 &&
-         table.expire_after_s > 0 && store != nullptr && store->hot() > 0 && !store->cutting() &&
+         table.expire_after_s > 0 && store != nullptr && store->hot() > 0 && !store->cutting() && Trains(table) &&
          Owned(partition).trained_seconds > table.expire_after_s;
 }
 
@@ -156,7 +164,7 @@ void ShardCore::Impl::AskForAway() {
       away_table = at->first;
       const Table& table = at->second;
       const RowStore* const store = table.rows == nullptr ? nullptr : table.rows->store(away_partition);
-      if (table.expire_after_s == 0 || store == nullptr || store->cold() == 0) continue;
+      if (table.expire_after_s == 0 || !Trains(table) || store == nullptr || store->cold() == 0) continue;
       ColdRange range;
       range.partition = away_partition;
       range.table = table.id;
@@ -236,7 +244,7 @@ Status ShardCore::Impl::RedoExpire(const pb::ExpireRecord& record, const Buffer&
     return Fail(ErrorCode::kDataLoss, "the log drops rows of partition ", p, " whose keys are none of it");
   }
   if (evicting()) SHEAF_RETURN_IF_ERROR(TakeBackNow(table->id, keys));
-  if (table->rows->store(p) != nullptr && !table->rows->store(p)->cutting()) Drop(p, *table, keys);
+  Drop(p, *table, keys);
   return {};
 }
 

@@ -1,64 +1,26 @@
 // Which rows there are: features get theirs when they were seen often enough, and lose it when nobody comes any more.
 #include <set>
 
-#include "server/recovery.h"
-#include "server/snapshot_store.h"
-#include "server/snapshotter.h"
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_store.h"
-#include "tests/unit/server/shard_fixture.h"
+#include "tests/unit/server/stored_shard.h"
 
 namespace sheaf {
 namespace {
 
 constexpr uint32_t kTime = 100;  // seconds, that a row has
 
-class ShardRows : public ShardFixture, protected ColdStore {
+class ShardRows : public StoredShard {
  protected:
-  ShardRows() { AddRoster(pb::ConsistencySpec::SSP, 1); }  // time is that in which there is a pass
+  static constexpr uint32_t kBias = 9;
+
+  ShardRows() {
+    AddTable(kBias, 1);
+    options_.checkpoints = true;
+  }
 
   pb::RowsSpec& Spec() { return *config.mutable_table(0)->mutable_rows(); }
   void Start() {
     ASSERT_TRUE(Restart());
-    Install();
-    Commit();
-  }
-  Status Restart() {
-    snapshotter_.reset();
-    core.reset();
-    store_.reset();
-    log_ = disk_.OpenLog();
-    store_ = rows_.Open();
-    ShardOptions options;
-    options.log = log_.get();
-    options.checkpoints = true;
-    if (limit_ > 0) options.cold = this;
-    options.row_limit_bytes = limit_;
-    self_ = PeerId(self_.value + 1);
-    core = std::make_unique<ShardCore>(self_, options);
-    config.mutable_server(0)->mutable_shard(0)->set_peer(self_.value);
-    auto recovered = RecoverShard(*core, *log_, store_.get(), now, [](size_t) { return Status(); });
-    if (!recovered) return Failure{recovered.error()};
-    snapshotter_ = std::make_unique<Snapshotter>(
-        *core, *log_, SnapshotterOptions{.min_log_bytes = 1 << 30, .rows_a_step = 3});
-    return {};
-  }
-  void ReadNow(ColdRead& read) override { read.status = ReadRows(*store_, read); }
-  void Commit() {
-    const Durability level = core->TakeCommitLevel();
-    if (level != Durability::kMemory) {
-      ASSERT_TRUE(log_->Commit(level));
-    }
-  }
-  void Round() {
-    snapshotter_->RequestRound();
-    for (int step = 0; step < 10'000; ++step) {
-      snapshotter_->Step(now);
-      Commit();
-      while (auto work = snapshotter_->TakeWork()) snapshotter_->OnDone(CarryOut(*store_, *work), now);
-      if (snapshotter_->idle() && !snapshotter_->eager()) return;
-    }
-    ADD_FAILURE() << "a round without an end";
+    InstallAndCommit();
   }
   void ReadCold(Outbox& out) {
     for (int i = 0; i < 100; ++i) {
@@ -93,38 +55,29 @@ class ShardRows : public ShardFixture, protected ColdStore {
     }
     Commit();
   }
-  std::vector<std::string> Everything() {
-    std::vector<std::string> all;
-    for (uint32_t p = 0; p < 4; ++p) {
-      for (const ImagePiece& piece : core->Export(p, 1)) all.emplace_back(JoinRecord(piece).text());
+  // The job pushes to its bias all the time.
+  void Train(int seconds = 1) {
+    for (int i = 0; i < seconds; ++i) {
+      Outbox out;
+      core->OnTick(now, out);
+      Send(MakePush({{Key(3, 9), {1}}}, seq_++, std::nullopt, 0, kBias));
+      Tick();
     }
-    return all;
   }
-  void ExpectTheSameAfterARestart() {
-    const auto before = Everything();
-    const Status read = Restart();
-    ASSERT_TRUE(read) << read.error().message;
-    Install();
-    Commit();
-    EXPECT_EQ(Everything(), before);
-  }
-  size_t StoredRows() {
-    size_t rows = 0;
-    EXPECT_TRUE(store_->Scan("w", "x", [&](std::string_view, std::string_view) {
-      ++rows;
-      return Status();
-    }));
+  uint64_t RowCount() {
+    uint64_t rows = 0;
+    for (uint32_t p = 0; p < 4; ++p) rows += ScanAll(p).header.scan_reply().row_count();
     return rows;
   }
-  uint64_t RowCount() { return core->stats().rows; }
+  Message ScanAll(uint32_t partition) {
+    pb::ScanRequest scan;
+    scan.set_table(kTable);
+    scan.set_partition(partition);
+    scan.set_epoch(3);
+    scan.set_max_rows(10'000);
+    return core->ScanNow(scan);
+  }
 
-  sim::SimDisk disk_{1};
-  sim::SimStore rows_{1};
-  std::unique_ptr<RedoLog> log_;
-  std::unique_ptr<KvStore> store_;
-  std::unique_ptr<Snapshotter> snapshotter_;
-  size_t limit_ = 0;
-  PeerId self_ = kShardPeer;
   uint64_t seq_ = 0;
 };
 
@@ -150,17 +103,16 @@ TEST_F(ShardRows, AreAdmittedWhereTheyWouldHaveBeenHadTheProcessLived) {
   Spec().set_admit_after(3);
   Start();
   PushTo({Key(0, 1), Key(2, 1)});
-  ExpectTheSameAfterARestart();
+  ExpectTheSameAgain();
   Round();
   PushTo({Key(0, 1)});
-  ExpectTheSameAfterARestart();  // from an image, and what is behind it in the log
+  ExpectTheSameAgain();  // from an image, and what is behind it in the log
   PushTo({Key(0, 1), Key(2, 1)});
   EXPECT_EQ(Pull({Key(0, 1), Key(2, 1)}), (std::vector<float>{-1, -2, 0, 0}));
 }
 
 TEST_F(ShardRows, OfBspAreAdmittedByClocks) {
   Spec().set_admit_after(2);
-  config.clear_roster();
   AddRoster(pb::ConsistencySpec::BSP, 2);
   Start();
   for (uint64_t clock = 0; clock < 2; ++clock) {
@@ -177,7 +129,6 @@ TEST_F(ShardRows, OfBspAreAdmittedByClocks) {
 TEST_F(ShardRows, OfBspThatAreNotThereHaveTheirStartValueForALaneThatIsComputedAgain) {
   Spec().set_admit_after(5);
   config.mutable_table(0)->set_init_stddev(1);
-  config.clear_roster();
   AddRoster(pb::ConsistencySpec::BSP, 1);
   Start();
   const auto start = Floats(Ask(MakePull({Key(0, 1), Key(0, 2)}, At(0, 0))));
@@ -191,11 +142,11 @@ TEST_F(ShardRows, ThatNobodyPushesToAreDropped) {
   Spec().set_expire_after_s(kTime);
   Start();
   PushTo({Key(0, 1), Key(0, 2), Key(3, 1)});
-  Tick(kTime / 2);
+  Train(kTime / 2);
   PushTo({Key(0, 2)});
-  Tick(kTime / 2);
+  Train(kTime / 2);
   EXPECT_EQ(RowCount(), 3u) << "not before their time";
-  Tick(2);
+  Train(2);
   EXPECT_EQ(RowCount(), 1u);
   EXPECT_EQ(core->stats().expired_rows, 2u);
   EXPECT_EQ(Pull({Key(0, 1), Key(0, 2)}), (std::vector<float>{0, 0, -2, -4}));
@@ -203,25 +154,47 @@ TEST_F(ShardRows, ThatNobodyPushesToAreDropped) {
   EXPECT_EQ(Pull({Key(0, 1)}), (std::vector<float>{-1, -2})) << "it begins anew";
 }
 
-TEST_F(ShardRows, StayWhileNobodyTrains) {
+TEST_F(ShardRows, StayWhileNobodyPushes) {
   Spec().set_expire_after_s(kTime);
+  AddRoster(pb::ConsistencySpec::ASP, 1);  // a pass that evaluates
   Start();
   PushTo({Key(0, 1)});
-  const pb::Roster roster = config.roster(0);
-  config.clear_roster();
-  Install();
   Tick(10 * kTime);
   EXPECT_EQ(RowCount(), 1u);
-  *config.add_roster() = roster;
-  config.mutable_roster(0)->set_pass(1);
-  Install();
-  Tick(kTime - 1);
+  Train(kTime - 15);
   EXPECT_EQ(RowCount(), 1u);
   now += std::chrono::hours(10);  // the process was stopped
-  Tick(1);
+  Train(1);
   EXPECT_EQ(RowCount(), 1u);
-  Tick(4);
+  Train(16);
   EXPECT_EQ(RowCount(), 0u);
+}
+
+TEST_F(ShardRows, OfAJobThatIsDoneStayWhileAnotherTrains) {
+  for (const size_t limit : {0, 4000}) {
+    SCOPED_TRACE(limit);
+    limit_ = limit;
+    disk_ = sim::SimDisk(3);
+    rows_ = sim::SimStore(3);
+    Spec().set_expire_after_s(kTime);
+    config.mutable_table(1)->set_job(6);
+    config.mutable_table(1)->mutable_rows()->set_expire_after_s(kTime);
+    Start();
+    for (uint64_t first = 0; first < 200; first += 10) {
+      std::vector<HashedKey> keys;
+      for (uint64_t i = first; i < first + 10; ++i) keys.push_back(Key(0, i));
+      PushTo(keys);
+      Round();
+    }
+    ASSERT_EQ(core->stats().rows, 200u);
+    EXPECT_EQ(core->stats().cold_rows > 0, limit > 0);
+    const uint64_t reads = core->stats().cold_reads;
+    Train(5 * kTime);
+    EXPECT_EQ(core->stats().expired_rows, 0u);
+    EXPECT_EQ(core->stats().cold_reads, reads) << "nothing is looked for in vain";
+    EXPECT_EQ(RowCount(), 200u);
+    core.reset();
+  }
 }
 
 TEST_F(ShardRows, KeepTheirTimeOverARestart) {
@@ -230,12 +203,12 @@ TEST_F(ShardRows, KeepTheirTimeOverARestart) {
   PushTo({Key(0, 1)});
   Round();
   PushTo({Key(0, 2)});
-  ExpectTheSameAfterARestart();
-  Tick(kTime - 1);
+  ExpectTheSameAgain();
+  Train(kTime - 1);
   EXPECT_EQ(RowCount(), 2u);
-  Tick(3);
+  Train(3);
   EXPECT_EQ(RowCount(), 0u);
-  ExpectTheSameAfterARestart();
+  ExpectTheSameAgain();
 }
 
 TEST_F(ShardRows, ThatAreDroppedLeaveTheStoreToo) {
@@ -243,21 +216,21 @@ TEST_F(ShardRows, ThatAreDroppedLeaveTheStoreToo) {
   Start();
   PushTo({Key(0, 1), Key(0, 2), Key(0, 3)});
   Round();
-  EXPECT_EQ(StoredRows(), 3u);
-  Tick(kTime - 1);
+  EXPECT_EQ(StoredRows(kTable), 3u);
+  Train(kTime - 1);
   PushTo({Key(0, 2)});
-  Tick(3);
+  Train(3);
   EXPECT_EQ(RowCount(), 1u);
-  ExpectTheSameAfterARestart();  // by the log alone
+  ExpectTheSameAgain();  // by the log alone
   PushTo({Key(0, 3)});           // which is made anew before the store hears that it was dropped
   Round();
-  EXPECT_EQ(StoredRows(), 2u);
-  ExpectTheSameAfterARestart();
+  EXPECT_EQ(StoredRows(kTable), 2u);
+  ExpectTheSameAgain();
   EXPECT_EQ(Pull({Key(0, 1), Key(0, 2), Key(0, 3)}), (std::vector<float>{0, 0, -2, -4, -1, -2}));
-  Tick(kTime + 2);
+  Train(kTime + 2);
   Round();
-  EXPECT_EQ(StoredRows(), 0u);
-  ExpectTheSameAfterARestart();
+  EXPECT_EQ(StoredRows(kTable), 0u);
+  ExpectTheSameAgain();
 }
 
 TEST_F(ShardRows, ThatAreDroppedMakeTheNextCheckpointWhole) {
@@ -267,10 +240,10 @@ TEST_F(ShardRows, ThatAreDroppedMakeTheNextCheckpointWhole) {
   core->EndCut(*core->BeginCut(0, 5, 1, 0));
   PushTo({Key(0, 2)});
   EXPECT_FALSE(core->BeginCut(0, 5, 2, 1)->whole);
-  Tick(kTime + 2);
+  Train(kTime + 2);
   EXPECT_EQ(RowCount(), 2u) << "not while a checkpoint is made of them";
   core->EndCuts();
-  Tick(4);
+  Train(4);
   EXPECT_EQ(RowCount(), 0u);
   EXPECT_TRUE(core->BeginCut(0, 5, 3, 2)->whole);
 }
@@ -286,18 +259,18 @@ TEST_F(ShardRows, ThatAreNotInMemoryAreDroppedThere) {
     }
     PushTo(keys);
     Round();
-    Tick();
+    Train();
   }
   ASSERT_GT(core->stats().cold_rows, 500u);
   ASSERT_EQ(RowCount(), 1200u);
   for (int i = 0; i < 60 && RowCount() > 0; ++i) {
-    Tick(kTime / 10);
+    Train(kTime / 10);
     Round();
   }
   EXPECT_EQ(RowCount(), 0u);
   Round();
-  EXPECT_EQ(StoredRows(), 0u);
-  ExpectTheSameAfterARestart();
+  EXPECT_EQ(StoredRows(kTable), 0u);
+  ExpectTheSameAgain();
 }
 
 // Against a plain map; rounds, restarts and rows that are made again in any order.
@@ -308,13 +281,11 @@ TEST_F(ShardRows, AreAlwaysThoseThatWerePushedToOfLate) {
     now += std::chrono::hours(1);
     disk_ = sim::SimDisk(2);
     rows_ = sim::SimStore(2);
-    config.mutable_table(0)->set_id(kTable);
     Spec().set_expire_after_s(kTime);
     Start();
     Random random(7);
     std::map<HashedKey, std::pair<float, int>> rows;  // how much was pushed, and when last
     int trained = 0;
-    bool counts = false;  // the first second of a process does not
     const auto drop_old = [&] {
       std::erase_if(rows, [&](const auto& row) { return row.second.second + static_cast<int>(kTime) < trained; });
     };
@@ -327,34 +298,24 @@ TEST_F(ShardRows, AreAlwaysThoseThatWerePushedToOfLate) {
       for (const HashedKey key : keys) rows[key] = {rows[key].first + 1, trained};
       if (random.Chance(0.2)) Round();
       if (random.Chance(0.1)) {
-        const Status read = Restart();
-        ASSERT_TRUE(read) << read.error().message;
-        Install();
-        Commit();
-        counts = false;
+        RestartAndInstall();
       }
       const int seconds = static_cast<int>(1 + random.Below(6));
-      Tick(seconds);
-      trained += seconds - (counts ? 0 : 1);
-      counts = true;
+      Train(seconds);
+      trained += seconds;
       drop_old();
       if (step % 10 != 9 || limited) continue;
       ASSERT_EQ(RowCount(), rows.size()) << step;
     }
     for (int i = 0; i < 20; ++i) {
       Round();
-      Tick();
+      Train();
       ++trained;
     }
     // Rows that are not in memory are looked at in turn.
     const int grace = limited ? 12 : 0;
     for (uint32_t p = 0; p < 4; ++p) {
-      pb::ScanRequest scan;
-      scan.set_table(kTable);
-      scan.set_partition(p);
-      scan.set_epoch(3);
-      scan.set_max_rows(1000);
-      const Message reply = core->ScanNow(scan);
+      const Message reply = ScanAll(p);
       const auto keys = reply.keys.As<HashedKey>();
       const auto values = reply.values.As<float>();
       for (size_t i = 0; i < keys.size(); ++i) {
