@@ -3,12 +3,7 @@
 #include <set>
 
 #include "common/base/random.h"
-#include "server/recovery.h"
-#include "server/snapshot_store.h"
-#include "server/snapshotter.h"
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_store.h"
-#include "tests/unit/server/shard_fixture.h"
+#include "tests/unit/server/stored_shard.h"
 
 namespace sheaf {
 namespace {
@@ -147,54 +142,14 @@ TEST_F(Leaving, WhatComesAndGoesIsAlwaysFound) {
 
 // ---- a shard
 
-class Eviction : public ShardFixture, private ColdStore {
+class Eviction : public StoredShard {
  protected:
   static constexpr size_t kLimit = 4000;  // about 125 rows of two floats, with their part of the index
 
-  Eviction() { EXPECT_TRUE(Restart()); }
-
-  Status Restart() {
-    core.reset();
-    snapshotter_.reset();
-    store_.reset();
-    log_ = disk_.OpenLog();
-    store_ = rows_.Open();
-    ShardOptions options = options_;
-    options.log = log_.get();
-    options.cold = this;
-    options.row_limit_bytes = limit_;
-    self_ = PeerId(self_.value + 1);
-    core = std::make_unique<ShardCore>(self_, options);
-    config.mutable_server(0)->mutable_shard(0)->set_peer(self_.value);
-    auto recovered = RecoverShard(*core, *log_, store_.get(), now, [](size_t) { return Status(); });
-    if (!recovered) return Failure{recovered.error()};
-    snapshotter_ = std::make_unique<Snapshotter>(*core, *log_, SnapshotterOptions{.min_log_bytes = 1 << 30,
-                                                                                 .rows_a_step = 16,
-                                                                                 .flush_bytes = flush_bytes_});
-    return {};
-  }
-  void RestartAndInstall() {
-    const Status read = Restart();
-    ASSERT_TRUE(read.has_value()) << read.error().message;
-    Install();
-    Commit();
-  }
-  void ReadNow(ColdRead& read) override { read.status = ReadRows(*store_, read); }
-  void Commit() {
-    const Durability level = core->TakeCommitLevel();
-    if (level != Durability::kMemory) {
-      ASSERT_TRUE(log_->Commit(level));
-    }
-  }
-  // A round, and what leaves memory after it.
-  void Round() {
-    snapshotter_->RequestRound();
-    for (int step = 0; step < 10'000 && (step < 2 || !snapshotter_->idle() || snapshotter_->eager()); ++step) {
-      snapshotter_->Step(now);
-      Commit();
-      while (auto work = snapshotter_->TakeWork()) snapshotter_->OnDone(CarryOut(*store_, *work), now);
-      if (snapshotter_->idle() && !snapshotter_->eager()) return;
-    }
+  Eviction() {
+    limit_ = kLimit;
+    snapshots_ = {.min_log_bytes = 1 << 30, .rows_a_step = 16};
+    EXPECT_TRUE(Restart());
   }
   // Carries a read out, if there is one to do. Answers what the shard says then.
   std::vector<Outbox::Item> Read() {
@@ -255,13 +210,6 @@ class Eviction : public ShardFixture, private ColdStore {
     const auto floats = answer.values.As<float>();
     return {floats.begin(), floats.end()};
   }
-  std::vector<std::string> Everything() {
-    std::vector<std::string> all;
-    for (uint32_t p = 0; p < 4; ++p) {
-      for (const ImagePiece& piece : core->Export(p, 1)) all.emplace_back(JoinRecord(piece).text());
-    }
-    return all;
-  }
   // Somebody waits for it already.
   HashedKey AColdKey(uint32_t partition = 0) {
     for (uint64_t i = 0; i < 100; ++i) {
@@ -273,15 +221,6 @@ class Eviction : public ShardFixture, private ColdStore {
     return 0;
   }
 
-  sim::SimDisk disk_{1};
-  sim::SimStore rows_{1};
-  std::unique_ptr<RedoLog> log_;
-  std::unique_ptr<KvStore> store_;
-  std::unique_ptr<Snapshotter> snapshotter_;
-  ShardOptions options_;
-  size_t limit_ = kLimit;
-  uint64_t flush_bytes_ = 0;
-  PeerId self_ = kShardPeer;
   uint64_t seq_ = 0;
 };
 
@@ -429,7 +368,7 @@ TEST_F(Eviction, NothingLeavesUnlessTheRoundIsOnTheDisk) {
 }
 
 TEST_F(Eviction, RowsLeaveInTheMiddleOfARoundIfTheirPartitionIsOnTheDisk) {
-  flush_bytes_ = 1;
+  snapshots_.flush_bytes = 1;
   ASSERT_TRUE(Restart());
   Install();
   Commit();

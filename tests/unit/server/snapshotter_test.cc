@@ -1,56 +1,15 @@
 // Rounds of snapshots, and shards that come back from them.
 #include "server/snapshotter.h"
 
-#include "server/recovery.h"
-#include "server/snapshot_store.h"
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_store.h"
-#include "tests/unit/server/shard_fixture.h"
+#include "tests/unit/server/stored_shard.h"
 
 namespace sheaf {
 namespace {
 
-class Snapshots : public ShardFixture {
+class Snapshots : public StoredShard {
  protected:
   Snapshots() { EXPECT_TRUE(Restart()); }
 
-  void Commit() {
-    const Durability level = core->TakeCommitLevel();
-    if (level != Durability::kMemory) {
-      ASSERT_TRUE(log_->Commit(level));
-    }
-  }
-  void InstallAndCommit() {
-    Install();
-    Commit();
-  }
-  Message AskAndCommit(Message message) {
-    Message answer = Ask(std::move(message));
-    Commit();
-    return answer;
-  }
-  Status Restart() {
-    core.reset();
-    snapshotter_.reset();
-    store_.reset();
-    log_ = disk_.OpenLog();
-    store_ = rows_.Open();
-    ShardOptions options;
-    options.log = log_.get();
-    self_ = PeerId(self_.value + 1);
-    core = std::make_unique<ShardCore>(self_, options);
-    config.mutable_server(0)->mutable_shard(0)->set_peer(self_.value);
-    auto recovered = RecoverShard(*core, *log_, store_.get(), now, [](size_t) { return Status(); });
-    if (!recovered) return Failure{recovered.error()};
-    recovered_ = *recovered;
-    snapshotter_ = std::make_unique<Snapshotter>(*core, *log_, SnapshotterOptions{.rows_a_step = 2});
-    return {};
-  }
-  void RestartAndInstall() {
-    const Status read = Restart();
-    ASSERT_TRUE(read.has_value()) << read.error().message;
-    InstallAndCommit();
-  }
   // Begins a round and takes the first so many works of it.
   std::vector<SnapshotWork> Take(size_t count) {
     std::vector<SnapshotWork> works;
@@ -66,43 +25,11 @@ class Snapshots : public ShardFixture {
     }
     return works;
   }
-  void Done(const Status& status) { snapshotter_->OnDone(status, now); }
   // Writes so many works of a round; the last is written, too.
   void Write(size_t count) {
     const auto works = Take(count);
     ASSERT_EQ(works.size(), count);
     Done(CarryOut(*store_, works.back()));
-  }
-  void Round() {
-    const uint64_t before = snapshotter_->stats().rounds;
-    if (snapshotter_->idle()) snapshotter_->RequestRound();
-    for (int step = 0; step < 1000 && snapshotter_->stats().rounds == before; ++step) {
-      snapshotter_->Step(now);
-      Commit();
-      while (auto work = snapshotter_->TakeWork()) Done(CarryOut(*store_, *work));
-    }
-    ASSERT_EQ(snapshotter_->stats().rounds, before + 1);
-  }
-  std::vector<std::string> Everything() {
-    std::vector<std::string> all;
-    for (uint32_t p = 0; p < 4; ++p) {
-      for (const ImagePiece& piece : core->Export(p, 1)) all.emplace_back(JoinRecord(piece).text());
-    }
-    return all;
-  }
-  // What the shard has is what another process would find.
-  void ExpectTheSameAgain() {
-    const auto before = Everything();
-    RestartAndInstall();
-    EXPECT_EQ(Everything(), before);
-  }
-  size_t StoredRows() {
-    size_t rows = 0;
-    EXPECT_TRUE(store_->Scan("w", "x", [&](std::string_view, std::string_view) {
-      ++rows;
-      return Status();
-    }));
-    return rows;
   }
   Rows Some(uint64_t from, uint64_t count) const {
     Rows rows;
@@ -111,14 +38,6 @@ class Snapshots : public ShardFixture {
     }
     return rows;
   }
-
-  sim::SimDisk disk_{1};
-  sim::SimStore rows_{1};
-  std::unique_ptr<RedoLog> log_;
-  std::unique_ptr<KvStore> store_;
-  std::unique_ptr<Snapshotter> snapshotter_;
-  Recovered recovered_;
-  PeerId self_{1000};
 };
 
 TEST_F(Snapshots, CutTheLogAndAreWhatWasInIt) {
