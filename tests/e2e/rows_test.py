@@ -1,4 +1,5 @@
-"""Features that come only now and then get no row, and rows that nobody pushes to any more go."""
+"""Features that come only now and then get no row, rows that nobody pushes to any more go, and those that are not used
+leave memory for a while."""
 
 import json
 import random
@@ -63,6 +64,33 @@ class Rows(harness.SheafTest):
         self.assertEqual(result["examples_total"], rows)
         said = "".join(path.read_text() for path in logs.glob("*.log"))
         self.assertNotIn("is made anew", said, "copies have the same rows")
+
+    def test_leave_memory_and_come_back_as_they_were_though_their_server_is_killed(self):
+        rows = 60_000
+        job = self.make(rows)
+        settings = ["consistency.mode=BSP", "train.batch_size=128", "train.epochs=2",
+                    "model.kind=FACTORIZATION_MACHINE", "model.factors=63"]
+        killed_model, quiet_model, report = (self.folder / name for name in ("killed", "quiet", "report.json"))
+        logs = self.folder / "logs"
+        options = [word for setting in settings for word in ("--set", setting)]
+        # 31 MB of rows where there is room for 18.
+        process = self.start("run", job, "--data", self.folder, "--servers", 1, "--store_dir", self.folder / "store",
+                             "--log_dir", logs, "--model", killed_model, "--report", report, *options,
+                             environment={"SHEAF_MEMORY_LIMIT": "32MiB"})
+        address = logs / "scheduler.address"
+        harness.wait_until(lambda: address.exists() and address.read_text().strip(), 30, "the scheduler starts")
+
+        def cold(pid):
+            outcome = self.sheaf("status", "--scheduler", address.read_text().strip(), "--output", "json")
+            nodes = json.loads(outcome.out)["nodes"] if outcome.code == 0 else []
+            return sum(node.get("cold_reads", 0) for node in nodes if node.get("pid") == pid) > 0
+        killed = self.kill_now_and_then(process, "sheaf-server", 2, (0.2, 0.6), random.Random(1), ready=cold)
+        outcome = self.finish(process)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(killed, 2, "the run was over before the kills: make it longer")
+        self.assertEqual(json.loads(report.read_text())["examples_total"], 2 * rows)
+        self.run_job(job, "--data", self.folder, "--servers", 1, "--model", quiet_model, settings=settings)
+        self.assertEqual(killed_model.read_bytes(), quiet_model.read_bytes())
 
 
 if __name__ == "__main__":
