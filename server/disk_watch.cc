@@ -53,6 +53,7 @@ class WatchedLog final : public RedoLog {
     watch_.End(clock_.Now());
     return done;
   }
+  std::shared_ptr<RedoLogDisk> disk() override { return log_->disk(); }
   Status Replay(uint64_t from, const Taker& take) override { return log_->Replay(from, take); }
   void BeginAnew() override { log_->BeginAnew(); }
   Status TrimTo(uint64_t index) override { return log_->TrimTo(index); }

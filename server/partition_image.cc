@@ -284,8 +284,9 @@ Status ImageReader::TakeState(const pb::ImageState& state) {
   pieces_ = state.pieces();
   for (const pb::ImageTable& table : state.table()) {
     const bool ascending = image_.tables.empty() || image_.tables.back().id < table.table();
-    if (!ascending || table.rows() == 0 || table.width() == 0) return Unusable("no rows of table ", table.table());
-    image_.tables.push_back({table.table(), table.width(), table.rows()});
+    const bool has_rows = table.rows() > 0 || table.open();
+    if (!ascending || !has_rows || table.width() == 0) return Unusable("no rows of table ", table.table());
+    image_.tables.push_back({table.table(), table.width(), table.rows(), table.open()});
   }
   for (const pb::ImageLedger& ledger : state.ended()) {
     image_.state->ended[{ledger.job(), ledger.pass()}] = ledger.examples();
@@ -382,9 +383,10 @@ Status ImageReader::TakeRows(const pb::ImageRows& header, const RedoRecord& reco
   const auto keys = record.keys.As<HashedKey>();
   const bool sized = record.values.size() / sizeof(float) / table.width == keys.size() &&
                      record.values.size() == keys.size() * table.width * sizeof(float);
-  if (header.table() != table.id || header.width() != table.width || !sized || keys.empty() ||
-      keys.size() > table.rows - rows_taken_) {
-    return Unusable(keys.size(), " rows of table ", header.table(), " where ", table.rows - rows_taken_, " of table ",
+  const uint64_t due = table.rows - std::min(table.rows, rows_taken_);
+  const bool as_many = table.open ? !keys.empty() || due == 0 : !keys.empty() && keys.size() <= due;
+  if (header.table() != table.id || header.width() != table.width || !sized || !as_many) {
+    return Unusable(keys.size(), " rows of table ", header.table(), " where ", due, " of table ",
                     table.id, " were due");
   }
   for (size_t i = 0; i < keys.size(); ++i) {
@@ -392,9 +394,9 @@ Status ImageReader::TakeRows(const pb::ImageRows& header, const RedoRecord& reco
     if (rows_taken_ + i > 0 && keys[i] <= last_key_) return Unusable("rows out of order");
     last_key_ = keys[i];
   }
-  SHEAF_RETURN_IF_ERROR(take_rows_(table, keys, record.values.As<float>()));
+  if (!keys.empty()) SHEAF_RETURN_IF_ERROR(take_rows_(table, keys, record.values.As<float>()));
   rows_taken_ += keys.size();
-  if (rows_taken_ < table.rows) return {};
+  if (table.open ? !keys.empty() : rows_taken_ < table.rows) return {};
   ++table_;
   rows_taken_ = 0;
   return {};

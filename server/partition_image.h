@@ -31,6 +31,7 @@ struct ImageTable {
   uint32_t id = 0;
   uint32_t width = 0;  // floats a row
   uint64_t rows = 0;
+  bool open = false;   // or more
 };
 
 // What of a partition the pieces of its state are made from. All is lent.

@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "common/base/ids.h"
 #include "proto/storage.pb.h"
 #include "server/partition_image.h"
+#include "server/row_store.h"
 
 namespace sheaf {
 
@@ -44,6 +46,30 @@ struct PartitionSnapshot {
   uint64_t store_version = 0;         // of the shard: with another one, all begins anew
   uint32_t table = 0;
   HashedKey key = 0;
+};
+
+// Rows that are to leave memory, on their way to the store: each as of an index of its own, later than that of its
+// partition's image. (As of pages that say of which record of the log they are: ARIES, Mohan et al., 1992.)
+struct LeavingRows {
+  struct Piece {
+    uint64_t index = 0;               // records before it are in these
+    ChangedRows rows;
+  };
+  uint32_t partition = 0;
+  std::vector<Piece> pieces;
+  size_t bytes = 0;                   // of rows that the store has otherwise, about
+  size_t leaving_bytes = 0;           // that there will be less in memory, about
+
+  // Where the copying has come to.
+  uint32_t table = 0;
+  HashedKey key = 0;
+  std::optional<RowStore::Leavers> leavers;  // of that table, once it is begun
+
+  size_t rows() const {
+    size_t count = 0;
+    for (const Piece& piece : pieces) count += piece.rows.keys.size();
+    return count;
+  }
 };
 
 // What a round of snapshots begins with.

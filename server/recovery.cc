@@ -19,6 +19,7 @@ class Recovery {
     SHEAF_RETURN_IF_ERROR(Begin());
     SHEAF_RETURN_IF_ERROR(log_.Replay(from_, [&](uint64_t index, const Buffer& record) -> Status {
       SHEAF_RETURN_IF_ERROR(WakeBefore(index));
+      core_.SetRedoIndex(index);
       if (const Status done = core_.Redo(record, now_); !done) return Wrap(done.error(), "record ", index);
       ++recovered_.records;
       recovered_.log_bytes += record.size();
@@ -75,6 +76,14 @@ class Recovery {
         recovered_.image_bytes += piece.size();
         SHEAF_RETURN_IF_ERROR(core_.Import(piece, now_));
         return progress_(piece.size());
+      }, [&](uint32_t table, HashedKey key, uint64_t ahead) -> Status {
+        if (ahead > log_.next_index()) {
+          return Fail(ErrorCode::kDataLoss, "a row is as after record ", ahead - 1, ", the log ends before record ",
+                      log_.next_index());
+        }
+        core_.SetAhead(table, key, ahead);
+        ++recovered_.rows_ahead;
+        return {};
       });
       if (!read) return Wrap(read.error(), "the image of partition ", partition);
       const auto due = core_.ImagesDue(index);

@@ -4,6 +4,8 @@
 // Each partition has an image as of an index of its own, later than the round's begin, or later still, of a round that
 // was not completed. Until the log has come to that index the partition sleeps: what records say, its image has. Then
 // the image is loaded, and later records are done on top of it.
+// Rows that left memory between two rounds are later than the image that they are in: what records before theirs say of
+// them is not done again. The log is never behind those (server/snapshotter.h).
 // The store may be ahead of the log if the power was lost: images are flushed to the disk, records of durability LOG
 // are not. Then images stand as they are, and a whole round is to be made before anything new is logged, as indexes
 // would mean two things.
@@ -24,6 +26,7 @@ struct Recovered {
   uint64_t records = 0;
   uint64_t image_bytes = 0;
   uint64_t partitions = 0;     // whose images were loaded
+  uint64_t rows_ahead = 0;     // rows that are later than the image that they are in
   bool store_is_ahead = false;  // of the log: SaveAll before anything else
   bool store_is_void = false;   // what is in it is older than all that the log has, and of no use
 };

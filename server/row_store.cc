@@ -308,7 +308,7 @@ std::optional<HashedKey> RowStore::CopyChosen(HashedKey from, size_t max_rows, s
         break;
       }
       ++looked_at;
-      const float* const row = choose(bucket.slots[cell]);
+      const float* const row = choose(bucket.keys[cell], bucket.slots[cell]);
       if (row == nullptr) continue;
       for (size_t line = 0; line < layout_->stride; line += kCacheLine / sizeof(float)) __builtin_prefetch(row + line);
       keys.push_back(bucket.keys[cell]);
@@ -322,7 +322,7 @@ std::optional<HashedKey> RowStore::CopyChosen(HashedKey from, size_t max_rows, s
 
 std::optional<HashedKey> RowStore::Copy(Which which, HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
                                         std::vector<float>& rows) {
-  return CopyChosen(from, max_rows, keys, rows, [&](uint32_t slot) -> const float* {
+  return CopyChosen(from, max_rows, keys, rows, [&](HashedKey, uint32_t slot) -> const float* {
     const uint64_t mark = uint64_t{1} << (slot % 64);
     if (which == Which::kMarked && !(marks_[slot / 64] & mark)) return nullptr;
     if (which == Which::kMarked) marks_[slot / 64] &= ~mark;
@@ -361,7 +361,7 @@ void RowStore::KeepForCut(uint32_t slot) {
 std::optional<HashedKey> RowStore::CopyCut(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
                                            std::vector<float>& rows) {
   if (cut_rows_ == 0) return std::nullopt;
-  return CopyChosen(from, max_rows, keys, rows, [&](uint32_t slot) -> const float* {
+  return CopyChosen(from, max_rows, keys, rows, [&](HashedKey, uint32_t slot) -> const float* {
     if (slot / 64 >= cut_.size()) return nullptr;
     const uint64_t bit = uint64_t{1} << (slot % 64);
     if ((cut_[slot / 64] & bit) != 0) {
@@ -381,20 +381,47 @@ void RowStore::EndCut() {
   std::vector<float>().swap(kept_rows_);
 }
 
-RowStore::Bound RowStore::LeastUsed(size_t most) const {
+bool RowStore::Leavers::Choose(uint8_t uses_of_row) {
+  if (uses_of_row > uses || chosen >= most) return false;
+  if (uses_of_row == uses) {
+    spread += with_that;
+    if (spread < of_these) return false;
+    spread -= of_these;
+  }
+  ++chosen;
+  return true;
+}
+
+RowStore::Leavers RowStore::LeastUsed(Of which, size_t most) const {
   std::array<size_t, 256> rows{};
   for (size_t at = 0; at < bucket_count_; ++at) {
     const RowBucket& bucket = buckets()[at];
     for (size_t cell = 0; cell < RowBucket::kCells && !bucket.empty(cell); ++cell) {
       const uint32_t slot = bucket.slots[cell];
-      if ((marks_[slot / 64] >> (slot % 64) & 1) == 0) ++rows[uses_[slot]];
+      if (which == Of::kAll || (marks_[slot / 64] >> (slot % 64) & 1) == 0) ++rows[uses_[slot]];
     }
   }
-  for (size_t uses = 0; uses < rows.size(); ++uses) {
-    if (rows[uses] >= most) return {static_cast<uint8_t>(uses), most, rows[uses]};
-    most -= rows[uses];
+  Leavers leavers{.most = most};
+  for (size_t uses = 0, left = most; uses < rows.size(); left -= rows[uses++]) {
+    leavers.uses = static_cast<uint8_t>(uses);
+    leavers.with_that = std::min(left, rows[uses]);
+    leavers.of_these = rows[uses];
+    if (rows[uses] >= left) break;
   }
-  return {UINT8_MAX, rows.back(), rows.back()};
+  return leavers;
+}
+
+std::optional<HashedKey> RowStore::CopyLeavers(Leavers& leavers, HashedKey from, size_t max_rows,
+                                               std::span<const HashedKey> stay, std::vector<HashedKey>& keys,
+                                               std::vector<float>& rows) {
+  return CopyChosen(from, max_rows, keys, rows, [&](HashedKey key, uint32_t slot) -> const float* {
+    while (!stay.empty() && stay.front() < key) stay = stay.subspan(1);
+    if (!stay.empty() && stay.front() == key) return nullptr;
+    const uint64_t mark = uint64_t{1} << (slot % 64);
+    if (!leavers.Choose(uses_[slot]) || (marks_[slot / 64] & mark) == 0) return nullptr;
+    marks_[slot / 64] &= ~mark;
+    return Row(slot);
+  });
 }
 
 // None is written before it was read.
@@ -421,22 +448,16 @@ void RowStore::Sift(Leaves leaves) {
 
 RowStore::Evicted RowStore::Evict(size_t most, std::span<const HashedKey> stay) {
   SHEAF_CHECK(!cutting_ && layout_->counts_uses, "rows leave memory");
-  const Bound bound = LeastUsed(most);
-  size_t spread = 0;  // of rows that were used as much as each other, every so many leave, not the first ones
+  Leavers leavers = LeastUsed(Of::kUnmarked, most);
   Evicted evicted;
   Sift([&](HashedKey key, uint32_t slot) {
     const uint64_t bit = uint64_t{1} << (slot % 64);
     const bool marked = (marks_[slot / 64] & bit) != 0 && !Planted(Bug::kChangedRowsLeave);
-    bool leaves = !marked && uses_[slot] <= bound.uses && evicted.rows < most;
-    if (leaves && uses_[slot] == bound.uses) {
-      spread += bound.with_that;
-      leaves = spread >= bound.of_these;
-      if (leaves) spread -= bound.of_these;
-    }
+    while (!stay.empty() && stay.front() < key) stay = stay.subspan(1);
+    const bool stays = !stay.empty() && stay.front() == key;
+    const bool leaves = !marked && !stays && leavers.Choose(uses_[slot]);
     uses_[slot] = static_cast<uint8_t>(uses_[slot] - (uses_[slot] + kAgeing - 1) / kAgeing);
     if (!leaves) return false;
-    while (!stay.empty() && stay.front() < key) stay = stay.subspan(1);
-    if (!stay.empty() && stay.front() == key) return false;
     evicted.changed |= (changes_[slot / 64] & bit) != 0;
     ++evicted.rows;
     ClearBits(slot);

@@ -150,6 +150,23 @@ class RowStore {
   // is made or comes back has been used once. nullptr: nobody counts (RowLayout).
   uint8_t* uses() { return uses_.empty() ? nullptr : uses_.data(); }
   static constexpr uint8_t kUse = 8;
+  // Which rows are used least: those that leave if so many are to. Of rows that were used as much as each other every
+  // so many are chosen, not the first ones.
+  struct Leavers {
+    size_t most = 0;
+    uint8_t uses = 0;                    // up to which they leave
+    size_t with_that = 0, of_these = 0;  // with just that: how many leave, and how many there are
+    size_t chosen = 0, spread = 0;       // so far
+
+    bool Choose(uint8_t uses_of_row);
+  };
+  enum class Of { kAll, kUnmarked };
+  Leavers LeastUsed(Of which, size_t most) const;
+  // Rows that leave next, marked or not: copies, as Copy does, those of them that are marked, and takes their marks
+  // away. Not those in `stay` (ascending).
+  std::optional<HashedKey> CopyLeavers(Leavers& leavers, HashedKey from, size_t max_rows,
+                                       std::span<const HashedKey> stay, std::vector<HashedKey>& keys,
+                                       std::vector<float>& rows);
   // At most so many rows leave memory: of those that are not marked, the ones that were used least; what the others
   // were used counts a thirty-second less from now on (least frequently used, with ageing: Robinson and Devarakonda,
   // 1990, and LFU-DA). Rows in `stay` (ascending) stay. Slots are other rows' afterwards. Not while there is a cut.
@@ -203,7 +220,7 @@ class RowStore {
     return static_cast<size_t>((static_cast<unsigned __int128>(key * partition_count_) * home_count_) >> 64);
   }
   uint32_t SlotOf(HashedKey key) const;
-  // Copy and CopyCut: `choose` gives a slot's row as it is to be copied, or nullptr.
+  // Copy and CopyCut: `choose` gives the row of a key and slot as it is to be copied, or nullptr.
   template <typename Choose>
   std::optional<HashedKey> CopyChosen(HashedKey from, size_t max_rows, std::vector<HashedKey>& keys,
                                       std::vector<float>& rows, Choose choose);
@@ -213,12 +230,6 @@ class RowStore {
   void ClearBits(uint32_t slot);  // of marks and changes
   // Rows are closer together, and the rest of their memory is given back.
   void Shrink();
-  // Of unmarked rows: the count up to which they leave if so many are to, and how many with just that count.
-  struct Bound {
-    uint8_t uses = 0;
-    size_t with_that = 0, of_these = 0;  // leave, there are
-  };
-  Bound LeastUsed(size_t most) const;
   size_t SlotsFor(size_t rows) const;
   // There is room for so many more rows, without a row being moved.
   void Reserve(size_t rows);

@@ -1,9 +1,9 @@
 // Tables larger than memory: which rows leave it, and how requests wait for those that are away.
 //
-// A row may leave when it is as the shard's store of snapshots has it, flushed: when its partition's part of a round of
-// snapshots is on the disk, unless it has changed since it was copied. What the shard has taken and not applied yet
-// (slices, gradients kept for BSP) keeps its rows here, so to apply it needs no waiting: a request is looked at for
-// cold rows once, before anything of it is taken.
+// A row may leave when it is as the shard's store of snapshots has it, flushed, unless it has changed since it was
+// copied: in a round of snapshots, or alone, when it is about to leave (server/snapshotter.h). What the shard has taken
+// and not applied yet (slices, gradients kept for BSP) keeps its rows here, so to apply it needs no waiting: a request
+// is looked at for cold rows once, before anything of it is taken.
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -24,11 +24,11 @@ constexpr uint64_t kWhenThereIsRoom = 0;  // instead of a read's number
 constexpr Duration kStays = std::chrono::seconds(2);  // a partition that was wanted as a whole
 // Shares of the limit: partitions are written when rows take more than the one, and those that are on the disk lose
 // rows until they take the other. Between the first and the limit is room for what comes meanwhile.
-constexpr double kWriteAbove = 0.85, kEnough = 0.75;
+constexpr double kWriteAbove = 0.88, kEnough = 0.8;
 // Of a partition's rows, whenever it is its turn; or more, if all together are that much too many. The more leave at
 // once, the fewer rows that are used again and again are written each time; the fewer, the more of those that are used
 // now and then stay.
-constexpr double kLeave = 0.5;
+constexpr double kLeave = 0.4;
 
 size_t ShareOf(size_t limit, double share) { return static_cast<size_t>(static_cast<double>(limit) * share); }
 
@@ -66,9 +66,18 @@ void ShardCore::Impl::CountRowBytes() {
   if (row_bytes < ShareOf(row_limit(), kWriteAbove)) over_limit = 0;
 }
 
-bool ShardCore::Impl::IsShortOfMemory() {
+bool ShardCore::Impl::IsShortOfMemory(size_t leaving) {
   CountRowBytes();
-  return evicting() && row_bytes > ShareOf(row_limit(), kWriteAbove);
+  return evicting() && row_bytes - std::min(row_bytes, leaving) > ShareOf(row_limit(), kWriteAbove);
+}
+
+bool ShardCore::Impl::HasRoomEnough(size_t leaving) const {
+  return row_bytes - std::min(row_bytes, leaving) <= ShareOf(row_limit(), kEnough);
+}
+
+double ShardCore::Impl::ShareThatLeaves() const {
+  const auto enough = static_cast<double>(ShareOf(row_limit(), kEnough));
+  return std::max(kLeave, 1 - enough / static_cast<double>(std::max<size_t>(row_bytes, 1)));
 }
 
 // Keys whose rows are needed by what was taken and is not applied: they must not have to be waited for. And by pulls
@@ -112,12 +121,59 @@ bool ShardCore::Impl::MayLeave(uint32_t partition, const Table& table) const {
   return stays == stay.end() || (stays->second.until < latest_now && stays->second.reads <= last_done_read);
 }
 
+// BSP: what the rows were before the last clock is remembered beside them, and cannot be had again from a row that is
+// written after it and a log that is read from before it.
+void ShardCore::Impl::AddUndoKeys(uint32_t partition, uint32_t table, std::vector<HashedKey>& keys) const {
+  for (const auto& [key, pass] : partitions[partition]->passes) {
+    const auto undo = pass.undo.tables.find(table);
+    if (!pass.undo.valid || undo == pass.undo.tables.end() || Planted(Bug::kUndoneRowsAhead)) continue;
+    keys.insert(keys.end(), undo->second.keys.begin(), undo->second.keys.end());
+  }
+  std::ranges::sort(keys);
+}
+
+// Not of tables whose keys are admitted late: how often a key was seen before it got its row cannot be had again from a
+// row that is there already. Those leave after rounds of snapshots.
+ShardCore::Copied ShardCore::Impl::CopyLeaving(LeavingRows& leaving, size_t max_rows, uint64_t index) {
+  const uint32_t p = leaving.partition;
+  if (p >= partitions.size() || partitions[p] == nullptr) return Copied::kGone;
+  for (auto at = tables.lower_bound(leaving.table); at != tables.end(); ++at) {
+    Table& table = at->second;
+    if (!MayLeave(p, table) || table.admit_after > 1) continue;
+    RowStore& store = *table.rows->store(p);
+    if (!leaving.leavers || leaving.table != table.id) {
+      const auto most = static_cast<size_t>(std::ceil(static_cast<double>(store.hot()) * ShareThatLeaves()));
+      leaving.leavers = store.LeastUsed(RowStore::Of::kAll, most);
+      leaving.table = table.id;
+      leaving.key = 0;
+    }
+    std::vector<HashedKey> stay = KeysThatStay(p, table.id);
+    AddUndoKeys(p, table.id, stay);
+    LeavingRows::Piece piece{index, {table.id, {}, {}}};
+    const size_t chosen = leaving.leavers->chosen;
+    const auto next =
+        store.CopyLeavers(*leaving.leavers, leaving.key, max_rows, stay, piece.rows.keys, piece.rows.rows);
+    leaving.leaving_bytes += (leaving.leavers->chosen - chosen) * RowStore::BytesOf(table.layout);
+    if (!piece.rows.keys.empty()) {
+      leaving.bytes += piece.rows.keys.size() * (sizeof(HashedKey) + table.layout.stride * sizeof(float));
+      leaving.pieces.push_back(std::move(piece));
+    }
+    if (next) {
+      leaving.key = *next;
+      return Copied::kMore;
+    }
+    leaving.leavers.reset();
+    ++leaving.table;
+  }
+  return Copied::kAll;
+}
+
 // Of each table the same share: so what is used least of each leaves, and who uses more brings more back.
 size_t ShardCore::Impl::Evict(uint32_t partition) {
   const size_t enough = ShareOf(row_limit(), kEnough);
   if (!evicting() || partition >= partitions.size() || row_bytes <= enough) return 0;
   size_t looked_at = 0;
-  const double leave = std::max(kLeave, 1 - static_cast<double>(enough) / static_cast<double>(row_bytes));
+  const double leave = ShareThatLeaves();
   for (auto& [id, table] : tables) {
     if (!MayLeave(partition, table)) continue;
     const RowStore& store = *table.rows->store(partition);
@@ -134,10 +190,10 @@ size_t ShardCore::Impl::Evict(uint32_t partition) {
 }
 
 // If what may not leave is more than the limit, that gives way.
-void ShardCore::Impl::EndEviction() {
+void ShardCore::Impl::EndEviction(size_t leaving) {
   gave_way = false;
   CountRowBytes();
-  if (evicting() && row_bytes > row_limit()) GiveWay();
+  if (evicting() && row_bytes - std::min(row_bytes, leaving) > row_limit()) GiveWay();
 }
 
 // ---- requests that wait

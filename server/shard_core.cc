@@ -51,6 +51,8 @@ void ShardCore::BeginRedo(const RedoStart& start) {
 }
 std::vector<uint32_t> ShardCore::ImagesDue(uint64_t index) const { return impl_->ImagesDue(index); }
 std::vector<uint32_t> ShardCore::ImagesMissing() const { return impl_->ImagesMissing(); }
+void ShardCore::SetAhead(uint32_t table, HashedKey key, uint64_t index) { impl_->ahead[table][key] = index; }
+void ShardCore::SetRedoIndex(uint64_t index) { impl_->redo_index = index; }
 Status ShardCore::Redo(const Buffer& record, TimePoint now, const Adopter& adopt) {
   return impl_->Redo(record, now, adopt);
 }
@@ -97,9 +99,13 @@ void ShardCore::OnMessage(PeerId from, const Message& message, TimePoint now, Ou
 
 void ShardCore::OnTick(TimePoint now, Outbox& out) { impl_->OnTick(now, out); }
 bool ShardCore::evicting() const { return impl_->evicting(); }
-bool ShardCore::IsShortOfMemory() { return impl_->IsShortOfMemory(); }
+bool ShardCore::IsShortOfMemory(size_t leaving) { return impl_->IsShortOfMemory(leaving); }
+bool ShardCore::HasRoomEnough(size_t leaving) const { return impl_->HasRoomEnough(leaving); }
+ShardCore::Copied ShardCore::CopyLeaving(LeavingRows& leaving, size_t max_rows, uint64_t index) {
+  return impl_->CopyLeaving(leaving, max_rows, index);
+}
 size_t ShardCore::Evict(uint32_t partition) { return impl_->Evict(partition); }
-void ShardCore::EndEviction() { impl_->EndEviction(); }
+void ShardCore::EndEviction(size_t leaving) { impl_->EndEviction(leaving); }
 std::optional<ColdRead> ShardCore::TakeColdRead() { return impl_->TakeColdRead(); }
 void ShardCore::OnColdRead(ColdRead read, TimePoint now, Outbox& out) { impl_->OnColdRead(std::move(read), now, out); }
 bool ShardCore::MayResume() const { return impl_->MayResume(); }

@@ -141,6 +141,10 @@ class ShardCore {
   // A partition of which there is an image sleeps until the records before its index are done: what they say is in the
   // image. These are to be imported before record `index` is done.
   std::vector<uint32_t> ImagesDue(uint64_t index) const;
+  // Rows that the store has as they were after the records before `index`, which come after those of the image: what
+  // records before that say of them is in them.
+  void SetAhead(uint32_t table, HashedKey key, uint64_t index);
+  void SetRedoIndex(uint64_t index);  // of the record that is done next
   // Does again what a record says. kDataLoss: it cannot be; the shard is of no use then. kUnavailable: of a copy, the
   // record says that a partition comes from `adopt`, which has it not; nothing has changed.
   Status Redo(const Buffer& record, TimePoint now, const Adopter& adopt = {});
@@ -202,13 +206,18 @@ class ShardCore {
 
   // ---- tables larger than memory
   bool evicting() const;  // rows may leave memory
-  // Rows take so much that a round of snapshots should be made, in which some can leave.
-  bool IsShortOfMemory();
-  // The store has the partition's last image, flushed, and nothing of a later one: some of its rows leave.
+  // Rows take so much that some should leave, also without those that are about to, which take so many bytes.
+  bool IsShortOfMemory(size_t leaving = 0);
+  // And so little that no more need to.
+  bool HasRoomEnough(size_t leaving) const;
+  // Copies, of a partition's rows that are to leave, those that the store has not as they are; about so many at a time,
+  // as of record `index` (FinishSnapshot). kMore, kGone: as of CopyChanged. When what was copied is flushed, Evict.
+  Copied CopyLeaving(LeavingRows& leaving, size_t max_rows, uint64_t index);
+  // The store has the partition's last image and rows that were copied since, flushed: some of its rows leave.
   // Answers how many were looked at.
   size_t Evict(uint32_t partition);
-  // All has left that could in this round.
-  void EndEviction();
+  // All has left that could for now, but for so many bytes.
+  void EndEviction(size_t leaving);
   // What is to be read from the store of cold rows, in this order, and handed back; nothing: that is all for now.
   std::optional<ColdRead> TakeColdRead();
   void OnColdRead(ColdRead read, TimePoint now, Outbox& out);

@@ -215,6 +215,9 @@ struct ShardCore::Impl {
   // The others have `unadmitted_row`, which nobody reads, and kNoSlot. `slots` may be nullptr if nothing is admitted
   // late and nobody marks rows.
   void FindPushed(Table& table, std::span<const HashedKey> keys, uint32_t* slots);
+  // While the log is done again: rows that are ahead of it have `unadmitted_row` and kNoSlot, too.
+  void LeaveOutAhead(const Table& table, std::span<const HashedKey> keys, uint32_t* slots);
+  bool IsAhead(uint32_t table, HashedKey key) const;
   // Those rows are about to change.
   void MarkPushed(Table& table, std::span<const HashedKey> keys, const uint32_t* slots);
   // They have.
@@ -328,10 +331,14 @@ struct ShardCore::Impl {
   void CountRowBytes();
   bool HasRoom() const;
   void GiveWay();
-  bool IsShortOfMemory();
+  bool IsShortOfMemory(size_t leaving);
+  bool HasRoomEnough(size_t leaving) const;
+  double ShareThatLeaves() const;
+  Copied CopyLeaving(LeavingRows& leaving, size_t max_rows, uint64_t index);
   size_t Evict(uint32_t partition);
-  void EndEviction();
+  void EndEviction(size_t leaving);
   std::vector<HashedKey> KeysThatStay(uint32_t partition, uint32_t table) const;
+  void AddUndoKeys(uint32_t partition, uint32_t table, std::vector<HashedKey>& keys) const;
   enum class MakesRows { kNo, kYes };
   bool RowsAreHere(const RequestPart& part, MakesRows makes, uint64_t& when);
   bool IsCold(const Table& table, HashedKey key) const;
@@ -469,6 +476,10 @@ struct ShardCore::Impl {
   bool redo_from_base = false;                             // the log's first record must be one that needs none before
   bool redo_from_round = false;                            // or one that a round begins with
   std::map<uint32_t, uint64_t> asleep;                     // partitions whose images are as of before these records
+  // By table and key: the store has the row as after the records before that one. Not of those that are older than
+  // their partition's image, or as old.
+  std::map<uint32_t, std::unordered_map<HashedKey, uint64_t>> ahead;
+  uint64_t redo_index = 0;                                 // of the record that is done
   std::vector<std::shared_ptr<RequestPart>> redo_parts;    // of a push whose last part has not been read yet
   std::string refuse_all;                                  // not empty: why
   std::string refuse_pushes;                               // likewise

@@ -251,6 +251,7 @@ void ShardCore::Impl::BeginRedo(const RedoStart& start) {
   redo_from_base = !start.config;
   redo_from_round = start.config.has_value();
   asleep = start.images;
+  ahead.clear();
   if (!start.config) return;
   RedoConfig(*start.config, {}, {});
   for (const uint32_t p : owned) asleep.try_emplace(p, kUntilDropped);
@@ -374,6 +375,7 @@ void ShardCore::Impl::EndRedo() {
   }
   only_known_tables = false;
   redo_parts.clear();
+  ahead.clear();
   log.lists.DropKeys();
   configured = listed = false;
   generation = 0;

@@ -23,7 +23,11 @@ constexpr Duration kOfLate = std::chrono::seconds(10);
 // ---- admission
 
 void ShardCore::Impl::FindPushed(Table& table, std::span<const HashedKey> keys, uint32_t* slots) {
-  if (table.admit_after <= 1) return table.rows->FindOrCreate(keys, rows.data(), slots);
+  if (table.admit_after <= 1) {
+    table.rows->FindOrCreate(keys, rows.data(), slots);
+    if (!ahead.empty()) LeaveOutAhead(table, keys, slots);
+    return;
+  }
   table.rows->Find(keys, rows.data(), slots);
   const auto count = static_cast<uint32_t>(partitions.size());
   std::vector<HashedKey> admitted;
@@ -50,9 +54,26 @@ void ShardCore::Impl::FindPushed(Table& table, std::span<const HashedKey> keys, 
                unadmitted_row.data());
 }
 
+bool ShardCore::Impl::IsAhead(uint32_t table, HashedKey key) const {
+  const auto of_table = ahead.find(table);
+  if (of_table == ahead.end() || Planted(Bug::kAheadDoneAgain)) return false;
+  const auto at = of_table->second.find(key);
+  return at != of_table->second.end() && at->second > redo_index;
+}
+
+void ShardCore::Impl::LeaveOutAhead(const Table& table, std::span<const HashedKey> keys, uint32_t* slots) {
+  unadmitted_row.resize(table.layout.stride);
+  table.layout.InitRow(keys.front(), unadmitted_row.data());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!IsAhead(table.id, keys[i])) continue;
+    rows[i] = unadmitted_row.data();
+    slots[i] = kNoSlot;
+  }
+}
+
 void ShardCore::Impl::MarkPushed(Table& table, std::span<const HashedKey> keys, const uint32_t* slots) {
   if (!marking()) return;
-  if (table.admit_after <= 1) return table.rows->Mark(keys, slots);
+  if (table.admit_after <= 1 && ahead.empty()) return table.rows->Mark(keys, slots);
   marked_keys.clear();
   marked_slots.clear();
   for (size_t i = 0; i < keys.size(); ++i) {
@@ -243,8 +264,10 @@ Status ShardCore::Impl::RedoExpire(const pb::ExpireRecord& record, const Buffer&
   if (!in_order || std::ranges::any_of(keys, [&](HashedKey key) { return PartitionOf(key, count).value != p; })) {
     return Fail(ErrorCode::kDataLoss, "the log drops rows of partition ", p, " whose keys are none of it");
   }
-  if (evicting()) SHEAF_RETURN_IF_ERROR(TakeBackNow(table->id, keys));
-  Drop(p, *table, keys);
+  std::vector<HashedKey> dropped(keys.begin(), keys.end());
+  std::erase_if(dropped, [&](HashedKey key) { return IsAhead(table->id, key); });  // it was made anew since
+  if (evicting()) SHEAF_RETURN_IF_ERROR(TakeBackNow(table->id, dropped));
+  Drop(p, *table, dropped);
   return {};
 }
 

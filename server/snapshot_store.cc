@@ -14,8 +14,10 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-constexpr uint32_t kRowsFormat = 1;
-constexpr std::string_view kRound = "round", kConfig = "config", kImage = "image", kState = "state", kRow = "w";
+constexpr uint32_t kRowsFormat = 2;
+constexpr uint32_t kOldestFormat = 1;  // without rows ahead of their image
+constexpr std::string_view kRound = "round", kConfig = "config", kImage = "image", kState = "state", kRow = "w",
+                           kAhead = "ahead";
 constexpr std::string_view kEnd = "\xff";
 
 template <typename Number>
@@ -68,46 +70,81 @@ void DeleteAllBut(KvBatch& batch, uint32_t partition, const std::vector<uint32_t
   batch.DeleteRange(begin, Behind(all));
 }
 
+// A row's floats, and what is behind them.
+struct StoredRow {
+  std::string_view floats;
+  uint64_t index = 0;  // 0: it is as of an image
+};
+Result<StoredRow> SplitRow(std::string_view value, uint32_t width) {
+  const size_t bytes = width * sizeof(float);
+  if (value.size() == bytes) return StoredRow{value};
+  if (value.size() == bytes + sizeof(uint64_t)) {
+    return StoredRow{value.substr(0, bytes), NumberAt<uint64_t>(value, bytes)};
+  }
+  return Fail(ErrorCode::kDataLoss, "a row has ", value.size(), " bytes, not ", bytes);
+}
+
+// Tables of which there are rows ahead of the image, and their widths.
+using AheadTables = std::map<uint32_t, uint32_t>;
+
+Result<AheadTables> ReadAhead(KvStore& store, uint32_t partition) {
+  AheadTables tables;
+  SHEAF_ASSIGN_OR_RETURN(const auto bytes, store.Get(KeyOf(kAhead, partition)));
+  if (!bytes) return tables;
+  constexpr size_t kEach = 2 * sizeof(uint32_t);
+  if (bytes->size() % kEach != 0) return Fail(ErrorCode::kDataLoss, "what is ahead of an image cannot be read");
+  for (size_t at = 0; at < bytes->size(); at += kEach) {
+    tables[NumberAt<uint32_t>(*bytes, at)] = NumberAt<uint32_t>(*bytes, at + sizeof(uint32_t));
+  }
+  return tables;
+}
+
 // A partition's rows that are read, cut into pieces.
 class RowPieces {
  public:
-  RowPieces(uint32_t partition, uint64_t index, const std::function<Status(const Buffer&)>& take)
-      : partition_(partition), index_(index), take_(take) {}
+  RowPieces(uint32_t partition, uint64_t index, const std::function<Status(const Buffer&)>& take,
+            const AheadTaker& ahead)
+      : partition_(partition), index_(index), take_(take), ahead_(ahead) {}
 
   Status Begin(const pb::ImageTable& table) {
     table_ = table.table();
     width_ = table.width();
+    open_ = table.open();
     if (width_ == 0 || width_ > kMaxDim * 8) return Fail(ErrorCode::kDataLoss, "an image of rows of ", width_);
     most_ = ImageRowsIn(kImagePieceBytes, width_);
     return {};
   }
   Status Add(HashedKey key, std::string_view value) {
-    if (value.size() != width_ * sizeof(float)) {
-      return Fail(ErrorCode::kDataLoss, "a row of table ", table_, " has ", value.size(), " bytes, not ",
-                  width_ * sizeof(float));
-    }
+    SHEAF_ASSIGN_OR_RETURN(const StoredRow row, SplitRow(value, width_));
+    if (row.index > index_) SHEAF_RETURN_IF_ERROR(ahead_(table_, key, row.index));
     if (keys_.empty()) {
       keys_.reserve(most_);
       rows_.reserve(most_ * width_);
     }
     keys_.push_back(key);
     rows_.resize(rows_.size() + width_);
-    std::memcpy(rows_.data() + rows_.size() - width_, value.data(), value.size());
-    return keys_.size() == most_ ? End() : Status();
+    std::memcpy(rows_.data() + rows_.size() - width_, row.floats.data(), row.floats.size());
+    return keys_.size() == most_ ? Emit() : Status();
   }
   Status End() {
-    if (keys_.empty()) return {};
+    if (!keys_.empty()) SHEAF_RETURN_IF_ERROR(Emit());
+    return open_ ? Emit() : Status();  // without rows: that was all
+  }
+
+ private:
+  Status Emit() {
     Buffer keys = Buffer::FromVector(std::exchange(keys_, {}));
     const ImagePiece piece = EncodeImageRows(partition_, index_, table_, width_, std::move(keys),
                                              Buffer::FromVector(std::exchange(rows_, {})));
     return take_(JoinRecord(piece));
   }
 
- private:
   const uint32_t partition_;
   const uint64_t index_;
   const std::function<Status(const Buffer&)>& take_;
+  const AheadTaker& ahead_;
   uint32_t table_ = 0, width_ = 0;
+  bool open_ = false;
   size_t most_ = 0;
   std::vector<HashedKey> keys_;
   std::vector<float> rows_;
@@ -126,6 +163,8 @@ Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
     if (!left) break;
     batch.Delete(key);
   }
+  SHEAF_ASSIGN_OR_RETURN(const auto ahead, store.Get(KeyOf(kAhead, partition)));
+  if (ahead) batch.Delete(KeyOf(kAhead, partition));
   SHEAF_ASSIGN_OR_RETURN(const auto image, store.Get(KeyOf(kImage, partition)));
   if (snapshot.whole && image) DeleteAllBut(batch, partition, snapshot.cold_tables);
   for (const uint32_t table : snapshot.gone_tables) DeleteAll(batch, KeyOf(kRow, partition, table));
@@ -157,6 +196,36 @@ Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
   return store.Write(batch);
 }
 
+Status WriteLeaving(KvStore& store, const LeavingRows& leaving) {
+  SHEAF_ASSIGN_OR_RETURN(AheadTables tables, ReadAhead(store, leaving.partition));
+  const size_t tables_before = tables.size();
+  KvBatch batch;
+  batch.Reserve(leaving.bytes + leaving.bytes / 4 + 4096);
+  std::string value;
+  for (const auto& [index, changed] : leaving.pieces) {
+    const size_t width = changed.rows.size() / changed.keys.size();
+    tables[changed.table] = static_cast<uint32_t>(width);
+    std::string key = KeyOf(kRow, leaving.partition, changed.table);
+    const size_t prefix = key.size();
+    for (size_t i = 0; i < changed.keys.size(); ++i) {
+      key.resize(prefix);
+      AddNumber(key, changed.keys[i]);
+      value.assign(BytesOf(changed.rows.data() + i * width, width * sizeof(float)));
+      AddNumber(value, index);
+      batch.Put(key, value);
+    }
+  }
+  if (tables.size() != tables_before) {
+    std::string all;
+    for (const auto& [table, width] : tables) {
+      AddNumber(all, table);
+      AddNumber(all, width);
+    }
+    batch.Put(KeyOf(kAhead, leaving.partition), all);
+  }
+  return store.Write(batch);
+}
+
 Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vector<uint32_t>& partitions,
                   const pb::ConfigRecord& config) {
   SHEAF_ASSIGN_OR_RETURN(const StoredRound stored, ReadRound(store));
@@ -164,6 +233,7 @@ Status WriteRound(KvStore& store, const pb::SnapshotRound& round, const std::vec
   for (const auto& [partition, index] : stored.images) {
     if (std::ranges::binary_search(partitions, partition)) continue;
     batch.Delete(KeyOf(kImage, partition));
+    batch.Delete(KeyOf(kAhead, partition));
     DeleteAll(batch, KeyOf(kState, partition));
     DeleteAll(batch, KeyOf(kRow, partition));
   }
@@ -188,9 +258,9 @@ Result<StoredRound> ReadRound(KvStore& store) {
     if (!stored.round.emplace().ParseFromString(*round)) {
       return Fail(ErrorCode::kDataLoss, "the last round of snapshots cannot be read");
     }
-    if (stored.round->format() != kRowsFormat) {
+    if (stored.round->format() < kOldestFormat || stored.round->format() > kRowsFormat) {
       return Fail(ErrorCode::kVersionMismatch, "the store of snapshots has format ", stored.round->format(),
-                  ", this build knows ", kRowsFormat);
+                  ", this build knows ", kOldestFormat, " to ", kRowsFormat);
     }
   }
   const auto take = [&](std::string_view key, std::string_view value) -> Status {
@@ -207,11 +277,8 @@ Result<StoredRound> ReadRound(KvStore& store) {
 namespace {
 
 Status CopyRow(std::string_view value, uint32_t width, float* row) {
-  if (value.size() != width * sizeof(float)) {
-    return Fail(ErrorCode::kDataLoss, "a row that had left memory has ", value.size(), " bytes, not ",
-                width * sizeof(float));
-  }
-  std::memcpy(row, value.data(), value.size());
+  SHEAF_ASSIGN_OR_RETURN(const StoredRow stored, SplitRow(value, width));
+  std::memcpy(row, stored.floats.data(), stored.floats.size());
   return {};
 }
 
@@ -282,19 +349,42 @@ Result<std::optional<pb::ConfigRecord>> ReadLatestConfig(KvStore& store) {
   return std::optional<pb::ConfigRecord>(std::move(config));
 }
 
-Status ReadImage(KvStore& store, uint32_t partition, const std::function<Status(const Buffer& piece)>& take) {
+namespace {
+
+// Of these tables there may be more rows than the image says, or some although it says none.
+void OpenTables(const AheadTables& ahead, pb::ImageState& state) {
+  AheadTables missing = ahead;
+  for (pb::ImageTable& table : *state.mutable_table()) {
+    if (missing.erase(table.table()) > 0) table.set_open(true);
+  }
+  for (const auto& [table, width] : missing) {
+    pb::ImageTable& added = *state.add_table();
+    added.set_table(table);
+    added.set_width(width);
+    added.set_rows(0);
+    added.set_open(true);
+  }
+  std::sort(state.mutable_table()->begin(), state.mutable_table()->end(),
+            [](const pb::ImageTable& a, const pb::ImageTable& b) { return a.table() < b.table(); });
+}
+
+}  // namespace
+
+Status ReadImage(KvStore& store, uint32_t partition, const std::function<Status(const Buffer& piece)>& take,
+                 const AheadTaker& ahead) {
+  SHEAF_ASSIGN_OR_RETURN(const AheadTables tables_ahead, ReadAhead(store, partition));
   pb::ImageRecord first;
   const std::string states = KeyOf(kState, partition);
   SHEAF_RETURN_IF_ERROR(store.Scan(states, Behind(states), [&](std::string_view, std::string_view value) -> Status {
     const Buffer piece = JoinRecord({Buffer::CopyOf(std::as_bytes(std::span(value)))});
-    if (!first.has_state()) {
-      SHEAF_ASSIGN_OR_RETURN(const RedoRecord record, DecodeRedo(piece));
-      first = record.header.image();
-    }
-    return take(piece);
+    if (first.has_state()) return take(piece);
+    SHEAF_ASSIGN_OR_RETURN(RedoRecord record, DecodeRedo(piece));
+    OpenTables(tables_ahead, *record.header.mutable_image()->mutable_state());
+    first = record.header.image();
+    return take(tables_ahead.empty() ? piece : JoinRecord(EncodeRedo(record.header, {}, {})));
   }));
   if (!first.has_state()) return Fail(ErrorCode::kDataLoss, "the state of partition ", partition, " is not there");
-  RowPieces pieces(partition, first.index(), take);
+  RowPieces pieces(partition, first.index(), take, ahead);
   for (const pb::ImageTable& table : first.state().table()) {
     SHEAF_RETURN_IF_ERROR(pieces.Begin(table));
     const std::string prefix = KeyOf(kRow, partition, table.table());

@@ -112,7 +112,7 @@ void SnapshotWriter::Put(SnapshotWork work) {
 }
 
 Status SnapshotWriter::CarryOutNext(const SnapshotWork& work) {
-  if (failure_ && work.round == failed_round_) return Failure{*failure_};
+  if (failure_ && work.attempt == failed_attempt_) return Failure{*failure_};
   Status done;
   {
     const std::unique_lock lock(opening_);
@@ -128,7 +128,7 @@ Status SnapshotWriter::CarryOutNext(const SnapshotWork& work) {
   LOG(ERROR) << "shard " << shard_ << ": a round of snapshots ends, the log goes on: " << done.error().message;
   const std::unique_lock lock(opening_);
   store_.reset();
-  failed_round_ = work.round;
+  failed_attempt_ = work.attempt;
   failure_ = done.error();
   return done;
 }

@@ -2,8 +2,8 @@
 // if rows may leave memory, two others read those that are asked for meanwhile, half of them each.
 //
 // Made by the main thread, which may use the store until Start; then the store belongs to the threads, until Stop.
-// After an error of a write it lets go of the store, refuses the rest of the round, and opens it anew for the next one,
-// or for the next read. Opened anew it has all that was flushed, and so every row that has left memory.
+// After an error of a write it lets go of the store, refuses the rest of that attempt, and opens it anew for the next
+// one, or for the next read. Opened anew it has all that was flushed, and so every row that has left memory.
 // Thread-safety: ReadNow from any thread, at any time.
 #pragma once
 
@@ -64,8 +64,8 @@ class SnapshotWriter final : public ColdStore {
   // Held exclusively while the store is closed and opened, and shared while it is used.
   std::shared_mutex opening_;
   std::unique_ptr<KvStore> store_;      // or nullptr: to be opened anew
-  uint64_t failed_round_ = 0;
-  std::optional<Error> failure_;        // of that round
+  uint64_t failed_attempt_ = 0;
+  std::optional<Error> failure_;        // of that attempt
   Mailbox<SnapshotWork> to_do_{16};     // there are never so many
   Mailbox<Status> done_{16};
   Mailbox<ColdRead> reads_{16};         // likewise

@@ -18,71 +18,146 @@ constexpr Duration kBetweenRoundsForRoom = Milliseconds(20);  // if nothing can 
 
 Status CarryOut(KvStore& store, const SnapshotWork& work) {
   if (work.partition) return WriteSnapshot(store, *work.partition);
+  if (work.leaving) {
+    uint64_t needed = 0;
+    for (const auto& piece : work.leaving->pieces) needed = std::max(needed, piece.index);
+    if (work.log != nullptr && !Planted(Bug::kLeaveBeforeLog)) SHEAF_RETURN_IF_ERROR(work.log->SyncTo(needed));
+    return WriteLeaving(store, *work.leaving);
+  }
   if (work.flush_only) return store.Flush();
   SHEAF_RETURN_IF_ERROR(WriteRound(store, work.end, work.kept_partitions, work.config));
   if (Planted(Bug::kTrimmedBeforeFlush)) return {};
-  return store.Flush();
+  SHEAF_RETURN_IF_ERROR(store.Flush());
+  if (work.log != nullptr) work.log->TrimTo(work.end.begin());
+  return {};
 }
 
 void Snapshotter::Step(TimePoint now) {
-  if (idle() && on_disk_.empty()) return Begin(now);
-  rests_ = false;
+  if (phase_ != Phase::kFailing && !leaves_ && on_disk_.empty()) Begin(now);
   for (size_t rows = 0; eager() && rows < options_.rows_a_step; rows += kRowsAPartition) {
-    rows += on_disk_.empty() ? Copy() : EvictNext();
+    rows += !on_disk_.empty() ? EvictNext() : leaves_ ? CopyLeaving(now) : Copy();
   }
 }
 
 void Snapshotter::Begin(TimePoint now) {
-  const bool for_room = now >= not_before_ && now >= not_for_room_before_ && core_.generation() != 0 &&
-                        core_.IsShortOfMemory();
-  for_room_ = for_room && !requested_;
-  if (!requested_ && !for_room) {
-    const uint64_t grown = log_since_round();
-    if (now < not_before_ || grown < options_.min_log_bytes || core_.generation() == 0) return;
-    if (grown < core_.stats().memory_bytes / 2) {
-      not_before_ = now + kLookAgain;
-      return;
-    }
+  if (phase_ != Phase::kIdle) {
+    if (now >= not_for_room_before_ && core_.IsShortOfMemory(LeavingBytes())) BeginTurns();
+    return;
   }
-  auto begun = core_.BeginRound();
-  if (!begun) return;
-  requested_ = false;
-  begin_ = std::move(*begun);
+  bool due = requested_;
+  if (!due && (now < not_before_ || core_.generation() == 0)) return;
+  if (const uint64_t grown = log_since_round(); !due && grown >= options_.min_log_bytes && now >= not_by_log_before_) {
+    due = grown >= core_.stats().memory_bytes / 2;
+    if (!due) not_by_log_before_ = now + kLookAgain;
+  }
+  if (!due && now >= not_for_room_before_ && core_.IsShortOfMemory(LeavingBytes())) {
+    if (!in_vain_) return BeginTurns();
+    due = true;
+  }
+  if (!due) return;
+  if (auto begun = core_.BeginRound()) BeginRound(std::move(*begun), now);
+}
+
+void Snapshotter::BeginRound(RoundBegin begin, TimePoint now) {
+  requested_ = in_vain_ = false;
+  begin_ = std::move(begin);
   logged_at_begin_ = core_.logged_bytes();
   begun_at_ = now;
-  ++round_;
   config_written_ = 0;
   bytes_of_round_ = 0;
-  next_ = 0;
+  to_copy_.assign(begin_.partitions.begin(), begin_.partitions.end());
   current_ = {};
   phase_ = Phase::kCopying;
 }
 
 size_t Snapshotter::EvictNext() {
-  const size_t rows = core_.Evict(on_disk_.back());
+  const uint32_t partition = on_disk_.back();
+  const size_t rows = core_.Evict(partition);
   on_disk_.pop_back();
-  if (on_disk_.empty() && idle()) core_.EndEviction();
+  pending_.erase(partition);
+  if (on_disk_.empty()) core_.EndEviction(LeavingBytes());
   return rows;
 }
 
-bool Snapshotter::MayRest() const {
-  return for_room_ && !requested_ && log_since_round() < options_.min_log_bytes && !core_.IsShortOfMemory();
+// ---- rows that leave between rounds
+
+size_t Snapshotter::LeavingBytes() const {
+  size_t bytes = 0;
+  for (const auto& [partition, leaving] : pending_) bytes += leaving;
+  return bytes;
 }
 
+void Snapshotter::BeginTurns() {
+  leaves_ = true;
+  some_leave_ = false;
+  for (const uint32_t p : core_.StoredPartitions()) {
+    if (!pending_.contains(p) && !(current_.begun && current_.partition == p)) turns_.push_back(p);
+  }
+  std::ranges::rotate(turns_, std::ranges::lower_bound(turns_, next_turn_));
+}
+
+size_t Snapshotter::CopyLeaving(TimePoint now) {
+  if (!turn_goes_on_ && (turns_.empty() || core_.HasRoomEnough(LeavingBytes()))) {
+    EndTurns(now);
+    return 0;
+  }
+  leaving_.partition = turns_.front();
+  const auto copied = core_.CopyLeaving(leaving_, options_.rows_a_step, log_.next_index());
+  turn_goes_on_ = copied == ShardCore::Copied::kMore;
+  if (const size_t bytes = std::exchange(leaving_.leaving_bytes, 0); bytes > 0) {
+    pending_[leaving_.partition] += bytes;
+    some_leave_ = true;
+  }
+  const size_t rows = leaving_.rows();
+  if (!turn_goes_on_ || leaving_.bytes >= FewBytes()) PutLeaving();
+  if (turn_goes_on_) return rows;
+  turns_.pop_front();
+  next_turn_ = leaving_.partition + 1;
+  if (pending_.contains(leaving_.partition)) not_flushed_.push_back(leaving_.partition);
+  leaving_ = {};
+  if (Planted(Bug::kLeaveBeforeFlush)) on_disk_ = std::exchange(not_flushed_, {});
+  if (options_.flush_bytes > 0 && bytes_not_flushed_ >= options_.flush_bytes) FlushWhatIsWritten();
+  return rows;
+}
+
+// What was copied until now of the partition whose turn it is.
+void Snapshotter::PutLeaving() {
+  LeavingRows rows;
+  rows.partition = leaving_.partition;
+  rows.pieces = std::exchange(leaving_.pieces, {});
+  rows.bytes = std::exchange(leaving_.bytes, 0);
+  if (rows.pieces.empty()) return;
+  stats_.bytes += rows.bytes;
+  bytes_not_flushed_ += rows.bytes;
+  under_way_.push_back({{}, rows.bytes});
+  bytes_under_way_ += rows.bytes;
+  ready_.push_back({.attempt = attempt_, .leaving = std::move(rows), .log = log_.disk()});
+}
+
+void Snapshotter::EndTurns(TimePoint now) {
+  leaves_ = false;
+  turns_.clear();
+  if (!not_flushed_.empty()) FlushWhatIsWritten();
+  if (some_leave_) return;
+  in_vain_ = phase_ == Phase::kIdle && pending_.empty();
+  not_for_room_before_ = now + kBetweenRoundsForRoom;
+}
+
+// ---- rounds
+
 size_t Snapshotter::Copy() {
-  rests_ = !current_.begun && MayRest();
-  if (rests_) return 0;
-  if (next_ == begin_.partitions.size()) {
+  if (to_copy_.empty()) {
     EndRound();
     return 0;
   }
-  current_.partition = begin_.partitions[next_];
+  if (!current_.begun && !ChooseNext()) return 0;
+  current_.partition = to_copy_.front();
   auto copied = core_.CopyChanged(current_, options_.rows_a_step);
   if (copied == ShardCore::Copied::kMore) return options_.rows_a_step;
   // Of this moment: all records before the next are in.
   const uint64_t index = log_.next_index() - (Planted(Bug::kStateAfterMark) ? 1 : 0);
   if (copied == ShardCore::Copied::kAll) copied = core_.FinishSnapshot(current_, index);
-  ++next_;
+  to_copy_.pop_front();
   PartitionSnapshot done = std::exchange(current_, {});
   if (copied == ShardCore::Copied::kGone) return 0;
   if (core_.last_config().config().generation() != config_written_) {
@@ -93,24 +168,34 @@ size_t Snapshotter::Copy() {
   bytes_of_round_ += done.bytes;
   bytes_not_flushed_ += done.bytes;
   not_flushed_.push_back(done.partition);
+  if (core_.evicting()) pending_[done.partition] = done.bytes / 2;  // about as many rows leave
   size_t rows = 0;
   for (const ChangedRows& changed : done.rows) rows += changed.keys.size();
   under_way_.push_back({{}, done.bytes});
   bytes_under_way_ += done.bytes;
-  ready_.push_back({.round = round_, .partition = std::move(done)});
+  ready_.push_back({.attempt = attempt_, .partition = std::move(done)});
   if (Planted(Bug::kLeaveBeforeFlush) && core_.evicting()) on_disk_ = std::exchange(not_flushed_, {});
   if (options_.flush_bytes > 0 && bytes_not_flushed_ >= options_.flush_bytes) FlushWhatIsWritten();
   return rows;
 }
 
+// Of those that are not on their way to the disk already: what is there when their rows leave must be all of them.
+bool Snapshotter::ChooseNext() {
+  const auto next = std::ranges::find_if(to_copy_, [this](uint32_t p) { return !pending_.contains(p); });
+  waits_ = next == to_copy_.end();
+  if (waits_ && !not_flushed_.empty()) FlushWhatIsWritten();
+  if (!waits_) std::swap(*next, to_copy_.front());
+  return !waits_;
+}
+
 void Snapshotter::FlushWhatIsWritten() {
-  ready_.push_back({.round = round_, .flush_only = true});
+  ready_.push_back({.attempt = attempt_, .flush_only = true});
   under_way_.push_back({std::exchange(not_flushed_, {}), 0});
   bytes_not_flushed_ = 0;
 }
 
 void Snapshotter::EndRound() {
-  SnapshotWork end{.round = round_, .kept_partitions = core_.StoredPartitions()};
+  SnapshotWork end{.attempt = attempt_, .log = log_.disk(), .kept_partitions = core_.StoredPartitions()};
   // A partition that has gone since its turn is in none of the images: should the log lose the record of that with the
   // power, the round must know.
   if (core_.last_config().config().generation() != config_written_) end.config = core_.last_config();
@@ -131,6 +216,7 @@ std::optional<SnapshotWork> Snapshotter::TakeWork() {
 }
 
 void Snapshotter::OnDone(const Status& status, TimePoint now) {
+  waits_ = false;
   const UnderWay done = std::move(under_way_.front());
   under_way_.pop_front();
   bytes_under_way_ -= done.bytes;
@@ -139,15 +225,21 @@ void Snapshotter::OnDone(const Status& status, TimePoint now) {
     phase_ = Phase::kFailing;
     for (; !ready_.empty(); ready_.pop_back(), under_way_.pop_back()) bytes_under_way_ -= under_way_.back().bytes;
     current_ = {};
+    to_copy_.clear();
     not_flushed_.clear();
     bytes_not_flushed_ = 0;
     on_disk_.clear();
-    // What of it is in the store, nobody knows.
-    for (const uint32_t p : begin_.partitions) core_.SetStored(p, false);
+    leaves_ = turn_goes_on_ = false;
+    turns_.clear();
+    leaving_ = {};
+    pending_.clear();
+    // What of them is in the store, nobody knows.
+    for (const uint32_t p : core_.StoredPartitions()) core_.SetStored(p, false);
   }
   if (phase_ == Phase::kFailing) {
     if (!under_way_.empty()) return;
     phase_ = Phase::kIdle;
+    ++attempt_;
     not_before_ = now + options_.retry_after;
     logged_at_begin_ = 0;  // it is as overdue as it was
     return;
@@ -158,7 +250,7 @@ void Snapshotter::OnDone(const Status& status, TimePoint now) {
   ++stats_.rounds;
   stats_.last = now - begun_at_;
   stats_.last_bytes = bytes_of_round_;
-  if (on_disk_.empty()) core_.EndEviction();
+  if (on_disk_.empty()) core_.EndEviction(LeavingBytes());
   not_for_room_before_ = now + kBetweenRoundsForRoom;
   // What cannot be removed now can be after the next round.
   (void)log_.TrimTo(begin_.index);

@@ -12,10 +12,13 @@
 // reads images, and the log from R on (server/recovery.h). A round that fails (a full disk) leaves all as it was, but
 // for images that are newer; the next writes whole partitions where it is not known what the store has.
 //
-// A round is also begun when rows take too much memory: those that the store then has, flushed, may leave it. They need
-// not wait for the round's end: the store is also flushed after every few partitions. Such a round goes on to the next
-// partition only when there is too little room again. So partitions take turns: of each many rows leave at once, which
-// saves writing those that stay, while all together always fill most of the room.
+// When rows take too much memory, some leave, in a round or not. Partitions take turns: of one after the other the rows
+// that were used least are copied, each as of the index of that moment, until there will be room enough; written,
+// flushed, and dropped from memory unless they have changed meanwhile. The log is synced before they are written, so
+// that no row is ever of a moment that the log knows nothing of. The rows that stay are not written: those of them that
+// are used again and again only once a round. Rows also leave after their partition's part of a round is flushed.
+// A partition is copied again only when what was copied before is on the disk: until then it is pending. If nothing can
+// leave (new tables, partitions that came from elsewhere), a round is begun at once.
 //
 // A core: its owner calls Step when all that the shard has taken is committed, carries out the work in order, and says
 // when it is done. Thread-safety: none; it belongs to the shard's thread. Core and log are lent.
@@ -24,11 +27,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "common/runtime/clock.h"
 #include "common/storage/kv_store.h"
+#include "common/storage/redo_log.h"
 #include "server/partition_snapshot.h"
 #include "server/shard_core.h"
 
@@ -37,14 +43,17 @@ namespace sheaf {
 struct SnapshotterOptions {
   uint64_t min_log_bytes = uint64_t{256} << 20;  // no round before so many, nor before half of what rows take
   size_t rows_a_step = 2048;
-  uint64_t flush_bytes = 0;  // in a round, after so many of rows; 0: at its end only
+  uint64_t flush_bytes = 0;  // after so many of rows; 0: at the end of a round, or when enough of them can leave
   Duration retry_after = std::chrono::seconds(10);
 };
 
-// What is to be done, in order: a partition is written, what was written is flushed, or a round ends with both.
+// What is to be done, in order: a partition or rows that leave are written, what was written is flushed, or a round
+// ends with both.
 struct SnapshotWork {
-  uint64_t round = 0;  // number
+  uint64_t attempt = 0;  // rises after an error: until then nothing that was to come after it may be done
   std::optional<PartitionSnapshot> partition = {};
+  std::optional<LeavingRows> leaving = {};
+  std::shared_ptr<RedoLogDisk> log = {};       // to be synced before rows that leave, or cut at a round's end
   bool flush_only = false;
   pb::SnapshotRound end = {};                  // if none of these
   std::vector<uint32_t> kept_partitions = {};  // of the end: those whose images stay,
@@ -70,14 +79,15 @@ class Snapshotter {
   void Step(TimePoint now);
   // There is more to do at once.
   bool eager() const {
-    return !on_disk_.empty() ||
-           (phase_ == Phase::kCopying &&
-            !rests_ && under_way_.size() < (bytes_under_way_ < FewBytes() ? kMostSmallUnderWay : kMostUnderWay));
+    const bool copies = (phase_ == Phase::kCopying && !waits_) || leaves_;
+    const size_t most = bytes_under_way_ < FewBytes() ? kMostSmallUnderWay : kMostUnderWay;
+    return !on_disk_.empty() || (copies && under_way_.size() < most);
   }
-  bool idle() const { return phase_ == Phase::kIdle; }
+  bool idle() const { return phase_ == Phase::kIdle && !leaves_ && under_way_.empty(); }
+  bool in_round() const { return phase_ == Phase::kCopying || phase_ == Phase::kWriting; }
   // The next to be written; nothing: there is none now.
   std::optional<SnapshotWork> TakeWork();
-  // The first of the work that was taken and not done is. An error ends the round.
+  // The first of the work that was taken and not done is. An error ends the round, and all that leaves.
   void OnDone(const Status& status, TimePoint now);
   // The next step begins a round, whatever the log has.
   void RequestRound() { requested_ = true; }
@@ -98,10 +108,15 @@ class Snapshotter {
   };
 
   void Begin(TimePoint now);
-  // There is room, and the log is short: the next partition can wait.
-  bool MayRest() const;
-  size_t Copy();  // answers how many rows
+  void BeginRound(RoundBegin begin, TimePoint now);
+  void BeginTurns();
+  size_t Copy();         // answers how many rows
+  size_t CopyLeaving(TimePoint now);  // likewise
+  void PutLeaving();
+  bool ChooseNext();  // of to_copy_ the first; false: it has to wait
+  void EndTurns(TimePoint now);
   void FlushWhatIsWritten();
+  size_t LeavingBytes() const;
   void EndRound();
   size_t EvictNext();  // answers how many rows were looked at
 
@@ -110,15 +125,14 @@ class Snapshotter {
   const SnapshotterOptions options_;
   Phase phase_ = Phase::kIdle;
   bool requested_ = false;
-  bool for_room_ = false;        // the round is made for nothing else
-  bool rests_ = false;
   TimePoint not_before_{};
-  TimePoint not_for_room_before_{};
+  TimePoint not_for_room_before_{}, not_by_log_before_{};
   uint64_t logged_at_begin_ = 0;
   TimePoint begun_at_{};
-  uint64_t round_ = 0;
+  uint64_t attempt_ = 1;
   RoundBegin begin_;
-  size_t next_ = 0;              // of begin_.partitions
+  std::deque<uint32_t> to_copy_;
+  bool waits_ = false;           // all of them are on their way to the disk already
   uint64_t config_written_ = 0;  // its generation
   uint64_t bytes_of_round_ = 0;
   PartitionSnapshot current_;    // which is being copied
@@ -128,6 +142,16 @@ class Snapshotter {
   std::vector<uint32_t> not_flushed_;  // partitions that were copied, after the last flush that is under way
   uint64_t bytes_not_flushed_ = 0;
   std::vector<uint32_t> on_disk_;      // partitions whose rows may leave memory
+  bool leaves_ = false;                // partitions take turns
+  bool turn_goes_on_ = false;          // of the first of them more is to be copied
+  bool some_leave_ = false;            // since turns began
+  bool in_vain_ = false;               // nothing could leave so: a round is due
+  std::deque<uint32_t> turns_;         // partitions whose turn comes
+  uint32_t next_turn_ = 0;             // who is first the next time
+  LeavingRows leaving_;                // of the partition whose turn it is
+  // Partitions that were copied, as a whole or what leaves of them, and have not lost rows for it yet: how many bytes
+  // of rows will leave. None of them is copied again before.
+  std::map<uint32_t, size_t> pending_;
   SnapshotStats stats_;
 };
 

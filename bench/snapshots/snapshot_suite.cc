@@ -41,6 +41,7 @@ class NoLog final : public RedoLog {
   uint64_t Append(std::vector<Buffer> /*pieces*/) override { return next_++; }
   Status Commit(Durability /*level*/) override { return {}; }
   Status Replay(uint64_t /*from*/, const Taker& /*take*/) override { return {}; }
+  std::shared_ptr<RedoLogDisk> disk() override { return nullptr; }  // no rows leave memory
   void BeginAnew() override {}
   Status TrimTo(uint64_t /*index*/) override { return {}; }
   uint64_t first_index() const override { return 1; }

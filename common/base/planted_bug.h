@@ -75,6 +75,9 @@ enum class Bug {
   kLeaveBeforeFlush,        // rows leave memory when they are copied, not when they are on the disk
   kColdTakenForAbsent,      // a row that has left memory is made anew
   kKeptRowsLeave,           // BSP: rows leave memory that gradients are kept for
+  kAheadDoneAgain,          // what the log says of rows that are later than their image is done again on top of them
+  kUndoneRowsAhead,         // BSP: rows of the last clock are written ahead of their image
+  kLeaveBeforeLog,          // rows that leave are written before the log of what they say is on the disk
   // Client.
   kCreditLeak,             // a cancelled operation keeps its credit
   kParkedKeepsCredit,      // reads stand behind parked reads

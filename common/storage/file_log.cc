@@ -11,12 +11,12 @@
 #include <array>
 #include <bit>
 #include <cerrno>
-#include <cinttypes>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <optional>
 
+#include "common/storage/file_log_disk.h"
+#include "common/storage/file_log_segments.h"
 #include "common/storage/files.h"
 
 namespace sheaf {
@@ -31,7 +31,6 @@ constexpr size_t kRecordHeaderBytes = 32;
 constexpr size_t kAlignment = 8;
 constexpr size_t kMostVectors = 1024;  // of one system call
 constexpr uint64_t kWriteBackBytes = 8 << 20;
-constexpr const char* kSuffix = ".redo";
 
 size_t PaddingOf(size_t size) { return (kAlignment - size % kAlignment) % kAlignment; }
 
@@ -204,7 +203,12 @@ Result<std::unique_ptr<FileLog>> FileLog::Open(const std::string& folder, FileLo
   return log;
 }
 
+FileLog::FileLog(std::string folder, FileLogOptions options)
+    : folder_(std::move(folder)), options_(options), disk_(std::make_shared<FileLogDisk>(folder_)) {}
+
 FileLog::~FileLog() { Close(); }
+
+std::shared_ptr<RedoLogDisk> FileLog::disk() { return disk_; }
 
 void FileLog::Close() {
   for (int* const fd : {&fd_, &behind_fd_}) {
@@ -213,27 +217,14 @@ void FileLog::Close() {
   }
 }
 
-std::string FileLog::PathOf(uint64_t first) const {
-  char name[32];
-  std::snprintf(name, sizeof(name), "%020" PRIu64 "%s", first, kSuffix);
-  return folder_ + "/" + name;
-}
+std::string FileLog::PathOf(uint64_t first) const { return SegmentPath(folder_, first); }
 
 Status FileLog::OpenSegments() {
   SHEAF_RETURN_IF_ERROR(MakeFolders(folder_));
   const std::filesystem::path path_of(folder_);
   SHEAF_RETURN_IF_ERROR(SyncFolder(path_of.parent_path()));
   SHEAF_RETURN_IF_ERROR(SyncFolder(path_of.parent_path().parent_path()));
-  segments_.clear();
-  std::error_code failed;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_, failed)) {
-    const std::string name = entry.path().filename();
-    uint64_t first = 0;
-    if (std::sscanf(name.c_str(), "%20" SCNu64, &first) == 1 && PathOf(first) == folder_ + "/" + name) {
-      segments_[first] = entry.file_size(failed);
-    }
-  }
-  if (failed) return Fail(ErrorCode::kIo, "cannot read ", folder_, ": ", failed.message());
+  SHEAF_ASSIGN_OR_RETURN(segments_, SegmentsIn(folder_));
   if (segments_.empty()) return Begin(next_index_);
   for (const auto& [first, size] : segments_) kept_bytes_ += size;
   const auto last = std::prev(segments_.end());
@@ -271,6 +262,7 @@ Status FileLog::OpenSegments() {
   synced_ = false;
   SHEAF_RETURN_IF_ERROR(SyncBehind());
   SHEAF_RETURN_IF_ERROR(SyncCurrent());
+  disk_->Begin(fd_, next_index_);
   return SyncFolder(folder_);
 }
 
@@ -305,6 +297,7 @@ Status FileLog::Begin(uint64_t first) {
     close(fd_);
   }
   fd_ = fd;
+  disk_->Begin(fd, first);
   end_ = write_back_ = sizeof(header);
   segments_[first] = end_;
   synced_ = true;
@@ -321,8 +314,7 @@ void FileLog::BeginAnew() {
 Status FileLog::TrimTo(uint64_t index) {
   while (!anew_ && segments_.size() > 1 && std::next(segments_.begin())->first <= index) {
     const auto oldest = segments_.begin();
-    const std::string path = PathOf(oldest->first);
-    if (unlink(path.c_str()) != 0 && errno != ENOENT) return FileError("cannot remove", path);
+    SHEAF_RETURN_IF_ERROR(RemoveSegment(folder_, oldest->first));
     kept_bytes_ -= oldest->second;
     segments_.erase(oldest);
     if (segments_.size() > 1 || behind_fd_ < 0) continue;
@@ -335,9 +327,9 @@ Status FileLog::TrimTo(uint64_t index) {
 // The newest first: what is left after a crash is what the log was once, or nothing.
 Status FileLog::RemoveAll() {
   Close();
+  disk_->RemoveAll();
   while (!segments_.empty()) {
-    const std::string path = PathOf(segments_.rbegin()->first);
-    if (unlink(path.c_str()) != 0 && errno != ENOENT) return FileError("cannot remove", path);
+    SHEAF_RETURN_IF_ERROR(RemoveSegment(folder_, segments_.rbegin()->first));
     segments_.erase(std::prev(segments_.end()));
   }
   kept_bytes_ = 0;
@@ -416,6 +408,7 @@ Status FileLog::Write() {
 }
 
 Status FileLog::Commit(Durability level) {
+  if (!broken_) broken_ = disk_->failure();
   if (broken_) return Failure{*broken_};
   if (anew_) {
     if (const Status removed = RemoveAll(); !removed) return Broken(removed.error());
@@ -431,6 +424,7 @@ Status FileLog::Commit(Durability level) {
     for (const Pending& record : pending_) chain_ = Chained(chain_, record.check);
     pending_.clear();
     synced_ = false;
+    disk_->Committed(next_index_);
   }
   if (level != Durability::kFsync) return {};
   SHEAF_RETURN_IF_ERROR(SyncBehind());

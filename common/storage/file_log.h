@@ -31,6 +31,8 @@ struct FileLogOptions {
   Since since = Since::kPowerLoss;
 };
 
+class FileLogDisk;
+
 class FileLog final : public RedoLog {
  public:
   // Makes the folder if there is none.
@@ -41,6 +43,7 @@ class FileLog final : public RedoLog {
 
   uint64_t Append(std::vector<Buffer> pieces) override;
   Status Commit(Durability level) override;
+  std::shared_ptr<RedoLogDisk> disk() override;
   Status Replay(uint64_t from, const Taker& take) override;
   void BeginAnew() override;
   Status TrimTo(uint64_t index) override;
@@ -59,7 +62,7 @@ class FileLog final : public RedoLog {
     uint64_t check = 0;
   };
 
-  FileLog(std::string folder, FileLogOptions options) : folder_(std::move(folder)), options_(options) {}
+  FileLog(std::string folder, FileLogOptions options);
   Status OpenSegments();
   std::string PathOf(uint64_t first) const;
   Status Begin(uint64_t first);  // a new segment
@@ -86,6 +89,7 @@ class FileLog final : public RedoLog {
   uint64_t on_disk_ = 1;                   // records below are: they were synced
   bool anew_ = false;                      // all segments go with the next commit
   std::optional<Error> broken_;
+  const std::shared_ptr<FileLogDisk> disk_;
 };
 
 }  // namespace sheaf

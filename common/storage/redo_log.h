@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "common/base/buffer.h"
@@ -18,6 +19,18 @@ enum class Durability {
   kMemory,  // nothing: it is as safe as the process
   kLog,     // the end of every process: the system has it
   kFsync,   // the loss of power: the disk has it
+};
+
+// What a log's thread should not have to wait for. It may outlive the log.
+// Thread-safety: for one thread at a time, any.
+class RedoLogDisk {
+ public:
+  virtual ~RedoLogDisk() = default;
+  // Blocks until committed records before `index` survive as with kFsync. After an error the log is broken.
+  virtual Status SyncTo(uint64_t index) = 0;
+  // Removes what the log's TrimTo would, so that there is nothing left to do for that: it is still to be called. What
+  // cannot be removed is left to it.
+  virtual void TrimTo(uint64_t index) = 0;
 };
 
 class RedoLog {
@@ -33,6 +46,7 @@ class RedoLog {
   // call may be made again. After any other error the log is broken and says so for ever: what was appended since the
   // last success may be there or not when it is opened anew.
   virtual Status Commit(Durability level) = 0;
+  virtual std::shared_ptr<RedoLogDisk> disk() = 0;
   // Hands over the committed records from `from` on, in order, until one is refused. They begin at multiples of eight
   // bytes in memory. kDataLoss: one is damaged, and it is not the last, which may be torn.
   using Taker = std::function<Status(uint64_t index, Buffer record)>;

@@ -5,6 +5,7 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/perf_level.h>
+#include <rocksdb/sst_file_manager.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 #include <rocksdb/write_buffer_manager.h>
@@ -27,10 +28,13 @@ namespace {
 constexpr size_t kDefaultWriteBytes = size_t{128} << 20;
 constexpr size_t kDefaultCacheBytes = size_t{16} << 20;
 constexpr size_t kReadAhead = size_t{2} << 20;
+constexpr size_t kMergeReadAhead = size_t{64} << 10;  // of each of the files that are merged at once
 constexpr int kOpenFiles = 256;
-constexpr double kFilterBitsAKey = 10;
+constexpr int kOpenFilesOfPointReads = 1024;  // a quarter of so many is found without a look into a table of open files
+constexpr double kFilterBitsAKey = 14;  // a key is looked for in a dozen files, and is in one
 constexpr int kFilesBeforeMerge = 128;
 constexpr uint64_t kBaseLevelBuffers = 512;
+constexpr int64_t kRemovedASecond = int64_t{1} << 30;
 
 rocksdb::Slice SliceOf(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view ViewOf(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -52,13 +56,18 @@ rocksdb::Options OptionsOf(const RocksStoreOptions& options, const RocksMemory::
   // No memtable_insert_with_hint_prefix_extractor: hints of keys and of deleted ranges are mixed up (it aborts).
   set.allow_concurrent_memtable_write = false;  // one thread writes
   set.max_background_jobs = 2;
-  set.max_open_files = kOpenFiles;
+  set.max_open_files = options.point_reads ? kOpenFilesOfPointReads : kOpenFiles;
   set.level_compaction_dynamic_level_bytes = true;
   set.compression = rocksdb::kNoCompression;  // floats: little would come of it
   set.bytes_per_sync = 1 << 20;               // so that the end of a file does not wait for all of it
   set.avoid_flush_during_shutdown = true;     // who wants it flushed says so
   set.max_bgerror_resume_count = 0;
   set.info_log = MakeRocksNoLog();
+  // Files that were merged are removed by a thread of their own: to free hundreds of megabytes takes as many
+  // milliseconds, for which whoever waits for a flush would have to wait, too.
+  set.sst_file_manager.reset(rocksdb::NewSstFileManager(set.env, set.info_log, /*trash_dir=*/"", kRemovedASecond,
+                                                        /*delete_existing_trash=*/true, /*status=*/nullptr,
+                                                        /*max_trash_db_ratio=*/1));
   set.stats_dump_period_sec = 0;
   set.stats_persist_period_sec = 0;
   rocksdb::BlockBasedTableOptions table;
@@ -74,12 +83,16 @@ rocksdb::Options OptionsOf(const RocksStoreOptions& options, const RocksMemory::
     // A write buffer has the rows of a few partitions, of one round: files of a round have nothing in common, and a key
     // is looked for in one of each. So there may be many before they are merged into the rest, which costs a rewriting
     // of all of it.
+    set.compaction_readahead_size = kMergeReadAhead;
     set.level0_file_num_compaction_trigger = kFilesBeforeMerge;
     set.level0_slowdown_writes_trigger = 2 * kFilesBeforeMerge;
     set.level0_stop_writes_trigger = 3 * kFilesBeforeMerge;
     set.max_bytes_for_level_base =
         std::max<uint64_t>(set.max_bytes_for_level_base, kBaseLevelBuffers * options.write_buffer_bytes);
     table.block_size = 4 << 10;
+    // A cache that nothing is put into is only looked into.
+    table.no_block_cache = !options.cache_point_reads;
+    if (table.no_block_cache) table.block_cache = nullptr;
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kFilterBitsAKey));
     set.optimize_filters_for_hits = true;  // none for the last level, where most keys are
   }

@@ -45,6 +45,7 @@ constexpr PlantedCase kCases[] = {
     SHEAF_BUG(ImageWithoutWindows), SHEAF_BUG(TrimmedBeforeFlush), SHEAF_BUG(NeverSleeps),
     SHEAF_BUG(ListsNamedAcrossRounds), SHEAF_BUG(StateAfterMark),
     SHEAF_BUG(ChangedRowsLeave), SHEAF_BUG(LeaveBeforeFlush), SHEAF_BUG(ColdTakenForAbsent), SHEAF_BUG(KeptRowsLeave),
+    SHEAF_BUG(AheadDoneAgain), SHEAF_BUG(UndoneRowsAhead), SHEAF_BUG(LeaveBeforeLog),
     SHEAF_BUG(CreditLeak), SHEAF_BUG(ParkedKeepsCredit), SHEAF_BUG(RetryUnderNewName),
     SHEAF_BUG(AckedByOneShard),
     SHEAF_BUG(ReportsUnacknowledged), SHEAF_BUG(LanesBlockEachOther), SHEAF_BUG(LanesByArrival),

@@ -217,6 +217,7 @@ void SimCluster::RecoverSimShard(ServerNode& server, uint32_t index) {
                    [](size_t) { return Status(); });
   if (!recovered) return Violation("job", "a shard cannot be recovered: " + recovered.error().message);
   if (recovered->partitions > 0) Note(Fault::kImageLoaded);
+  if (recovered->rows_ahead > 0) Note(Fault::kRowsAhead);
   if (recovered->store_is_ahead) {
     Note(Fault::kStoreAhead);
     store.SetFull(false);  // else it would not start
@@ -278,7 +279,7 @@ void SimCluster::WriteSnapshotLater(ServerNode& server, size_t index, SnapshotWo
     if (living.expired() || node->ended) return;
     ServerNode::ShardNode& shard = node->shards[index];
     Status done = Fail(ErrorCode::kResourceExhausted, "this round has failed");
-    if (shard.failed_round != work.round) {
+    if (shard.failed_attempt != work.attempt) {
       if (shard.rows == nullptr) shard.rows = stores_[node->number][index].Open();
       done = CarryOut(*shard.rows, work);
     }
@@ -289,7 +290,7 @@ void SimCluster::WriteSnapshotLater(ServerNode& server, size_t index, SnapshotWo
       return;
     }
     if (!done) {
-      shard.failed_round = work.round;
+      shard.failed_attempt = work.attempt;
       shard.rows.reset();
     }
     node->Do([this, living, node, index, done] {
@@ -307,7 +308,10 @@ void SimCluster::WriteSnapshotLater(ServerNode& server, size_t index, SnapshotWo
 void SimCluster::CrashServer(uint32_t number) {
   Note(Fault::kServerCrash);
   for (const ServerNode::ShardNode& shard : servers_[number]->shards) {
-    if (shard.snapshotter != nullptr && !shard.snapshotter->idle()) Note(Fault::kRoundCut);
+    if (shard.snapshotter != nullptr && shard.snapshotter->in_round()) Note(Fault::kRoundCut);
+    if (shard.snapshotter != nullptr && !shard.snapshotter->in_round() && !shard.snapshotter->idle()) {
+      Note(Fault::kLeavingCut);
+    }
   }
   // Usually the scheduler is told by its network; not if it is a machine that died.
   const PeerId peer = ServerPeer(number, servers_[number]->incarnation);

@@ -112,6 +112,7 @@ enum class Fault {
   kCrash, kGhost, kLeave, kJoin, kPause, kServerPause,
   kServerCrash, kServerCrashUnlogged, kServerCrashUnsent, kPowerLoss, kTakeOver, kDrain, kHandOver, kHandOverCut,
   kRound, kRoundCut, kRoundFailed, kImageLoaded, kSnapshotLost, kStoreAhead, kDiskFull, kEvicted, kColdRead,
+  kLeavingCut, kRowsAhead,
   kSchedulerCrash, kSchedulerCrashUnsaved, kSchedulerCrashUnsent, kStoreFull,
   kCutWorkerSchedulerOneWay, kCutWorkerScheduler, kCutWorkerShardOneWay, kCutWorkerShard,
   kCutServerSchedulerOneWay, kCutServerScheduler, kCutShardsOneWay, kCutShards, kCutToolOneWay, kCutTool,

@@ -50,6 +50,7 @@ class SimDisk::Log final : public RedoLog {
     if (level == Durability::kFsync) state_->synced = state_->next();
     return {};
   }
+  std::shared_ptr<RedoLogDisk> disk() override { return std::make_shared<Disk>(state_); }
   Status Replay(uint64_t from, const Taker& take) override {
     if (anew_) return {};
     for (uint64_t index = std::max(from, state_->first); index < state_->next(); ++index) {
@@ -78,6 +79,19 @@ class SimDisk::Log final : public RedoLog {
 
  private:
   static constexpr uint64_t kSegmentRecords = 3;  // that go together
+
+  class Disk final : public RedoLogDisk {
+   public:
+    explicit Disk(std::shared_ptr<State> state) : state_(std::move(state)) {}
+    Status SyncTo(uint64_t index) override {
+      state_->synced = std::max(state_->synced, std::min(index, state_->next()));
+      return {};
+    }
+    void TrimTo(uint64_t /*index*/) override {}
+
+   private:
+    const std::shared_ptr<State> state_;
+  };
 
   const std::shared_ptr<State> state_;
   std::vector<Buffer> pending_;

@@ -44,6 +44,10 @@ const char* FaultName(Fault fault) {
       return "rounds of snapshots that failed on a full disk";
     case Fault::kEvicted:
       return "rows that left memory";
+    case Fault::kLeavingCut:
+      return "processes that ended while rows were leaving memory";
+    case Fault::kRowsAhead:
+      return "shards that came back with rows later than their images";
     case Fault::kColdRead:
       return "reads of rows that had left memory";
     case Fault::kImageLoaded:

@@ -109,7 +109,7 @@ struct SimCluster::ServerNode : Process {
     std::unique_ptr<CheckpointFiles> files;
     std::unique_ptr<ShardCheckpoints> checkpoints;
     TimePoint files_done_at{};     // all that was given to be written to them, or read
-    uint64_t failed_round = 0;     // the store is opened anew for the next
+    uint64_t failed_attempt = 0;   // the store is opened anew for the next
     Outbox out;
     std::unique_ptr<SimTransport> transport;
 

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <string>
+#include <thread>
 
 #include "common/storage/file_log.h"
 #include "tests/sim/sim_disk.h"
@@ -185,6 +187,37 @@ TEST_P(RedoLogContract, LetsGoOfRecordsThatAreNotNeeded) {
   if (std::string_view(GetParam()) != "files") {
     EXPECT_GT(first, 40u);
   }
+}
+
+TEST_P(RedoLogContract, IsSyncedAndCutByAnotherThreadWhileItGoesOn) {
+  const std::shared_ptr<RedoLogDisk> disk = log_->disk();
+  for (int i = 1; i <= 40; ++i) Add("record " + std::to_string(i));
+  if (std::string_view(GetParam()) != "disk") {  // the simulator has one thread
+    std::atomic<bool> over = false;
+    std::thread other([&] {
+      for (uint64_t index = 1; !over; index = index % 60 + 1) {
+        EXPECT_TRUE(disk->SyncTo(index));
+        disk->TrimTo(std::min<uint64_t>(index, 30));
+      }
+    });
+    for (int i = 41; i <= 60; ++i) Add("record " + std::to_string(i));
+    over = true;
+    other.join();
+  }
+  EXPECT_TRUE(disk->SyncTo(log_->next_index()));
+  disk->TrimTo(30);
+  EXPECT_TRUE(log_->TrimTo(30));
+  const uint64_t next = log_->next_index();
+  const auto kept = Read(*log_, 30);
+  EXPECT_EQ(kept.size(), next - 30);
+  log_->BeginAnew();
+  log_->Append({Text("first")});
+  ASSERT_TRUE(log_->Commit(Durability::kLog));
+  EXPECT_TRUE(disk->SyncTo(next + 1));
+  log_.reset();
+  EXPECT_TRUE(disk->SyncTo(next + 1)) << "it may outlive the log";
+  Restart();
+  EXPECT_EQ(log_->first_index(), next);
 }
 
 TEST_P(RedoLogContract, TakesLargeRecords) {

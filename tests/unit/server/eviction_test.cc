@@ -210,6 +210,22 @@ class Eviction : public StoredShard {
     const auto floats = answer.values.As<float>();
     return {floats.begin(), floats.end()};
   }
+  // Without a round.
+  void PushAndLetLeave(const Rows& rows) {
+    Outbox out;
+    core->OnMessage(kClient, PushRows(rows), now, out);
+    std::vector<Outbox::Item> items = std::move(out.items());
+    for (int i = 0; i < 20 && items.empty(); ++i) {
+      now += std::chrono::seconds(1);
+      LetLeave();
+      if (core->MayResume()) core->Resume(now, out);
+      items = std::move(out.items());
+      if (items.empty()) items = Read();
+    }
+    Commit();
+    ASSERT_EQ(items.size(), 1u);
+    EXPECT_TRUE(items[0].message.header.has_push_reply());
+  }
   // Somebody waits for it already.
   HashedKey AColdKey(uint32_t partition = 0) {
     for (uint64_t i = 0; i < 100; ++i) {
@@ -234,6 +250,64 @@ TEST_F(Eviction, RowsLeaveDownToTheLimitAndComeBackAsTheyWere) {
   }
   EXPECT_GT(core->stats().cold_reads, 0u);
   EXPECT_EQ(core->stats().rows, 400u);
+}
+
+// All rows are wanted and changed, ten of each partition at a time, and none is saved but those that leave.
+TEST_F(Eviction, RowsLeaveWithoutARoundAndTheLogIsDoneAgainFromTheirMomentOn) {
+  Fill();
+  const uint64_t rounds = snapshotter_->stats().rounds;
+  for (int pass = 0; pass < 3; ++pass) {
+    for (uint64_t first = 0; first < 100; first += 10) PushAndLetLeave(Some(first, 10));
+  }
+  now += std::chrono::seconds(1);
+  LetLeave();
+  EXPECT_EQ(snapshotter_->stats().rounds, rounds);
+  EXPECT_GT(core->stats().cold_rows, 250u);
+  ExpectTheSameAgain();
+  EXPECT_GT(recovered_.rows_ahead, 200u);
+  for (uint64_t i = 0; i < 100; i += 9) {
+    EXPECT_EQ(PullOne(Key(3, i)), (std::vector<float>{-4 * static_cast<float>(i), -4})) << i;
+  }
+  limit_ = 0;
+  ExpectTheSameAgain();
+  // The next round makes them parts of an image again.
+  limit_ = kLimit;
+  RestartAndInstall();
+  Round();
+  ExpectTheSameAgain();
+  EXPECT_EQ(recovered_.rows_ahead, 0u);
+}
+
+TEST_F(Eviction, RowsThatAreNewSinceTheirImageLeaveAndComeBack) {
+  Fill();
+  for (uint64_t first = 1000; first < 1100; first += 10) PushAndLetLeave(Some(first, 10));
+  EXPECT_EQ(core->stats().rows, 800u);
+  ExpectTheSameAgain();
+  EXPECT_GT(recovered_.rows_ahead, 100u);
+  EXPECT_EQ(core->stats().rows, 800u);
+}
+
+TEST_F(Eviction, ARowThatIsLaterThanTheEndOfTheLogIsRefused) {
+  Fill();
+  LeavingRows leaving;
+  leaving.partition = 1;
+  leaving.pieces.push_back({log_->next_index() + 1, {kTable, {Key(1, 5)}, {7, 7}}});
+  ASSERT_TRUE(WriteLeaving(*store_, leaving));
+  ASSERT_TRUE(store_->Flush());
+  const Status read = Restart();
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(read.error().code, ErrorCode::kDataLoss);
+  EXPECT_NE(read.error().message.find("the log ends before record"), std::string::npos) << read.error().message;
+}
+
+TEST_F(Eviction, WhatLeavesIsOnlyWrittenWhenTheLogOfItIsOnTheDisk) {
+  Fill();
+  for (uint64_t first = 0; first < 100; first += 10) PushAndLetLeave(Some(first, 10));
+  ASSERT_GT(core->stats().cold_rows, 250u);
+  disk_.LosePower();  // what of the log was not synced may be gone
+  const Status read = Restart();
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_GT(recovered_.rows_ahead, 100u);
 }
 
 TEST_F(Eviction, ARequestForColdRowsWaitsAndOthersDoNot) {
@@ -461,6 +535,7 @@ TEST_F(Eviction, WhatCannotWaitIsRefusedAndItsRowsComeAllTheSame) {
   Fill();
   options_.request_budget_bytes = 64;
   RestartAndInstall();
+  LetLeave();
   const HashedKey key = AColdKey(1);
   Outbox out;
   core->OnMessage(kClient, MakePull({key}), now, out);

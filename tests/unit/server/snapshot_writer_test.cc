@@ -31,7 +31,7 @@ class SnapshotWriters : public testing::Test {
     return SnapshotWriter(0, open, rows_leave);
   }
   static SnapshotWork Partition(uint64_t round, uint32_t partition) {
-    SnapshotWork work{.round = round, .partition = PartitionSnapshot()};
+    SnapshotWork work{.attempt = round, .partition = PartitionSnapshot()};
     work.partition->partition = partition;
     work.partition->index = round;
     return work;
@@ -72,7 +72,7 @@ TEST_F(SnapshotWriters, WriteInOrder) {
   writer.Start();
   for (uint32_t p = 0; p < 4; ++p) writer.Put(Partition(1, p));
   for (uint32_t p = 0; p < 4; ++p) EXPECT_TRUE(Done(writer));
-  EXPECT_TRUE(Do(writer, {.round = 1, .kept_partitions = {1, 3}}));
+  EXPECT_TRUE(Do(writer, {.attempt = 1, .kept_partitions = {1, 3}}));
   writer.Stop();
   const auto stored = ReadRound(writer.store());
   ASSERT_TRUE(stored.has_value());
@@ -123,7 +123,7 @@ TEST_F(SnapshotWriters, ReadRowsThatHaveLeftMemoryWhateverBecomesOfLaterRounds) 
   SnapshotWork work = Partition(1, 0);
   work.partition->rows.push_back({1, {7}, {42}});
   EXPECT_TRUE(Do(writer, std::move(work)));
-  EXPECT_TRUE(Do(writer, {.round = 1, .kept_partitions = {0}}));  // flushed
+  EXPECT_TRUE(Do(writer, {.attempt = 1, .kept_partitions = {0}}));  // flushed
   EXPECT_EQ(Read(writer), 42);
   EXPECT_EQ(Do(writer, Partition(2, 0)).error().code, ErrorCode::kResourceExhausted);
   errors_ = {Error{ErrorCode::kResourceExhausted, "full"}, Error{ErrorCode::kResourceExhausted, "full"}, std::nullopt};
