@@ -22,6 +22,7 @@ class Recovery {
       core_.SetRedoIndex(index);
       if (const Status done = core_.Redo(record, now_); !done) return Wrap(done.error(), "record ", index);
       ++recovered_.records;
+      if (recovered_.records % kLookAtMemoryEvery == 0) MakeRoom();
       recovered_.log_bytes += record.size();
       return progress_(record.size());
     }));
@@ -36,6 +37,7 @@ class Recovery {
   }
 
  private:
+  static constexpr uint64_t kLookAtMemoryEvery = 64;  // records
   static constexpr uint64_t kAll = ~uint64_t{0} - 1;
 
   Status Begin() {
@@ -93,10 +95,15 @@ class Recovery {
       core_.SetStored(partition, true);
       awake_.push_back(partition);
       ++recovered_.partitions;
-      if (!core_.IsShortOfMemory()) continue;
-      for (const uint32_t here : awake_) core_.Evict(here);
+      MakeRoom();
     }
     return {};
+  }
+
+  // What was read back for records that were done, too.
+  void MakeRoom() {
+    if (!core_.IsShortOfMemory()) return;
+    for (const uint32_t here : awake_) core_.Evict(here);
   }
 
   ShardCore& core_;

@@ -52,7 +52,7 @@ size_t ShardCore::Impl::RowBytes() const {
 
 bool ShardCore::Impl::HasRoom() const { return !evicting() || row_bytes <= row_limit() + over_limit; }
 
-// What must be here is more than the limit: by some more at a time, once in a round, so that it does not run away while
+// What must be here is more than the limit: by some more at a time, once when all had their turn to leave, so that it does not run away while
 // the disk is slow; but by what any request needs, so that each is carried out some time.
 void ShardCore::Impl::GiveWay() {
   if (gave_way) return;
@@ -157,6 +157,7 @@ ShardCore::Copied ShardCore::Impl::CopyLeaving(LeavingRows& leaving, size_t max_
     if (!piece.rows.keys.empty()) {
       leaving.bytes += piece.rows.keys.size() * (sizeof(HashedKey) + table.layout.stride * sizeof(float));
       leaving.pieces.push_back(std::move(piece));
+      partitions[p]->stored.tables.insert(table.id);
     }
     if (next) {
       leaving.key = *next;

@@ -217,7 +217,7 @@ struct ShardCore::Impl {
   void FindPushed(Table& table, std::span<const HashedKey> keys, uint32_t* slots);
   // While the log is done again: rows that are ahead of it have `unadmitted_row` and kNoSlot, too.
   void LeaveOutAhead(const Table& table, std::span<const HashedKey> keys, uint32_t* slots);
-  bool IsAhead(uint32_t table, HashedKey key) const;
+  bool IsAhead(uint32_t table, HashedKey key);
   // Those rows are about to change.
   void MarkPushed(Table& table, std::span<const HashedKey> keys, const uint32_t* slots);
   // They have.
@@ -500,7 +500,7 @@ struct ShardCore::Impl {
   // Rows that leave memory.
   size_t row_bytes = 0;                                    // what rows took when it was looked at last
   size_t over_limit = 0;                                   // so much more may be here, for a while
-  bool gave_way = false;                                   // since the last round
+  bool gave_way = false;                                   // since all had their turn to leave
   size_t most_asked_bytes = 0;                             // of rows, by one request that had to wait
   std::deque<Wanted> wanted;                               // reads that have not begun
   uint64_t last_read = 0, last_begun_read = 0, last_done_read = 0;  // numbers of those that were asked for, ...

@@ -54,11 +54,15 @@ void ShardCore::Impl::FindPushed(Table& table, std::span<const HashedKey> keys, 
                unadmitted_row.data());
 }
 
-bool ShardCore::Impl::IsAhead(uint32_t table, HashedKey key) const {
+// The log has come to it: that is not to be remembered any longer.
+bool ShardCore::Impl::IsAhead(uint32_t table, HashedKey key) {
   const auto of_table = ahead.find(table);
   if (of_table == ahead.end() || Planted(Bug::kAheadDoneAgain)) return false;
   const auto at = of_table->second.find(key);
-  return at != of_table->second.end() && at->second > redo_index;
+  if (at == of_table->second.end()) return false;
+  if (at->second > redo_index) return true;
+  of_table->second.erase(at);
+  return false;
 }
 
 void ShardCore::Impl::LeaveOutAhead(const Table& table, std::span<const HashedKey> keys, uint32_t* slots) {

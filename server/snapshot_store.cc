@@ -215,6 +215,13 @@ Status WriteLeaving(KvStore& store, const LeavingRows& leaving) {
       batch.Put(key, value);
     }
   }
+  if (tables_before == 0) {
+    SHEAF_ASSIGN_OR_RETURN(StoredRound stored, ReadRound(store));
+    if (stored.round && stored.round->format() != kRowsFormat) {  // an older build is to know that it cannot read it
+      stored.round->set_format(kRowsFormat);
+      batch.Put(kRound, stored.round->SerializeAsString());
+    }
+  }
   if (tables.size() != tables_before) {
     std::string all;
     for (const auto& [table, width] : tables) {

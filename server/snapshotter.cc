@@ -41,7 +41,8 @@ void Snapshotter::Step(TimePoint now) {
 
 void Snapshotter::Begin(TimePoint now) {
   if (phase_ != Phase::kIdle) {
-    if (now >= not_for_room_before_ && core_.IsShortOfMemory(LeavingBytes())) BeginTurns();
+    const bool copies = phase_ == Phase::kCopying && copies_first_ && !waits_;
+    if (!copies && now >= not_for_room_before_ && core_.IsShortOfMemory(LeavingBytes())) BeginTurns();
     return;
   }
   bool due = requested_;
@@ -75,7 +76,10 @@ size_t Snapshotter::EvictNext() {
   const size_t rows = core_.Evict(partition);
   on_disk_.pop_back();
   pending_.erase(partition);
-  if (on_disk_.empty()) core_.EndEviction(LeavingBytes());
+  if (on_disk_.empty() && (all_had_turns_ || (pending_.empty() && !leaves_))) {
+    all_had_turns_ = false;
+    core_.EndEviction(LeavingBytes());
+  }
   return rows;
 }
 
@@ -89,7 +93,6 @@ size_t Snapshotter::LeavingBytes() const {
 
 void Snapshotter::BeginTurns() {
   leaves_ = true;
-  some_leave_ = false;
   for (const uint32_t p : core_.StoredPartitions()) {
     if (!pending_.contains(p) && !(current_.begun && current_.partition == p)) turns_.push_back(p);
   }
@@ -106,12 +109,12 @@ size_t Snapshotter::CopyLeaving(TimePoint now) {
   turn_goes_on_ = copied == ShardCore::Copied::kMore;
   if (const size_t bytes = std::exchange(leaving_.leaving_bytes, 0); bytes > 0) {
     pending_[leaving_.partition] += bytes;
-    some_leave_ = true;
   }
   const size_t rows = leaving_.rows();
   if (!turn_goes_on_ || leaving_.bytes >= FewBytes()) PutLeaving();
   if (turn_goes_on_) return rows;
   turns_.pop_front();
+  all_had_turns_ |= leaving_.partition < next_turn_;  // it goes round
   next_turn_ = leaving_.partition + 1;
   if (pending_.contains(leaving_.partition)) not_flushed_.push_back(leaving_.partition);
   leaving_ = {};
@@ -136,10 +139,13 @@ void Snapshotter::PutLeaving() {
 
 void Snapshotter::EndTurns(TimePoint now) {
   leaves_ = false;
-  turns_.clear();
+  copies_first_ = true;
   if (!not_flushed_.empty()) FlushWhatIsWritten();
-  if (some_leave_) return;
-  in_vain_ = phase_ == Phase::kIdle && pending_.empty();
+  const bool all = turns_.empty();
+  turns_.clear();
+  if (!all || !core_.IsShortOfMemory(LeavingBytes())) return;
+  // What takes the room cannot leave so.
+  in_vain_ = phase_ == Phase::kIdle;
   not_for_room_before_ = now + kBetweenRoundsForRoom;
 }
 
@@ -158,6 +164,7 @@ size_t Snapshotter::Copy() {
   const uint64_t index = log_.next_index() - (Planted(Bug::kStateAfterMark) ? 1 : 0);
   if (copied == ShardCore::Copied::kAll) copied = core_.FinishSnapshot(current_, index);
   to_copy_.pop_front();
+  copies_first_ = false;
   PartitionSnapshot done = std::exchange(current_, {});
   if (copied == ShardCore::Copied::kGone) return 0;
   if (core_.last_config().config().generation() != config_written_) {
@@ -203,7 +210,7 @@ void Snapshotter::EndRound() {
   end.end.set_begin(begin_.index);
   *end.end.mutable_config() = begin_.config;
   ready_.push_back(std::move(end));
-  under_way_.push_back({std::exchange(not_flushed_, {}), 0});
+  under_way_.push_back({std::exchange(not_flushed_, {}), 0, /*ends_round=*/true});
   bytes_not_flushed_ = 0;
   phase_ = Phase::kWriting;
 }
@@ -245,7 +252,7 @@ void Snapshotter::OnDone(const Status& status, TimePoint now) {
     return;
   }
   if (core_.evicting()) on_disk_.insert(on_disk_.end(), done.flushes.begin(), done.flushes.end());
-  if (phase_ != Phase::kWriting || !under_way_.empty()) return;
+  if (!done.ends_round) return;  // what leaves may be under way behind it
   phase_ = Phase::kIdle;
   ++stats_.rounds;
   stats_.last = now - begun_at_;

@@ -105,6 +105,7 @@ class Snapshotter {
   struct UnderWay {
     std::vector<uint32_t> flushes;  // partitions that are on the disk when it is done
     uint64_t bytes = 0;             // of rows
+    bool ends_round = false;
   };
 
   void Begin(TimePoint now);
@@ -144,7 +145,8 @@ class Snapshotter {
   std::vector<uint32_t> on_disk_;      // partitions whose rows may leave memory
   bool leaves_ = false;                // partitions take turns
   bool turn_goes_on_ = false;          // of the first of them more is to be copied
-  bool some_leave_ = false;            // since turns began
+  bool copies_first_ = false;          // in a round: one partition of it, before others take turns again
+  bool all_had_turns_ = false;         // since rows were last said to have left (EndEviction)
   bool in_vain_ = false;               // nothing could leave so: a round is due
   std::deque<uint32_t> turns_;         // partitions whose turn comes
   uint32_t next_turn_ = 0;             // who is first the next time

@@ -262,7 +262,7 @@ Status FileLog::OpenSegments() {
   synced_ = false;
   SHEAF_RETURN_IF_ERROR(SyncBehind());
   SHEAF_RETURN_IF_ERROR(SyncCurrent());
-  disk_->Begin(fd_, next_index_);
+  disk_->Begin(last->first, next_index_);
   return SyncFolder(folder_);
 }
 
@@ -297,7 +297,7 @@ Status FileLog::Begin(uint64_t first) {
     close(fd_);
   }
   fd_ = fd;
-  disk_->Begin(fd, first);
+  disk_->Begin(first, first);
   end_ = write_back_ = sizeof(header);
   segments_[first] = end_;
   synced_ = true;
@@ -356,7 +356,10 @@ uint64_t FileLog::Append(std::vector<Buffer> pieces) {
 }
 
 Failure FileLog::Broken(const Error& error) {
-  if (error.code != ErrorCode::kResourceExhausted) broken_ = error;
+  if (error.code != ErrorCode::kResourceExhausted) {
+    broken_ = error;
+    disk_->Break(error);
+  }
   return Failure{error};
 }
 

@@ -11,16 +11,18 @@
 
 namespace sheaf {
 
-// A descriptor of its own.
+// Opened by itself: the system tells an error of writing once to each who has opened the file, not once to each
+// descriptor.
 class FileLogDisk::File {
  public:
-  explicit File(int fd) : fd_(fcntl(fd, F_DUPFD_CLOEXEC, 0)) {}
+  explicit File(const std::string& path) : fd_(open(path.c_str(), O_WRONLY | O_CLOEXEC)) {}
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   ~File() {
     if (fd_ >= 0) close(fd_);
   }
-  bool Sync() const { return fd_ >= 0 && fdatasync(fd_) == 0; }
+  bool is_open() const { return fd_ >= 0; }
+  bool Sync() const { return fdatasync(fd_) == 0; }
 
  private:
   const int fd_;
@@ -31,14 +33,14 @@ Status FileLogDisk::SyncTo(uint64_t index) {
   if (failure_) return Failure{*failure_};
   if (index <= on_disk_) return {};
   const uint64_t committed = committed_;
+  if (committed < index) return Fail(ErrorCode::kUnavailable, "record ", index - 1, " of ", folder_, " is not written");
   const std::vector<std::shared_ptr<const File>> files = files_;
   lock.unlock();  // the log goes on meanwhile
   for (const auto& file : files) {
+    if (!file->is_open()) return Fail(ErrorCode::kIo, "cannot open the log in ", folder_, " once more, to sync it");
     if (file->Sync()) continue;
     const Failure failure = Fail(ErrorCode::kIo, FileError("cannot sync", folder_).error.message);
-    lock.lock();
-    failure_ = failure.error;
-    failed_.store(true, std::memory_order_release);
+    Break(failure.error);
     return failure;
   }
   lock.lock();
@@ -55,12 +57,19 @@ void FileLogDisk::TrimTo(uint64_t index) {
   }
 }
 
-void FileLogDisk::Begin(int fd, uint64_t first) {
+void FileLogDisk::Begin(uint64_t first, uint64_t next_index) {
+  auto file = std::make_shared<const File>(SegmentPath(folder_, first));
   const std::lock_guard lock(mutex_);
-  if (files_.empty()) on_disk_ = first;
+  if (files_.empty()) on_disk_ = next_index;
   if (files_.size() > 1) files_.erase(files_.begin());
-  files_.push_back(std::make_shared<const File>(fd));
-  committed_ = first;
+  files_.push_back(std::move(file));
+  committed_ = next_index;
+}
+
+void FileLogDisk::Break(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_) failure_ = error;
+  failed_.store(true, std::memory_order_release);
 }
 
 void FileLogDisk::RemoveAll() {

@@ -1,5 +1,5 @@
-// How a log in files is synced and cut by another thread than its own: that one says what there is to be synced, with
-// descriptors that stay open for as long as they are needed here; what there is to be removed, the folder says. To
+// How a log in files is synced and cut by another thread than its own: that one says what there is to be synced, in
+// files that are opened here once more; what there is to be removed, the folder says. To
 // remove a segment takes tens of milliseconds, in which its pages are freed.
 //
 // Thread-safety: as RedoLogDisk says; all beside its functions is the log's thread's.
@@ -24,10 +24,12 @@ class FileLogDisk final : public RedoLogDisk {
   Status SyncTo(uint64_t index) override;
   void TrimTo(uint64_t index) override;
 
-  // A segment begins, or goes on, with record `first`; what is before the one before it is on the disk.
-  void Begin(int fd, uint64_t first);
+  // A segment begins, or the last is there already, and goes on with that record; what is before the segment before it
+  // is on the disk.
+  void Begin(uint64_t first, uint64_t next_index);
   void RemoveAll();  // there are no segments any more
   void Committed(uint64_t next_index);
+  void Break(const Error& error);  // the log is broken
   // A page that could not be written may be marked clean: a second try would succeed and mean nothing. The log ends.
   std::optional<Error> failure() const;
 

@@ -61,7 +61,7 @@ void DrawMemory(SimOptions& options) {
   Random random(MixPair(options.seed, 80));
   // Requests wait for as long as a round of snapshots takes: not for those who give up after a second.
   const bool patient = options.client.deadline > std::chrono::seconds(5);
-  if (options.stores && patient && random.Chance(0.7)) options.shard.row_limit_bytes = 1000 + random.Below(4000);
+  if (options.stores && patient && random.Chance(0.9)) options.shard.row_limit_bytes = 1000 + random.Below(4000);
 }
 
 SimOptions Undisturbed(SimOptions options) {

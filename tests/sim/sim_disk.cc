@@ -69,6 +69,7 @@ class SimDisk::Log final : public RedoLog {
         state_->records.pop_front();
         ++state_->first;
       }
+      if (index > state_->next()) return Fail(ErrorCode::kUnavailable, "record ", index - 1, " is not written");
       state_->synced = std::max(state_->synced, state_->first);
     }
     return {};

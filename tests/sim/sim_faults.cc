@@ -346,14 +346,14 @@ bool SimCluster::AllCopied() const {
 }
 
 void SimCluster::MisfortuneOfServers() {
-  // More often while one of its shards makes a round of snapshots.
+  // More often while one of its shards makes a round of snapshots, or rows leave memory.
   for (uint32_t number = 0; number < servers_.size(); ++number) {
     const ServerNode* const server = servers_[number].get();
     const auto in_round = [](const ServerNode::ShardNode& shard) {
       return shard.snapshotter != nullptr && !shard.snapshotter->idle();
     };
     if (server == nullptr || server->ended || std::ranges::none_of(server->shards, in_round)) continue;
-    if (random_.Chance(4 * options_.server_crashes * ToSeconds(kTick))) CrashServer(number);
+    if (random_.Chance(12 * options_.server_crashes * ToSeconds(kTick))) CrashServer(number);
   }
   if (random_.Chance(options_.server_crashes * ToSeconds(kTick))) {
     const auto number = static_cast<uint32_t>(random_.Below(servers_.size()));
