@@ -69,7 +69,6 @@ class SimDisk::Log final : public RedoLog {
         state_->records.pop_front();
         ++state_->first;
       }
-      if (index > state_->next()) return Fail(ErrorCode::kUnavailable, "record ", index - 1, " is not written");
       state_->synced = std::max(state_->synced, state_->first);
     }
     return {};
@@ -85,7 +84,8 @@ class SimDisk::Log final : public RedoLog {
    public:
     explicit Disk(std::shared_ptr<State> state) : state_(std::move(state)) {}
     Status SyncTo(uint64_t index) override {
-      state_->synced = std::max(state_->synced, std::min(index, state_->next()));
+      if (index > state_->next()) return Fail(ErrorCode::kUnavailable, "record ", index - 1, " is not written");
+      state_->synced = std::max(state_->synced, index);
       return {};
     }
     void TrimTo(uint64_t /*index*/) override {}
