@@ -52,8 +52,8 @@ size_t ShardCore::Impl::RowBytes() const {
 
 bool ShardCore::Impl::HasRoom() const { return !evicting() || row_bytes <= row_limit() + over_limit; }
 
-// What must be here is more than the limit: by some more at a time, once whenever rows have left, so that it does
-// not run away while the disk is slow; but by what any request needs, so that each is carried out some time.
+// What must be here is more than the limit: by some more at a time, once when all had their turn to leave, so that
+// it does not run away while the disk is slow; but by what any request needs, so that each is carried out some time.
 void ShardCore::Impl::GiveWay() {
   if (gave_way) return;
   gave_way = true;

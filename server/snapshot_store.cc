@@ -196,6 +196,24 @@ Status WriteSnapshot(KvStore& store, const PartitionSnapshot& snapshot) {
   return store.Write(batch);
 }
 
+namespace {
+
+Result<std::optional<pb::SnapshotRound>> ReadLastRound(KvStore& store) {
+  std::optional<pb::SnapshotRound> round;
+  SHEAF_ASSIGN_OR_RETURN(const auto bytes, store.Get(kRound));
+  if (!bytes) return round;
+  if (!round.emplace().ParseFromString(*bytes)) {
+    return Fail(ErrorCode::kDataLoss, "the last round of snapshots cannot be read");
+  }
+  if (round->format() < kOldestFormat || round->format() > kRowsFormat) {
+    return Fail(ErrorCode::kVersionMismatch, "the store of snapshots has format ", round->format(),
+                ", this build knows ", kOldestFormat, " to ", kRowsFormat);
+  }
+  return round;
+}
+
+}  // namespace
+
 Status WriteLeaving(KvStore& store, const LeavingRows& leaving) {
   SHEAF_ASSIGN_OR_RETURN(AheadTables tables, ReadAhead(store, leaving.partition));
   const size_t tables_before = tables.size();
@@ -216,10 +234,10 @@ Status WriteLeaving(KvStore& store, const LeavingRows& leaving) {
     }
   }
   if (tables_before == 0) {
-    SHEAF_ASSIGN_OR_RETURN(StoredRound stored, ReadRound(store));
-    if (stored.round && stored.round->format() != kRowsFormat) {  // an older build is to know that it cannot read it
-      stored.round->set_format(kRowsFormat);
-      batch.Put(kRound, stored.round->SerializeAsString());
+    SHEAF_ASSIGN_OR_RETURN(auto last, ReadLastRound(store));
+    if (last && last->format() != kRowsFormat) {  // an older build is to know that it cannot read it
+      last->set_format(kRowsFormat);
+      batch.Put(kRound, last->SerializeAsString());
     }
   }
   if (tables.size() != tables_before) {
@@ -260,16 +278,7 @@ Status ClearSnapshots(KvStore& store) {
 
 Result<StoredRound> ReadRound(KvStore& store) {
   StoredRound stored;
-  SHEAF_ASSIGN_OR_RETURN(const auto round, store.Get(kRound));
-  if (round) {
-    if (!stored.round.emplace().ParseFromString(*round)) {
-      return Fail(ErrorCode::kDataLoss, "the last round of snapshots cannot be read");
-    }
-    if (stored.round->format() < kOldestFormat || stored.round->format() > kRowsFormat) {
-      return Fail(ErrorCode::kVersionMismatch, "the store of snapshots has format ", stored.round->format(),
-                  ", this build knows ", kOldestFormat, " to ", kRowsFormat);
-    }
-  }
+  SHEAF_ASSIGN_OR_RETURN(stored.round, ReadLastRound(store));
   const auto take = [&](std::string_view key, std::string_view value) -> Status {
     if (key.size() != kImage.size() + sizeof(uint32_t) || value.size() != sizeof(uint64_t)) {
       return Fail(ErrorCode::kDataLoss, "the store of snapshots has an image under a key that is none");

@@ -76,7 +76,10 @@ size_t Snapshotter::EvictNext() {
   const size_t rows = core_.Evict(partition);
   on_disk_.pop_back();
   pending_.erase(partition);
-  if (on_disk_.empty()) core_.EndEviction(LeavingBytes());
+  if (on_disk_.empty() && (all_had_turns_ || (pending_.empty() && !leaves_))) {
+    all_had_turns_ = false;
+    core_.EndEviction(LeavingBytes());
+  }
   return rows;
 }
 
@@ -111,6 +114,7 @@ size_t Snapshotter::CopyLeaving(TimePoint now) {
   if (!turn_goes_on_ || leaving_.bytes >= FewBytes()) PutLeaving();
   if (turn_goes_on_) return rows;
   turns_.pop_front();
+  all_had_turns_ |= leaving_.partition < next_turn_;  // it goes round
   next_turn_ = leaving_.partition + 1;
   if (pending_.contains(leaving_.partition)) not_flushed_.push_back(leaving_.partition);
   leaving_ = {};

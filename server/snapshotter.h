@@ -146,6 +146,7 @@ class Snapshotter {
   bool leaves_ = false;                // partitions take turns
   bool turn_goes_on_ = false;          // of the first of them more is to be copied
   bool copies_first_ = false;          // in a round: one partition of it, before others take turns again
+  bool all_had_turns_ = false;         // since rows were last said to have left (EndEviction)
   bool in_vain_ = false;               // nothing could leave so: a round is due
   std::deque<uint32_t> turns_;         // partitions whose turn comes
   uint32_t next_turn_ = 0;             // who is first the next time
